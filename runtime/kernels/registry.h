@@ -1,0 +1,17 @@
+/* The kernel families: every table of `struct kernel` rows, one line each. A family F defines
+ * `const struct kernel F[]` and `const size_t F_count`. */
+#ifndef MITRAL_RUNTIME_KERNELS_REGISTRY_H
+#define MITRAL_RUNTIME_KERNELS_REGISTRY_H
+
+#include "runtime/kernel.h"
+
+#define KERNEL_FAMILIES(FAMILY)                                                                                        \
+    /* the lines below stay in alphabetical order: a file's table is named like the file */                           \
+
+#define DECLARE_KERNEL_FAMILY(table)                                                                                   \
+    extern const struct kernel table[];                                                                                \
+    extern const size_t table##_count;
+KERNEL_FAMILIES(DECLARE_KERNEL_FAMILY)
+#undef DECLARE_KERNEL_FAMILY
+
+#endif
