@@ -1,0 +1,218 @@
+/* mitral: compile ONNX graphs to execution plans for CPUs, run them, and train them.
+ *
+ * Conventions. A function that can fail returns a mitral_status; the one-line message of the last failure is read with
+ * mitral_context_message. Outputs come first, as pointers; on failure they are set to NULL (or left untouched where they
+ * are caller-owned structures). x_create / x_load / x_open pair with x_destroy(&x), which is safe on NULL and on a NULL
+ * handle, and sets the handle to NULL. A returned `const char *` or `const mitral_value *` is borrowed from the object it
+ * was asked of. Sizes are bytes, times are seconds, shapes are in ONNX order (N, C, spatial…).
+ *
+ * Threads. A context belongs to one thread at a time. A plan may be shared by any number of threads; a session belongs to
+ * one thread at a time, with the context that it was created with. */
+#ifndef MITRAL_H
+#define MITRAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(_WIN32)
+#define MITRAL_API
+#else
+#define MITRAL_API __attribute__((visibility("default")))
+#endif
+
+#define MITRAL_MAX_RANK 12
+
+typedef enum mitral_status {
+    MITRAL_OK = 0,
+    MITRAL_INVALID = 1,     /* an argument or an input file is malformed or contradicts itself */
+    MITRAL_UNSUPPORTED = 2, /* well-formed, but nothing here can run it */
+    MITRAL_NO_MEMORY = 3,   /* the allocator returned NULL */
+    MITRAL_IO = 4,          /* the operating system refused a read or a write */
+    MITRAL_CORRUPT = 5,     /* a plan or checkpoint whose checksum or bounds do not hold */
+    MITRAL_LIMIT = 6,       /* a stated limit (nesting, size, trip count) was passed */
+    MITRAL_CANCELLED = 7,   /* the cancel callback returned true */
+    MITRAL_DEFERRED = 8     /* internal: a shape that depends on values not known yet */
+} mitral_status;
+
+/* Element types; the numbers are those of ONNX's TensorProto.DataType. */
+typedef enum mitral_dtype {
+    MITRAL_UNDEFINED = 0, MITRAL_FLOAT = 1, MITRAL_UINT8 = 2, MITRAL_INT8 = 3, MITRAL_UINT16 = 4, MITRAL_INT16 = 5,
+    MITRAL_INT32 = 6, MITRAL_INT64 = 7, MITRAL_STRING = 8, MITRAL_BOOL = 9, MITRAL_FLOAT16 = 10, MITRAL_DOUBLE = 11,
+    MITRAL_UINT32 = 12, MITRAL_UINT64 = 13, MITRAL_COMPLEX64 = 14, MITRAL_COMPLEX128 = 15, MITRAL_BFLOAT16 = 16,
+    MITRAL_FLOAT8E4M3FN = 17, MITRAL_FLOAT8E4M3FNUZ = 18, MITRAL_FLOAT8E5M2 = 19, MITRAL_FLOAT8E5M2FNUZ = 20,
+    MITRAL_UINT4 = 21, MITRAL_INT4 = 22, MITRAL_FLOAT4E2M1 = 23, MITRAL_FLOAT8E8M0 = 24, MITRAL_UINT2 = 25,
+    MITRAL_INT2 = 26, MITRAL_DTYPE_COUNT = 27
+} mitral_dtype;
+
+/* One element of a MITRAL_STRING tensor: `size` bytes at `data`, not necessarily NUL-terminated. */
+typedef struct mitral_string {
+    const char *data;
+    size_t size;
+} mitral_string;
+
+struct mitral_packing;
+
+/* A dense tensor. Elements are row-major in ONNX order. Types narrower than a byte (int4, uint2, …) are held one element a
+ * byte, sign- or zero-extended. `data` holds mitral_tensor_size() bytes, 64-byte aligned for best speed. `layout` and
+ * `packing` are 0 for every tensor that crosses this interface. */
+typedef struct mitral_tensor {
+    int32_t dtype;
+    int32_t rank;
+    int64_t dims[MITRAL_MAX_RANK];
+    void *data;
+    int32_t layout;
+    const struct mitral_packing *packing;
+} mitral_tensor;
+
+typedef enum mitral_kind {
+    MITRAL_TENSOR = 0,
+    MITRAL_SEQUENCE = 1, /* items[0 … count) */
+    MITRAL_OPTIONAL = 2, /* count is 0 or 1 */
+    MITRAL_MAP = 3       /* items[0] the keys, items[1] the values, each a rank-1 tensor (or a sequence) of equal length */
+} mitral_kind;
+
+typedef struct mitral_value {
+    int32_t kind;
+    int32_t count;
+    mitral_tensor tensor;
+    struct mitral_value *items;
+} mitral_value;
+
+/* ---- context ------------------------------------------------------------------------------------------------------ */
+
+typedef struct mitral_context mitral_context;
+
+typedef struct mitral_context_options {
+    void *(*allocate)(void *user, size_t size, size_t alignment); /* NULL: the C library's */
+    void (*release)(void *user, void *pointer);
+    void (*log)(void *user, const char *line);               /* NULL: silent */
+    void (*progress)(void *user, const char *line);          /* NULL: silent */
+    bool (*cancel)(void *user);                               /* NULL: never; polled between steps of long work */
+    void *user;
+    /* Limits; 0 takes the default in brackets. */
+    int64_t max_tensor_bytes;   /* [16 GiB] of one tensor */
+    int64_t max_loop_trips;     /* [2^31] of one Loop or Scan */
+    int32_t max_subgraph_depth; /* [64] */
+} mitral_context_options;
+
+/* options may be NULL. */
+MITRAL_API mitral_status mitral_context_create(mitral_context **out, const mitral_context_options *options);
+MITRAL_API void mitral_context_destroy(mitral_context **context);
+/* The last failure of a call that was given this context, one line without a newline; "" if there was none. */
+MITRAL_API const char *mitral_context_message(const mitral_context *context);
+
+MITRAL_API const char *mitral_version(void);
+MITRAL_API const char *mitral_status_name(mitral_status status);
+/* "float32", "int8", …; NULL for a number that is none. */
+MITRAL_API const char *mitral_dtype_name(mitral_dtype dtype);
+/* Bytes of one element as held in memory (sub-byte types: 1); 0 for a number that is none. */
+MITRAL_API size_t mitral_dtype_size(mitral_dtype dtype);
+/* Product of the dimensions; -1 when it overflows or a dimension is negative. */
+MITRAL_API int64_t mitral_tensor_count(const mitral_tensor *tensor);
+/* Bytes of the elements; -1 as above. */
+MITRAL_API int64_t mitral_tensor_size(const mitral_tensor *tensor);
+
+/* ---- model: an ONNX graph ------------------------------------------------------------------------------------------ */
+
+typedef struct mitral_model mitral_model;
+
+/* What is declared of one input or output. A dimension is -1 where it is not fixed; then dim_names[i] is its symbol or "". */
+typedef struct mitral_value_info {
+    const char *name;
+    int32_t kind;
+    int32_t dtype;
+    int32_t rank; /* -1: not declared */
+    int64_t dims[MITRAL_MAX_RANK];
+    const char *dim_names[MITRAL_MAX_RANK];
+} mitral_value_info;
+
+/* Reads an ONNX file; external data is read from the model's own folder only. All unsupported operators are reported at
+ * once in the message. */
+MITRAL_API mitral_status mitral_model_load(mitral_model **out, mitral_context *context, const char *path);
+/* The same from memory; `folder` (NULL: none) is where external data may lie. `bytes` may be freed after the call. */
+MITRAL_API mitral_status mitral_model_parse(mitral_model **out, mitral_context *context, const void *bytes, size_t size,
+                                            const char *folder);
+/* Writes ONNX, aside and then renamed; the same model gives the same bytes. */
+MITRAL_API mitral_status mitral_model_save(mitral_context *context, const mitral_model *model, const char *path);
+MITRAL_API void mitral_model_destroy(mitral_model **model);
+MITRAL_API size_t mitral_model_input_count(const mitral_model *model);
+MITRAL_API size_t mitral_model_output_count(const mitral_model *model);
+MITRAL_API mitral_value_info mitral_model_input(const mitral_model *model, size_t index);
+MITRAL_API mitral_value_info mitral_model_output(const mitral_model *model, size_t index);
+/* The metadata_props entry of that key; NULL when there is none. */
+MITRAL_API const char *mitral_model_metadata(const mitral_model *model, const char *key);
+
+/* ---- compile ------------------------------------------------------------------------------------------------------- */
+
+typedef struct mitral_plan mitral_plan;
+
+typedef struct mitral_shape {
+    const char *name; /* of an input */
+    int32_t rank;
+    int64_t dims[MITRAL_MAX_RANK];
+} mitral_shape;
+
+typedef enum mitral_precision { MITRAL_PRECISION_F32 = 0, MITRAL_PRECISION_BF16 = 1 } mitral_precision;
+
+typedef struct mitral_compile_options {
+    const mitral_shape *shapes; /* fixes symbolic dimensions of inputs */
+    size_t shape_count;
+    mitral_precision precision;
+    bool interpret;            /* level 0: one step a node, every value kept */
+    bool tune;                 /* time candidate kernels here; the choice is stored */
+    const char *const *taps;   /* values kept alive to be read by name after a run */
+    size_t tap_count;
+    const char *dump_after;    /* name of a pass after which the graph's text goes to `dump`; "all": after each */
+    const char *stop_after;    /* name of the last pass to run; then the remaining nodes are lowered as they are */
+    void (*dump)(void *user, const char *text);
+    void *dump_user;
+    int threads;               /* that the choices are made for; 0: all cores */
+} mitral_compile_options;
+
+/* options may be NULL. The model is not changed and not needed afterwards. */
+MITRAL_API mitral_status mitral_compile(mitral_plan **out, mitral_context *context, const mitral_model *model,
+                                        const mitral_compile_options *options);
+
+/* ---- plan ---------------------------------------------------------------------------------------------------------- */
+
+/* Maps a plan file read-only. Truncated, altered or foreign files are refused with MITRAL_CORRUPT or MITRAL_INVALID. */
+MITRAL_API mitral_status mitral_plan_open(mitral_plan **out, mitral_context *context, const char *path);
+MITRAL_API mitral_status mitral_plan_save(mitral_context *context, const mitral_plan *plan, const char *path);
+/* Hashes the weights too, which mitral_plan_open does not. */
+MITRAL_API mitral_status mitral_plan_verify(mitral_context *context, const mitral_plan *plan);
+MITRAL_API void mitral_plan_destroy(mitral_plan **plan); /* after its sessions */
+MITRAL_API size_t mitral_plan_input_count(const mitral_plan *plan);
+MITRAL_API size_t mitral_plan_output_count(const mitral_plan *plan);
+MITRAL_API mitral_value_info mitral_plan_input(const mitral_plan *plan, size_t index);
+MITRAL_API mitral_value_info mitral_plan_output(const mitral_plan *plan, size_t index);
+MITRAL_API const char *mitral_plan_metadata(const mitral_plan *plan, const char *key);
+
+/* ---- session ------------------------------------------------------------------------------------------------------- */
+
+typedef struct mitral_session mitral_session;
+
+typedef struct mitral_session_options {
+    int threads;         /* 0: all cores the process may use */
+    bool keep_denormals; /* false: flushed to zero in compute threads during a run; the caller's mode is restored */
+} mitral_session_options;
+
+/* options may be NULL. The plan must outlive the session. */
+MITRAL_API mitral_status mitral_session_create(mitral_session **out, mitral_context *context, mitral_plan *plan,
+                                               const mitral_session_options *options);
+MITRAL_API void mitral_session_destroy(mitral_session **session);
+/* inputs[i] is the plan's i-th input; NULL for an optional one that is left out. outputs[i] receives the i-th output: it
+ * points into the session's memory and stays valid until the session's next run or destruction. */
+MITRAL_API mitral_status mitral_session_run(mitral_session *session, const mitral_value *const *inputs, size_t input_count,
+                                            const mitral_value **outputs, size_t output_count);
+/* A value kept alive (an output, a tap, or any value of an interpreted plan) after a run; NULL when there is none. */
+MITRAL_API const mitral_value *mitral_session_value(const mitral_session *session, const char *name);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,54 @@
+/* The context that every fallible call is given: allocator, callbacks, limits and the message of the last failure. */
+#ifndef MITRAL_RUNTIME_CONTEXT_H
+#define MITRAL_RUNTIME_CONTEXT_H
+
+#include <stdarg.h>
+
+#include "mitral.h"
+
+struct mitral_context {
+    mitral_context_options options; /* with defaults filled in */
+    char message[2048];
+};
+
+/* Sets the message (one line; newlines become spaces) and returns `status`, so that a caller can write
+ * `return mitral_fail(context, MITRAL_INVALID, "Conv '%s': expected …, found …", …);`. context may be NULL. */
+mitral_status mitral_fail(mitral_context *context, mitral_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* Puts text in front of the message that is there: "pass fold-constants: …". Returns `status`. */
+mitral_status mitral_fail_prefix(mitral_context *context, mitral_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void mitral_log(mitral_context *context, const char *format, ...) __attribute__((format(printf, 2, 3)));
+bool mitral_cancelled(mitral_context *context);
+
+/* 64-byte aligned memory of the context's allocator; NULL and a message when there is none. Zeroed. */
+void *mitral_allocate(mitral_context *context, size_t size);
+/* The same, not zeroed. */
+void *mitral_allocate_raw(mitral_context *context, size_t size);
+void mitral_release(mitral_context *context, void *pointer);
+
+/* Returns the status of a failed call to the caller at once. */
+#define TRY(call)                                                                                                      \
+    do {                                                                                                               \
+        mitral_status try_status = (call);                                                                             \
+        if (try_status != MITRAL_OK)                                                                                   \
+            return try_status;                                                                                         \
+    } while (0)
+
+/* Memory that is freed all at once. */
+struct arena {
+    mitral_context *context;
+    struct arena_chunk *chunks;
+    size_t total; /* bytes handed out */
+    size_t limit; /* 0: none */
+};
+
+void arena_initialise(struct arena *arena, mitral_context *context);
+void arena_clear(struct arena *arena); /* frees all; the arena can be used again */
+/* Zeroed, 64-byte aligned from 64 bytes up, 16 below. NULL and a message when there is no memory or the limit is passed. */
+void *arena_allocate(struct arena *arena, size_t size);
+char *arena_string(struct arena *arena, const char *text);
+char *arena_string_sized(struct arena *arena, const char *text, size_t size); /* NUL-terminated copy */
+char *arena_format(struct arena *arena, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+#endif

@@ -1,0 +1,256 @@
+#include "runtime/session.h"
+
+#include <string.h>
+#include <time.h>
+
+struct variable_memory {
+    void *data; /* NULL for values that are no variables */
+};
+
+void frame_initialise(struct frame *frame, mitral_context *context, struct mitral_plan *plan, int threads, int depth)
+{
+    *frame = (struct frame){.context = context, .plan = plan, .threads = threads, .depth = depth};
+    arena_initialise(&frame->bound, context);
+    arena_initialise(&frame->run, context);
+}
+
+void frame_clear(struct frame *frame)
+{
+    if (frame->children) {
+        for (size_t i = 0; i < frame->plan->step_count; i++) {
+            if (!frame->children[i])
+                continue;
+            for (size_t j = 0; j < frame->plan->steps[i].subplan_count; j++)
+                if (frame->children[i][j]) {
+                    frame_clear(frame->children[i][j]);
+                    mitral_release(frame->context, frame->children[i][j]);
+                }
+            mitral_release(frame->context, frame->children[i]);
+        }
+        mitral_release(frame->context, frame->children);
+    }
+    if (frame->variables) {
+        for (size_t v = 0; v < frame->plan->value_count; v++)
+            mitral_release(frame->context, frame->variables[v].data);
+        mitral_release(frame->context, frame->variables);
+    }
+    specialisation_release(frame->specialisation);
+    arena_clear(&frame->bound);
+    arena_clear(&frame->run);
+    mitral_release(frame->context, frame->memory);
+    mitral_release(frame->context, frame->seconds);
+    *frame = (struct frame){0};
+}
+
+/* ---- binding ------------------------------------------------------------------------------------------------------- */
+
+static mitral_status create_variables(struct frame *frame)
+{
+    const struct mitral_plan *plan = frame->plan;
+    frame->variables = mitral_allocate(frame->context, (plan->value_count + 1) * sizeof *frame->variables);
+    if (!frame->variables)
+        return MITRAL_NO_MEMORY;
+    for (size_t v = 0; v < plan->value_count; v++) {
+        if (plan->values[v].role != ROLE_VARIABLE)
+            continue;
+        size_t bytes = tensor_bytes(&plan->values[v].constant);
+        frame->variables[v].data = mitral_allocate_raw(frame->context, bytes);
+        if (!frame->variables[v].data)
+            return MITRAL_NO_MEMORY;
+        if (bytes)
+            memcpy(frame->variables[v].data, plan->values[v].constant.data, bytes);
+    }
+    return MITRAL_OK;
+}
+
+static mitral_status run_subplan(struct kernel_call *call, int32_t index, const mitral_value *const *inputs,
+                                 size_t input_count, mitral_value *outputs, size_t output_count);
+
+static mitral_status bind_calls(struct frame *frame)
+{
+    const struct mitral_plan *plan = frame->plan;
+    frame->calls = arena_allocate(&frame->bound, (plan->step_count + 1) * sizeof *frame->calls);
+    if (!frame->calls)
+        return MITRAL_NO_MEMORY;
+    for (size_t i = 0; i < plan->step_count; i++) {
+        const struct step *step = &plan->steps[i];
+        const mitral_value **inputs = arena_allocate(&frame->bound, (step->input_count + 1) * sizeof *inputs);
+        mitral_value **outputs = arena_allocate(&frame->bound, (step->output_count + 1) * sizeof *outputs);
+        if (!inputs || !outputs)
+            return MITRAL_NO_MEMORY;
+        for (size_t j = 0; j < step->input_count; j++)
+            inputs[j] = step->inputs[j] == NO_ID ? NULL : &frame->values[step->inputs[j]];
+        for (size_t j = 0; j < step->output_count; j++)
+            outputs[j] = step->outputs[j] == NO_ID ? NULL : &frame->values[step->outputs[j]];
+        const struct step_state *state = &frame->specialisation->steps[i];
+        frame->calls[i] = (struct kernel_call){
+            .context = frame->context, .name = step->name, .attributes = &step->attributes, .opset = step->opset,
+            .threads = frame->threads, .input_count = step->input_count, .inputs = inputs,
+            .output_count = step->output_count, .outputs = outputs, .state = state->state,
+            .scratch = state->scratch_bytes ? frame->memory + state->scratch_offset : NULL, .arena = &frame->run,
+            .run_subplan = run_subplan, .executor = frame};
+    }
+    return MITRAL_OK;
+}
+
+static mitral_status bind(struct frame *frame, struct specialisation *s)
+{
+    const struct mitral_plan *plan = frame->plan;
+    specialisation_release(frame->specialisation);
+    frame->specialisation = s;
+    frame->values = NULL;
+    arena_clear(&frame->bound);
+    if (frame->memory_bytes < s->arena_bytes) {
+        mitral_release(frame->context, frame->memory);
+        frame->memory_bytes = 0;
+        frame->memory = mitral_allocate_raw(frame->context, s->arena_bytes);
+        if (!frame->memory)
+            return MITRAL_NO_MEMORY;
+        frame->memory_bytes = s->arena_bytes;
+    }
+    if (!frame->variables)
+        TRY(create_variables(frame));
+    mitral_value *values = arena_allocate(&frame->bound, (plan->value_count + 1) * sizeof *values);
+    if (!values)
+        return MITRAL_NO_MEMORY;
+    for (size_t v = 0; v < plan->value_count; v++) {
+        values[v] = s->values[v];
+        if (s->offsets[v] != SIZE_MAX)
+            values[v].tensor.data = frame->memory + s->offsets[v];
+        if (plan->values[v].role == ROLE_VARIABLE)
+            values[v].tensor.data = frame->variables[v].data;
+        else if (plan->values[v].variable != NO_ID)
+            values[v].tensor.data = frame->variables[plan->values[v].variable].data;
+    }
+    frame->values = values;
+    return bind_calls(frame);
+}
+
+/* ---- running ------------------------------------------------------------------------------------------------------- */
+
+static mitral_status run_subplan(struct kernel_call *call, int32_t index, const mitral_value *const *inputs,
+                                 size_t input_count, mitral_value *outputs, size_t output_count)
+{
+    struct frame *frame = call->executor;
+    size_t step = (size_t)(call - frame->calls);
+    if (index < 0 || (size_t)index >= frame->plan->steps[step].subplan_count)
+        return call_fail(call, MITRAL_INVALID, "expected a subgraph, found none");
+    struct mitral_plan *plan = frame->plan->steps[step].subplans[index];
+    if (input_count != plan->input_count || output_count > plan->output_count)
+        return call_fail(call, MITRAL_INVALID, "expected a subgraph of %zu inputs and %zu outputs, found %zu and %zu", input_count,
+                         output_count, plan->input_count, plan->output_count);
+    if (frame->depth >= frame->context->options.max_subgraph_depth)
+        return call_fail(call, MITRAL_LIMIT, "expected subgraphs nested at most %d deep", frame->context->options.max_subgraph_depth);
+    if (!frame->children
+        && !(frame->children = mitral_allocate(frame->context, (frame->plan->step_count + 1) * sizeof *frame->children)))
+        return MITRAL_NO_MEMORY;
+    if (!frame->children[step]
+        && !(frame->children[step] = mitral_allocate(frame->context, frame->plan->steps[step].subplan_count * sizeof **frame->children)))
+        return MITRAL_NO_MEMORY;
+    struct frame **child = &frame->children[step][index];
+    if (!*child) {
+        if (!(*child = mitral_allocate(frame->context, sizeof **child)))
+            return MITRAL_NO_MEMORY;
+        frame_initialise(*child, frame->context, plan, frame->threads, frame->depth + 1);
+    }
+    TRY(frame_run(*child, inputs));
+    for (size_t i = 0; i < output_count; i++)
+        TRY(value_copy(&outputs[i], call->arena, &(*child)->values[plan->outputs[i]]));
+    return MITRAL_OK;
+}
+
+static void forget_outputs(const struct step *step, struct frame *frame)
+{
+    for (size_t j = 0; j < step->output_count; j++)
+        if (step->outputs[j] != NO_ID) {
+            mitral_value *value = &frame->values[step->outputs[j]];
+            int32_t layout = frame->plan->values[step->outputs[j]].layout;
+            *value = (mitral_value){.kind = frame->plan->values[step->outputs[j]].kind};
+            value->tensor.layout = layout;
+        }
+}
+
+/* A step whose shapes are known only now. */
+static mitral_status run_deferred(struct frame *frame, const struct step *step, struct kernel_call *call)
+{
+    forget_outputs(step, frame);
+    if (!(step->kernel->flags & KERNEL_ALLOCATES)) {
+        mitral_status status = step->kernel->shape(call);
+        if (status == MITRAL_DEFERRED)
+            return call_fail(call, MITRAL_INVALID, "expected inputs whose values decide the shape, found none");
+        TRY(status);
+        for (size_t j = 0; j < step->output_count; j++) {
+            if (step->outputs[j] == NO_ID)
+                continue;
+            mitral_tensor *tensor = &frame->values[step->outputs[j]].tensor;
+            TRY(tensor_check_size(frame->context, tensor));
+            size_t bytes = tensor_bytes(tensor);
+            tensor->data = arena_allocate(&frame->run, bytes ? bytes : 1);
+            if (!tensor->data)
+                return MITRAL_NO_MEMORY;
+        }
+    }
+    void *state = NULL;
+    size_t scratch = 0;
+    mitral_status status = MITRAL_OK;
+    if (step->kernel->prepare)
+        status = step->kernel->prepare(call, &state, &scratch);
+    call->state = state;
+    call->scratch = NULL;
+    if (status == MITRAL_OK && scratch && !(call->scratch = arena_allocate(&frame->run, scratch)))
+        status = MITRAL_NO_MEMORY;
+    if (status == MITRAL_OK)
+        status = step->kernel->run(call);
+    if (state && step->kernel->release)
+        step->kernel->release(frame->context, state);
+    call->state = NULL;
+    return status;
+}
+
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+mitral_status frame_prepare(struct frame *frame, const mitral_value *const *inputs)
+{
+    struct specialisation *s = NULL;
+    TRY(specialise(&s, frame->context, frame->plan, inputs, frame->threads));
+    if (s != frame->specialisation || !frame->values)
+        return bind(frame, s);
+    specialisation_release(s); /* held once already */
+    return MITRAL_OK;
+}
+
+mitral_status frame_run(struct frame *frame, const mitral_value *const *inputs)
+{
+    struct mitral_plan *plan = frame->plan;
+    arena_clear(&frame->run);
+    TRY(frame_prepare(frame, inputs));
+    const struct specialisation *s = frame->specialisation;
+    for (size_t i = 0; i < plan->input_count; i++)
+        if (inputs[i])
+            frame->values[plan->inputs[i]] = *inputs[i];
+        else
+            frame->values[plan->inputs[i]] = (mitral_value){.kind = plan->values[plan->inputs[i]].kind};
+    double before = frame->seconds ? now() : 0;
+    for (size_t i = 0; i < plan->step_count; i++) {
+        const struct step_state *state = &s->steps[i];
+        if (state->known)
+            continue;
+        if (mitral_cancelled(frame->context))
+            return mitral_fail(frame->context, MITRAL_CANCELLED, "cancelled before step '%s'", plan->steps[i].name);
+        if (state->deferred)
+            TRY(run_deferred(frame, &plan->steps[i], &frame->calls[i]));
+        else
+            TRY(plan->steps[i].kernel->run(&frame->calls[i]));
+        if (frame->seconds) {
+            double after = now();
+            frame->seconds[i] = after - before;
+            before = after;
+        }
+    }
+    return MITRAL_OK;
+}

@@ -1,0 +1,103 @@
+#include "runtime/memory_plan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { ALIGNMENT = 64 };
+
+/* Two orders are tried and the better kept: by size, which packs the large buffers tightly, and by size × lifetime, which
+ * puts long-lived skip connections at the bottom. Ties are broken by position, so that the result is stable. */
+struct rank {
+    double weight;
+    uint32_t index;
+};
+
+static int by_weight(const void *a, const void *b)
+{
+    const struct rank *x = a, *y = b;
+    if (x->weight != y->weight)
+        return x->weight < y->weight ? 1 : -1;
+    return x->index < y->index ? -1 : x->index > y->index;
+}
+
+struct interval {
+    size_t from, to;
+};
+
+static int by_from(const void *a, const void *b)
+{
+    const struct interval *x = a, *y = b;
+    return x->from < y->from ? -1 : x->from > y->from;
+}
+
+static size_t place(struct buffer *buffers, const struct rank *order, size_t count, struct interval *taken, size_t *offsets)
+{
+    size_t total = 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct buffer *buffer = &buffers[order[i].index];
+        size_t taken_count = 0;
+        for (size_t j = 0; j < i; j++) {
+            const struct buffer *other = &buffers[order[j].index];
+            if (other->bytes && other->first <= buffer->last && buffer->first <= other->last)
+                taken[taken_count++] = (struct interval){offsets[order[j].index], offsets[order[j].index] + other->bytes};
+        }
+        qsort(taken, taken_count, sizeof *taken, by_from);
+        size_t offset = 0, best = SIZE_MAX, best_gap = SIZE_MAX;
+        for (size_t j = 0; j < taken_count; j++) {
+            if (taken[j].from >= offset && taken[j].from - offset >= buffer->bytes && taken[j].from - offset < best_gap) {
+                best = offset;
+                best_gap = taken[j].from - offset;
+            }
+            size_t end = (taken[j].to + ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1);
+            offset = end > offset ? end : offset;
+        }
+        offsets[order[i].index] = best != SIZE_MAX ? best : offset;
+        size_t end = offsets[order[i].index] + buffer->bytes;
+        total = end > total ? end : total;
+    }
+    return total;
+}
+
+mitral_status memory_plan(mitral_context *context, struct buffer *buffers, size_t count, uint32_t step_count, size_t *total,
+                          size_t *bound)
+{
+    *total = *bound = 0;
+    if (count == 0)
+        return MITRAL_OK;
+    struct rank *order = mitral_allocate(context, count * sizeof *order);
+    struct interval *taken = mitral_allocate(context, count * sizeof *taken);
+    size_t *offsets = mitral_allocate(context, 2 * count * sizeof *offsets);
+    size_t *alive = mitral_allocate(context, ((size_t)step_count + 2) * sizeof *alive);
+    mitral_status status = order && taken && offsets && alive ? MITRAL_OK : MITRAL_NO_MEMORY;
+    if (status == MITRAL_OK) {
+        for (size_t i = 0; i < count; i++) {
+            size_t aligned = (buffers[i].bytes + ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1);
+            alive[buffers[i].first] += aligned;
+            alive[buffers[i].last + 1] -= aligned; /* wraps, and wraps back in the running sum */
+        }
+        size_t sum = 0;
+        for (size_t i = 0; i <= step_count; i++) {
+            sum += alive[i];
+            *bound = sum > *bound ? sum : *bound;
+        }
+        size_t best = SIZE_MAX;
+        for (int attempt = 0; attempt < 2; attempt++) {
+            for (size_t i = 0; i < count; i++)
+                order[i] = (struct rank){(double)buffers[i].bytes * (attempt ? buffers[i].last - buffers[i].first + 1.0 : 1.0), (uint32_t)i};
+            qsort(order, count, sizeof *order, by_weight);
+            size_t *mine = offsets + (size_t)attempt * count;
+            size_t size = place(buffers, order, count, taken, mine);
+            if (size < best) {
+                best = size;
+                for (size_t i = 0; i < count; i++)
+                    buffers[i].offset = mine[i];
+            }
+        }
+        *total = best;
+    }
+    mitral_release(context, order);
+    mitral_release(context, taken);
+    mitral_release(context, offsets);
+    mitral_release(context, alive);
+    return status;
+}

@@ -1,0 +1,137 @@
+#include "runtime/session.h"
+
+#include <omp.h>
+#include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+mitral_status mitral_session_create(mitral_session **out, mitral_context *context, mitral_plan *plan,
+                                    const mitral_session_options *options)
+{
+    *out = NULL;
+    mitral_session *session = mitral_allocate(context, sizeof *session);
+    if (!session)
+        return MITRAL_NO_MEMORY;
+    int threads = options && options->threads > 0 ? options->threads : omp_get_num_procs();
+    session->context = context;
+    session->keep_denormals = (options && options->keep_denormals) || plan->exact;
+    frame_initialise(&session->frame, context, plan, threads, 0);
+    *out = session;
+    return MITRAL_OK;
+}
+
+void mitral_session_destroy(mitral_session **session)
+{
+    if (!session || !*session)
+        return;
+    mitral_context *context = (*session)->context;
+    frame_clear(&(*session)->frame);
+    mitral_release(context, *session);
+    *session = NULL;
+}
+
+/* Flush-to-zero and denormals-are-zero, in the control register of each thread of the team. */
+static unsigned denormal_mode(void)
+{
+#if defined(__x86_64__)
+    return _mm_getcsr() & 0x8040u;
+#else
+    return 0;
+#endif
+}
+
+static void set_denormal_mode(unsigned mode)
+{
+#if defined(__x86_64__)
+    _mm_setcsr((_mm_getcsr() & ~0x8040u) | mode);
+#else
+    (void)mode;
+#endif
+}
+
+static mitral_status run_guarded(mitral_session *session, const mitral_value *const *inputs)
+{
+    int threads = session->frame.threads, threads_before = omp_get_max_threads();
+    unsigned mode_before = denormal_mode(), mode = session->keep_denormals ? 0 : 0x8040u;
+    omp_set_num_threads(threads); /* of this caller only: oneDNN takes the team size from here */
+#pragma omp parallel num_threads(threads)
+    set_denormal_mode(mode);
+    mitral_status status = frame_run(&session->frame, inputs);
+    set_denormal_mode(mode_before);
+    omp_set_num_threads(threads_before);
+    return status;
+}
+
+mitral_status mitral_session_run(mitral_session *session, const mitral_value *const *inputs, size_t input_count,
+                                 const mitral_value **outputs, size_t output_count)
+{
+    struct mitral_plan *plan = session->frame.plan;
+    if (input_count != plan->input_count)
+        return mitral_fail(session->context, MITRAL_INVALID, "expected %zu inputs, found %zu", plan->input_count, input_count);
+    if (output_count > plan->output_count)
+        return mitral_fail(session->context, MITRAL_INVALID, "expected at most %zu outputs, found %zu", plan->output_count, output_count);
+    for (size_t i = 0; i < input_count; i++)
+        if (inputs[i] && inputs[i]->kind == MITRAL_TENSOR && !inputs[i]->tensor.data && mitral_tensor_count(&inputs[i]->tensor) != 0)
+            return mitral_fail(session->context, MITRAL_INVALID, "input '%s': expected data, found a null pointer",
+                               plan->values[plan->inputs[i]].name);
+        else if (!inputs[i] && plan->values[plan->inputs[i]].kind != MITRAL_OPTIONAL)
+            return mitral_fail(session->context, MITRAL_INVALID, "input '%s': expected a value, found none",
+                               plan->values[plan->inputs[i]].name);
+    session->ran = false;
+    TRY(run_guarded(session, inputs));
+    session->ran = true;
+    for (size_t i = 0; i < output_count; i++)
+        outputs[i] = &session->frame.values[plan->outputs[i]];
+    return MITRAL_OK;
+}
+
+static uint32_t find_value(const struct mitral_plan *plan, const char *name)
+{
+    for (size_t v = 0; v < plan->value_count; v++)
+        if (plan->values[v].name && strcmp(plan->values[v].name, name) == 0)
+            return (uint32_t)v;
+    return NO_ID;
+}
+
+const mitral_value *mitral_session_value(const mitral_session *session, const char *name)
+{
+    uint32_t id = find_value(session->frame.plan, name);
+    if (id == NO_ID || !session->ran)
+        return NULL;
+    const struct plan_value *value = &session->frame.plan->values[id];
+    return value->keep || value->role != ROLE_COMPUTED ? &session->frame.values[id] : NULL;
+}
+
+/* Variables live from the first run on; before it their memory is made here. */
+mitral_tensor *session_variable(mitral_session *session, const char *name)
+{
+    uint32_t id = find_value(session->frame.plan, name);
+    if (id == NO_ID || session->frame.plan->values[id].role != ROLE_VARIABLE || !session->frame.values)
+        return NULL;
+    return &session->frame.values[id].tensor;
+}
+
+mitral_status session_profile(mitral_session *session, bool on)
+{
+    mitral_release(session->context, session->frame.seconds);
+    session->frame.seconds = NULL;
+    if (on) {
+        session->frame.seconds = mitral_allocate(session->context, (session->frame.plan->step_count + 1) * sizeof(double));
+        if (!session->frame.seconds)
+            return MITRAL_NO_MEMORY;
+    }
+    return MITRAL_OK;
+}
+
+const double *session_step_seconds(const mitral_session *session) { return session->frame.seconds; }
+const struct specialisation *session_specialisation(const mitral_session *session) { return session->frame.specialisation; }
+
+mitral_status session_prepare(mitral_session *session, const mitral_value *const *inputs)
+{
+    int threads_before = omp_get_max_threads();
+    omp_set_num_threads(session->frame.threads);
+    mitral_status status = frame_prepare(&session->frame, inputs);
+    omp_set_num_threads(threads_before);
+    return status;
+}

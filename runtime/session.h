@@ -1,0 +1,39 @@
+/* A session's inside: a frame for the plan and one for each sub-plan it has entered. */
+#ifndef MITRAL_RUNTIME_SESSION_H
+#define MITRAL_RUNTIME_SESSION_H
+
+#include "runtime/plan.h"
+
+/* One plan being run: its values bound to memory, its steps bound to their values. */
+struct frame {
+    mitral_context *context;
+    struct mitral_plan *plan;
+    int threads;
+    int depth;
+    struct specialisation *specialisation; /* of the last run */
+    struct arena bound;                    /* the arrays below; rebuilt when the specialisation changes */
+    mitral_value *values;
+    struct kernel_call *calls;             /* one a step */
+    char *memory;                          /* the activations */
+    size_t memory_bytes;
+    struct variable_memory *variables;     /* created once, kept across specialisations */
+    struct arena run;                      /* what kernels and deferred steps allocate; cleared before each run */
+    struct frame ***children;              /* [step][sub-plan], made when first entered */
+    double *seconds;                       /* of each step, when profiling */
+};
+
+struct mitral_session {
+    mitral_context *context;
+    struct frame frame;
+    bool keep_denormals;
+    bool ran;
+};
+
+void frame_initialise(struct frame *frame, mitral_context *context, struct mitral_plan *plan, int threads, int depth);
+void frame_clear(struct frame *frame);
+/* Binds the plan to the inputs' shapes, without running it. */
+mitral_status frame_prepare(struct frame *frame, const mitral_value *const *inputs);
+/* Runs the plan once. `inputs` are read in place; the outputs are then in frame->values. */
+mitral_status frame_run(struct frame *frame, const mitral_value *const *inputs);
+
+#endif
