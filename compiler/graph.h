@@ -71,14 +71,14 @@ struct graph {
     size_t input_count;
     value_id *outputs;
     size_t output_count;
+    struct graph_update *updates; /* training */
+    size_t update_count;
     struct graph_property *metadata; /* ONNX metadata_props */
     size_t metadata_count;
     int64_t opset;             /* of the default domain, as imported */
     int32_t ir_version;
     const char *producer_name, *producer_version, *domain, *doc_string; /* of the model; NULL when absent */
     struct model_imports *imports;   /* opset imports of other domains, for export */
-    struct graph_update *updates;    /* of variables, in the order of their nodes; in the arena */
-    size_t update_count;
 };
 
 mitral_status graph_create(struct graph **out, mitral_context *context);
@@ -93,13 +93,14 @@ mitral_status graph_add_value(struct graph *graph, const char *name, const struc
 mitral_status graph_add_constant(struct graph *graph, const char *name, const mitral_tensor *tensor, bool borrow, value_id *out);
 mitral_status graph_add_input(struct graph *graph, value_id value);
 mitral_status graph_add_output(struct graph *graph, value_id value);
+mitral_status graph_add_update(struct graph *graph, value_id variable, value_id value);
 /* Appends a node; arrays and attributes are copied. Its outputs' producer is set. op by domain and name (""), newest version
  * unless `version` > 0. */
 mitral_status graph_add_node(struct graph *graph, const struct op *op, int version, const char *name,
                              const struct attributes *attributes, const value_id *inputs, size_t input_count,
                              const value_id *outputs, size_t output_count, node_id *out);
-/* The same, placed before node `position` in the order (ids of later nodes shift by one: for passes that rebuild in one sweep use
- * graph_rewrite instead). */
+/* Nodes are appended: a pass that adds some before others ends with graph_sort. Pointers into graph->nodes and graph->values are
+ * invalid after an add. */
 void graph_remove_node(struct graph *graph, node_id node);
 /* All uses of `from` (nodes and graph outputs) become `to`. */
 void graph_replace_uses(struct graph *graph, value_id from, value_id to);

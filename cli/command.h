@@ -1,0 +1,40 @@
+/* What the subcommands share. Each is one file, thin over the public headers. */
+#ifndef MITRAL_CLI_COMMAND_H
+#define MITRAL_CLI_COMMAND_H
+
+#include <stdio.h>
+
+#include "mitral.h"
+
+int command_compile(int argc, char **argv);
+int command_run(int argc, char **argv);
+int command_inspect(int argc, char **argv);
+int command_bench(int argc, char **argv);
+int command_conformance(int argc, char **argv);
+int command_create(int argc, char **argv);
+int command_phantom(int argc, char **argv);
+int command_segment(int argc, char **argv);
+int command_evaluate(int argc, char **argv);
+int command_train(int argc, char **argv);
+int command_distill(int argc, char **argv);
+int command_optimize(int argc, char **argv);
+
+/* Exit codes: 0 success, 1 failure, 2 unsupported (a model that nothing here can run). Wrong usage is 64, as argp's. */
+int cli_exit_code(mitral_status status);
+/* "mitral COMMAND: message" on standard error; returns the exit code. */
+int cli_fail(const char *command, const mitral_context *context, mitral_status status);
+int cli_error(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3))); /* returns 1 */
+
+/* A context whose log lines go to standard error. */
+mitral_status cli_context_create(mitral_context **out);
+/* A plan from a file: a plan is opened, an ONNX model compiled with `options` (NULL: defaults). By content, not by name. */
+mitral_status cli_open_plan(mitral_plan **out, mitral_context *context, const char *path, const mitral_compile_options *options);
+bool cli_is_plan(const char *path);
+
+/* "NAME=1x3x224x224" into shape (name points into a copy that lives as long as the process); false when malformed. */
+bool cli_parse_shape(const char *text, mitral_shape *shape);
+/* A whole positive number; false when malformed. */
+bool cli_parse_count(const char *text, long *out);
+bool cli_parse_precision(const char *text, mitral_precision *out);
+
+#endif

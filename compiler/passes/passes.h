@@ -1,0 +1,20 @@
+/* The passes that pipeline.c lists. Each has one entry point and says whether it changed anything; the driver cleans up after it
+ * (dead nodes, order, types) and verifies the graph, so a pass may leave dead nodes and append new ones at the end. */
+#ifndef MITRAL_COMPILER_PASSES_H
+#define MITRAL_COMPILER_PASSES_H
+
+#include "compiler/op.h"
+
+struct pass_options {
+    mitral_precision precision;
+    int threads;    /* that choices are made for */
+    bool training;  /* the graph is a training graph: no folding of what changes */
+    bool tune;
+};
+
+typedef mitral_status pass_function(struct graph *graph, const struct pass_options *options, bool *changed);
+
+pass_function pass_sink_constants, pass_fold_constants, pass_simplify, pass_merge_equal, pass_dilated_parallel,
+    pass_fold_batch_norm, pass_fuse_convolution, pass_fuse_matmul, pass_fuse_elementwise, pass_layout;
+
+#endif

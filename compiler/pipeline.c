@@ -1,0 +1,103 @@
+#include "compiler/pipeline.h"
+
+#include <string.h>
+
+enum { INFERENCE = 1, TRAINING = 2, ALWAYS = 3 };
+
+static const struct pass {
+    const char *name;
+    pass_function *function;
+    int when;
+} passes[] = {
+    {"sink-constants", pass_sink_constants, ALWAYS},
+    {"fold-constants", pass_fold_constants, ALWAYS},
+    {"simplify", pass_simplify, ALWAYS},
+    {"merge-equal", pass_merge_equal, ALWAYS},
+};
+
+enum { PASS_COUNT = sizeof passes / sizeof *passes };
+
+const char *pipeline_pass_name(size_t index)
+{
+    return index < PASS_COUNT ? passes[index].name : NULL;
+}
+
+static mitral_status run_pass(struct graph *graph, const struct pass *pass, const struct pass_options *options)
+{
+    bool changed = false;
+    mitral_status status = pass->function(graph, options, &changed);
+    if (status == MITRAL_OK && changed) {
+        graph_remove_dead(graph);
+        status = graph_sort(graph);
+        if (status == MITRAL_OK)
+            status = graph_infer(graph);
+    }
+    if (status == MITRAL_OK)
+        status = graph_verify(graph);
+    if (status != MITRAL_OK)
+        return mitral_fail_prefix(graph->context, status, "pass %s: ", pass->name);
+    return MITRAL_OK;
+}
+
+static mitral_status dump(const struct graph *graph, const char *name, const mitral_compile_options *compile)
+{
+    if (!compile || !compile->dump || !compile->dump_after
+        || (strcmp(compile->dump_after, "all") != 0 && strcmp(compile->dump_after, name) != 0))
+        return MITRAL_OK;
+    char *text;
+    TRY(graph_dump(graph, &text));
+    compile->dump(compile->dump_user, text);
+    mitral_release(graph->context, text);
+    return MITRAL_OK;
+}
+
+static mitral_status check_name(const struct graph *graph, const char *name, const char *option)
+{
+    if (!name || strcmp(name, "all") == 0 || strcmp(name, "import") == 0)
+        return MITRAL_OK;
+    char known[512] = "import";
+    for (size_t i = 0; i < PASS_COUNT; i++) {
+        if (strcmp(passes[i].name, name) == 0)
+            return MITRAL_OK;
+        strncat(known, ", ", sizeof known - strlen(known) - 1);
+        strncat(known, passes[i].name, sizeof known - strlen(known) - 1);
+    }
+    return mitral_fail(graph->context, MITRAL_INVALID, "%s: expected one of %s, found '%s'", option, known, name);
+}
+
+static mitral_status run_on_subgraphs(struct graph *graph, const struct pass_options *options)
+{
+    for (size_t i = 0; i < graph->node_count; i++)
+        for (size_t j = 0; graph->nodes[i].op && j < graph->nodes[i].subgraph_count; j++)
+            TRY(pipeline_run(graph->nodes[i].subgraphs[j], options, NULL));
+    return MITRAL_OK;
+}
+
+mitral_status pipeline_run(struct graph *graph, const struct pass_options *options, const mitral_compile_options *compile)
+{
+    if (compile) {
+        TRY(check_name(graph, compile->dump_after, "--dump-after"));
+        TRY(check_name(graph, compile->stop_after, "--stop-after"));
+    }
+    TRY(dump(graph, "import", compile));
+    if (compile && compile->stop_after && strcmp(compile->stop_after, "import") == 0)
+        return MITRAL_OK;
+    for (size_t i = 0; i < PASS_COUNT; i++) {
+        if (passes[i].when & (options->training ? TRAINING : INFERENCE))
+            TRY(run_pass(graph, &passes[i], options));
+        if (passes[i].function == pass_sink_constants)
+            TRY(run_on_subgraphs(graph, options));
+        TRY(dump(graph, passes[i].name, compile));
+        if (compile && compile->stop_after && strcmp(compile->stop_after, passes[i].name) == 0)
+            break;
+    }
+    return MITRAL_OK;
+}
+
+mitral_status pipeline_run_one(struct graph *graph, const char *name, const struct pass_options *options)
+{
+    for (size_t i = 0; i < PASS_COUNT; i++)
+        if (strcmp(passes[i].name, name) == 0)
+            return run_pass(graph, &passes[i], options);
+    return mitral_fail(graph->context, MITRAL_INVALID, "expected the name of a pass, found '%s'", name);
+}
