@@ -18,6 +18,9 @@
 extern "C" {
 #endif
 
+/* Writes a whole file: aside in the same folder, then renamed, so that it appears only when it is complete. */
+MITRAL_API mitral_status mitral_file_write(mitral_context *context, const char *path, const void *bytes, size_t size);
+
 /* ---- NIfTI --------------------------------------------------------------------------------------------------------- */
 
 /* Voxels of one file (all frames) that a reader accepts when no other limit is given: 1 GiB as float. */
