@@ -8,6 +8,10 @@
 /* Every table of `struct op` rows, one line each, in alphabetical order. A family F defines `const struct op F[]` and
  * `const size_t F_count`. */
 #define OP_FAMILIES(FAMILY)                                                                                            \
+    FAMILY(ops_activation)                                                                                             \
+    FAMILY(ops_binary)                                                                                                 \
+    FAMILY(ops_unary)                                                                                                  \
+    FAMILY(ops_variadic)                                                                                               \
 
 #define DECLARE_OP_FAMILY(table)                                                                                       \
     extern const struct op table[];                                                                                    \

@@ -7,6 +7,10 @@
 
 #define KERNEL_FAMILIES(FAMILY)                                                                                        \
     /* the lines below stay in alphabetical order: a file's table is named like the file */                           \
+    FAMILY(reference_activation)                                                                                       \
+    FAMILY(reference_binary)                                                                                           \
+    FAMILY(reference_unary)                                                                                            \
+    FAMILY(reference_variadic)                                                                                         \
 
 #define DECLARE_KERNEL_FAMILY(table)                                                                                   \
     extern const struct kernel table[];                                                                                \

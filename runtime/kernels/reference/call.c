@@ -124,7 +124,8 @@ mitral_status shape_same_as_first(struct kernel_call *call)
     return MITRAL_OK;
 }
 
-/* The layout of the output is that of the first input with its shape: elementwise kernels walk the elements in that order. */
+/* The layout of the output is that of the first input that has its shape: elementwise kernels walk the elements in that order,
+ * whatever the others' layouts. */
 static mitral_status broadcast_all(struct kernel_call *call, int32_t dtype)
 {
     mitral_tensor result = {0};
@@ -143,8 +144,8 @@ static mitral_status broadcast_all(struct kernel_call *call, int32_t dtype)
         return call_fail(call, MITRAL_INVALID, "at least one input expected, found none");
     for (size_t i = 0; i < call->input_count; i++) {
         const mitral_tensor *input = call_input(call, i);
-        if (input && input->layout == LAYOUT_CHANNELS_LAST && tensor_same_shape(input, &result)) {
-            result.layout = LAYOUT_CHANNELS_LAST;
+        if (input && tensor_same_shape(input, &result)) {
+            result.layout = input->layout;
             break;
         }
     }

@@ -1,0 +1,27 @@
+/* Elementwise operators of two inputs. */
+#include "compiler/op.h"
+
+enum { ELEMENTWISE = OP_ELEMENTWISE | OP_LAYOUT_ANY };
+
+const struct op ops_binary[] = {
+    {"Add", .traits = ELEMENTWISE | OP_COMMUTATIVE},
+    {"And", .traits = ELEMENTWISE | OP_COMMUTATIVE},
+    {"BitShift", .traits = ELEMENTWISE},
+    {"BitwiseAnd", .traits = ELEMENTWISE | OP_COMMUTATIVE},
+    {"BitwiseOr", .traits = ELEMENTWISE | OP_COMMUTATIVE},
+    {"BitwiseXor", .traits = ELEMENTWISE | OP_COMMUTATIVE},
+    {"Div", .traits = ELEMENTWISE},
+    {"Equal", .traits = ELEMENTWISE | OP_COMMUTATIVE},
+    {"Greater", .traits = ELEMENTWISE},
+    {"GreaterOrEqual", .traits = ELEMENTWISE},
+    {"Less", .traits = ELEMENTWISE},
+    {"LessOrEqual", .traits = ELEMENTWISE},
+    {"Mod", .traits = ELEMENTWISE},
+    {"Mul", .traits = ELEMENTWISE | OP_COMMUTATIVE},
+    {"Or", .traits = ELEMENTWISE | OP_COMMUTATIVE},
+    {"PRelu", .traits = ELEMENTWISE | OP_ACTIVATION},
+    {"Sub", .traits = ELEMENTWISE},
+    {"SwiGLU", .traits = ELEMENTWISE},
+    {"Xor", .traits = ELEMENTWISE | OP_COMMUTATIVE},
+};
+const size_t ops_binary_count = sizeof(ops_binary) / sizeof(ops_binary[0]);
