@@ -3,7 +3,7 @@
 struct kernel_call evaluate_call(mitral_context *context, const struct node *node, const mitral_value *const *inputs,
                                  mitral_value *const *outputs, struct arena *arena)
 {
-    return (struct kernel_call){.context = context, .name = node->name, .attributes = &node->attributes, .opset = node->version,
+    return (struct kernel_call){.context = context, .kernel = op_kernel(node->op), .name = node->name, .attributes = &node->attributes, .opset = node->version,
                                 .threads = 1, .input_count = node->input_count, .inputs = inputs,
                                 .output_count = node->output_count, .outputs = outputs, .arena = arena};
 }

@@ -84,7 +84,7 @@ static mitral_status bind_calls(struct frame *frame)
             outputs[j] = step->outputs[j] == NO_ID ? NULL : &frame->values[step->outputs[j]];
         const struct step_state *state = &frame->specialisation->steps[i];
         frame->calls[i] = (struct kernel_call){
-            .context = frame->context, .name = step->name, .attributes = &step->attributes, .opset = step->opset,
+            .context = frame->context, .kernel = step->kernel, .name = step->name, .attributes = &step->attributes, .opset = step->opset,
             .threads = frame->threads, .input_count = step->input_count, .inputs = inputs,
             .output_count = step->output_count, .outputs = outputs, .state = state->state,
             .scratch = state->scratch_bytes ? frame->memory + state->scratch_offset : NULL, .arena = &frame->run,

@@ -78,7 +78,7 @@ static mitral_status check_input(mitral_context *context, const struct plan_valu
 /* Fills the call's lists; false when an input is not known in shape. */
 static bool fill_call(struct builder *b, const struct step *step, struct kernel_call *call)
 {
-    *call = (struct kernel_call){.context = b->context, .name = step->name, .attributes = &step->attributes, .opset = step->opset,
+    *call = (struct kernel_call){.context = b->context, .kernel = step->kernel, .name = step->name, .attributes = &step->attributes, .opset = step->opset,
                                  .threads = b->result->threads, .input_count = step->input_count, .inputs = b->inputs,
                                  .output_count = step->output_count, .outputs = b->outputs, .arena = &b->result->arena};
     bool known = true;
