@@ -58,6 +58,18 @@ mitral_status mitral_model_save(mitral_context *context, const mitral_model *mod
     return export_onnx(context, model->graph, path);
 }
 
+mitral_status mitral_model_optimize(mitral_context *context, mitral_model *model)
+{
+    struct pass_options options = {.threads = 1};
+    mitral_context *before = model->graph->context;
+    model->graph->context = context;
+    mitral_status status = graph_infer(model->graph);
+    for (size_t i = 0; i < 2 && status == MITRAL_OK; i++) /* folding exposes copies, whose removal exposes more to fold */
+        status = pipeline_run(model->graph, &options, &(mitral_compile_options){.stop_after = "merge-equal"});
+    model->graph->context = before;
+    return status;
+}
+
 void mitral_model_destroy(mitral_model **model)
 {
     if (!model || !*model)

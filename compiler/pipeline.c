@@ -65,11 +65,12 @@ static mitral_status check_name(const struct graph *graph, const char *name, con
     return mitral_fail(graph->context, MITRAL_INVALID, "%s: expected one of %s, found '%s'", option, known, name);
 }
 
-static mitral_status run_on_subgraphs(struct graph *graph, const struct pass_options *options)
+static mitral_status run_on_subgraphs(struct graph *graph, const struct pass_options *options, const char *stop_after)
 {
+    const mitral_compile_options silent = {.stop_after = stop_after};
     for (size_t i = 0; i < graph->node_count; i++)
         for (size_t j = 0; graph->nodes[i].op && j < graph->nodes[i].subgraph_count; j++)
-            TRY(pipeline_run(graph->nodes[i].subgraphs[j], options, NULL));
+            TRY(pipeline_run(graph->nodes[i].subgraphs[j], options, &silent));
     return MITRAL_OK;
 }
 
@@ -86,7 +87,7 @@ mitral_status pipeline_run(struct graph *graph, const struct pass_options *optio
         if (passes[i].when & (options->training ? TRAINING : INFERENCE))
             TRY(run_pass(graph, &passes[i], options));
         if (passes[i].function == pass_sink_constants)
-            TRY(run_on_subgraphs(graph, options));
+            TRY(run_on_subgraphs(graph, options, compile ? compile->stop_after : NULL));
         TRY(dump(graph, passes[i].name, compile));
         if (compile && compile->stop_after && strcmp(compile->stop_after, passes[i].name) == 0)
             break;

@@ -1,0 +1,110 @@
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/command.h"
+
+int cli_exit_code(mitral_status status)
+{
+    return status == MITRAL_OK ? 0 : status == MITRAL_UNSUPPORTED ? 2 : 1;
+}
+
+int cli_fail(const char *command, const mitral_context *context, mitral_status status)
+{
+    const char *message = mitral_context_message(context);
+    fprintf(stderr, "mitral %s: %s\n", command, *message ? message : mitral_status_name(status));
+    return cli_exit_code(status);
+}
+
+int cli_error(const char *command, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    fprintf(stderr, "mitral %s: ", command);
+    vfprintf(stderr, format, arguments);
+    fputc('\n', stderr);
+    va_end(arguments);
+    return 1;
+}
+
+static void print_line(void *user, const char *line)
+{
+    (void)user;
+    fprintf(stderr, "%s\n", line);
+}
+
+mitral_status cli_context_create(mitral_context **out)
+{
+    return mitral_context_create(out, &(mitral_context_options){.log = print_line});
+}
+
+bool cli_is_plan(const char *path)
+{
+    char magic[8] = "";
+    FILE *file = fopen(path, "rb");
+    if (!file)
+        return false;
+    size_t size = fread(magic, 1, sizeof magic, file);
+    fclose(file);
+    return size == sizeof magic && memcmp(magic, "MITRALPL", 8) == 0;
+}
+
+mitral_status cli_open_plan(mitral_plan **out, mitral_context *context, const char *path, const mitral_compile_options *options)
+{
+    if (cli_is_plan(path))
+        return mitral_plan_open(out, context, path);
+    mitral_model *model = NULL;
+    mitral_status status = mitral_model_load(&model, context, path);
+    if (status == MITRAL_OK)
+        status = mitral_compile(out, context, model, options);
+    mitral_model_destroy(&model);
+    return status;
+}
+
+bool cli_parse_count(const char *text, long *out)
+{
+    char *end;
+    errno = 0;
+    long value = strtol(text, &end, 10);
+    if (errno || end == text || *end || value <= 0)
+        return false;
+    *out = value;
+    return true;
+}
+
+bool cli_parse_shape(const char *text, mitral_shape *shape)
+{
+    const char *equals = strrchr(text, '='); /* names may hold '=', sizes cannot */
+    if (!equals || equals == text)
+        return false;
+    char *name = strndup(text, (size_t)(equals - text));
+    *shape = (mitral_shape){.name = name};
+    const char *at = equals + 1;
+    if (!name || !*at)
+        return name != NULL; /* "NAME=" is a scalar */
+    for (;;) {
+        char *end;
+        errno = 0;
+        long long size = strtoll(at, &end, 10);
+        if (errno || end == at || size < 0 || shape->rank == MITRAL_MAX_RANK)
+            return false;
+        shape->dims[shape->rank++] = size;
+        if (!*end)
+            return true;
+        if (*end != 'x' && *end != ',')
+            return false;
+        at = end + 1;
+    }
+}
+
+bool cli_parse_precision(const char *text, mitral_precision *out)
+{
+    if (strcmp(text, "f32") == 0)
+        *out = MITRAL_PRECISION_F32;
+    else if (strcmp(text, "bf16") == 0)
+        *out = MITRAL_PRECISION_BF16;
+    else
+        return false;
+    return true;
+}
