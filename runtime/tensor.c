@@ -138,7 +138,12 @@ const char *tensor_describe(const mitral_tensor *tensor, char *text, size_t size
 mitral_status tensor_check_size(mitral_context *context, const mitral_tensor *tensor)
 {
     int64_t bytes = mitral_tensor_size(tensor);
-    if (bytes >= 0 && bytes <= context->options.max_tensor_bytes)
+    /* An empty tensor's other dimensions are bounded too, so that kernels may multiply them. */
+    int64_t extent = 1;
+    for (int32_t i = 0; i < tensor->rank && i < MITRAL_MAX_RANK; i++)
+        if (tensor->dims[i] > 0 && __builtin_mul_overflow(extent, tensor->dims[i], &extent))
+            extent = INT64_MAX;
+    if (bytes >= 0 && bytes <= context->options.max_tensor_bytes && extent <= context->options.max_tensor_bytes)
         return MITRAL_OK;
     char text[256];
     return mitral_fail(context, MITRAL_LIMIT, "expected a tensor of at most %lld bytes, found %s",

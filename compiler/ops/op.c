@@ -10,6 +10,9 @@
 #define OP_FAMILIES(FAMILY)                                                                                            \
     FAMILY(ops_activation)                                                                                             \
     FAMILY(ops_binary)                                                                                                 \
+    FAMILY(ops_convolution)                                                                                            \
+    FAMILY(ops_matmul)                                                                                                 \
+    FAMILY(ops_pooling)                                                                                                \
     FAMILY(ops_unary)                                                                                                  \
     FAMILY(ops_variadic)                                                                                               \
 

@@ -9,7 +9,14 @@
     /* the lines below stay in alphabetical order: a file's table is named like the file */                           \
     FAMILY(reference_activation)                                                                                       \
     FAMILY(reference_binary)                                                                                           \
+    FAMILY(reference_convolution)                                                                                      \
+    FAMILY(reference_convolution_special)                                                                              \
+    FAMILY(reference_einsum)                                                                                           \
+    FAMILY(reference_fold)                                                                                             \
+    FAMILY(reference_matmul)                                                                                           \
+    FAMILY(reference_pooling)                                                                                          \
     FAMILY(reference_unary)                                                                                            \
+    FAMILY(reference_unpool)                                                                                           \
     FAMILY(reference_variadic)                                                                                         \
 
 #define DECLARE_KERNEL_FAMILY(table)                                                                                   \
