@@ -11,9 +11,9 @@
 
 /* ---- reading ------------------------------------------------------------------------------------------------------- */
 
-mitral_status file_map(struct file_map *out, mitral_context *context, const char *path)
+mitral_status file_map(struct file_mapping *out, mitral_context *context, const char *path)
 {
-    *out = (struct file_map){.data = ""};
+    *out = (struct file_mapping){.data = ""};
     /* Opening a pipe that nobody writes to would wait for ever. */
     int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (file < 0)
@@ -34,17 +34,17 @@ mitral_status file_map(struct file_map *out, mitral_context *context, const char
             close(file);
             return mitral_fail(context, MITRAL_IO, "'%s' could not be mapped: %s", path, strerror(reason));
         }
-        *out = (struct file_map){mapping, (size_t)status.st_size, mapping};
+        *out = (struct file_mapping){mapping, (size_t)status.st_size, mapping};
     }
     close(file);
     return MITRAL_OK;
 }
 
-void file_unmap(struct file_map *map)
+void file_unmap(struct file_mapping *map)
 {
     if (map->mapping)
         munmap(map->mapping, map->size);
-    *map = (struct file_map){0};
+    *map = (struct file_mapping){0};
 }
 
 /* ---- writing ------------------------------------------------------------------------------------------------------- */

@@ -5,15 +5,15 @@
 #include "runtime/context.h"
 
 /* A regular file, mapped read-only. */
-struct file_map {
+struct file_mapping {
     const void *data; /* never NULL after success, also for an empty file */
     size_t size;
     void *mapping;    /* NULL: nothing is mapped (empty file) */
 };
 
 /* MITRAL_IO when there is no such regular file or it cannot be read. */
-mitral_status file_map(struct file_map *out, mitral_context *context, const char *path);
-void file_unmap(struct file_map *map); /* safe on a zeroed or unmapped one */
+mitral_status file_map(struct file_mapping *out, mitral_context *context, const char *path);
+void file_unmap(struct file_mapping *map); /* safe on a zeroed or unmapped one */
 
 /* Where a file_write_whole callback puts its bytes, in order. */
 struct file_writer;
