@@ -116,7 +116,7 @@ uint8_t float_to_small_float(int32_t dtype, float value, bool saturate)
                   : format->unsigned_zero || format->no_nan ? (1 << width) - 1 : (1 << width) - 2;
     uint8_t nan = format->unsigned_zero ? 0x80 : format->infinities ? (uint8_t)(sign | 0x7f) : (uint8_t)(sign | 0x7f);
     if (isnan(value))
-        return format->no_nan ? (uint8_t)largest : nan;
+        return format->no_nan ? (uint8_t)(1 << width) : nan; /* float4 has no NaN: minus zero, as NumPy's extension types give */
     int code;
     if (isinf(value)) {
         code = largest + 1;

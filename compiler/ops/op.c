@@ -10,6 +10,7 @@
 #define OP_FAMILIES(FAMILY)                                                                                            \
     FAMILY(ops_activation)                                                                                             \
     FAMILY(ops_binary)                                                                                                 \
+    FAMILY(ops_cast)                                                                                                   \
     FAMILY(ops_convolution)                                                                                            \
     FAMILY(ops_matmul)                                                                                                 \
     FAMILY(ops_pooling)                                                                                                \

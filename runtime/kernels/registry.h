@@ -9,6 +9,7 @@
     /* the lines below stay in alphabetical order: a file's table is named like the file */                           \
     FAMILY(reference_activation)                                                                                       \
     FAMILY(reference_binary)                                                                                           \
+    FAMILY(reference_cast)                                                                                             \
     FAMILY(reference_convolution)                                                                                      \
     FAMILY(reference_convolution_special)                                                                              \
     FAMILY(reference_einsum)                                                                                           \
