@@ -91,7 +91,8 @@ mitral_status lower_step(struct lowering *lowering, const struct node *node, con
     if (!step.name || !step.inputs || !step.outputs)
         return MITRAL_NO_MEMORY;
     TRY(attributes_copy(&step.attributes, &plan->arena, attributes ? attributes : &node->attributes));
-    if (node->subgraph_count) {
+    if (node->subgraph_count) { /* how many of the last inputs the sub-plans take from outside */
+        TRY(attributes_set_int(&step.attributes, &plan->arena, "captures", (int64_t)node->capture_count));
         step.subplans = arena_allocate(&plan->arena, node->subgraph_count * sizeof *step.subplans);
         if (!step.subplans)
             return MITRAL_NO_MEMORY;

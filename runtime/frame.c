@@ -164,9 +164,10 @@ static void forget_outputs(const struct step *step, struct frame *frame)
     for (size_t j = 0; j < step->output_count; j++)
         if (step->outputs[j] != NO_ID) {
             mitral_value *value = &frame->values[step->outputs[j]];
-            int32_t layout = frame->plan->values[step->outputs[j]].layout;
-            *value = (mitral_value){.kind = frame->plan->values[step->outputs[j]].kind};
-            value->tensor.layout = layout;
+            const struct plan_value *declared = &frame->plan->values[step->outputs[j]];
+            *value = (mitral_value){.kind = declared->kind}; /* the declared shape is what a loop without trips falls back on */
+            value->tensor = (mitral_tensor){.dtype = declared->dtype, .rank = declared->rank, .layout = declared->layout};
+            memcpy(value->tensor.dims, declared->dims, sizeof declared->dims);
         }
 }
 
