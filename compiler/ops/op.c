@@ -14,6 +14,7 @@
     FAMILY(ops_convolution)                                                                                            \
     FAMILY(ops_matmul)                                                                                                 \
     FAMILY(ops_pooling)                                                                                                \
+    FAMILY(ops_reduce)                                                                                                 \
     FAMILY(ops_unary)                                                                                                  \
     FAMILY(ops_variadic)                                                                                               \
 

@@ -7,6 +7,7 @@
 
 #define KERNEL_FAMILIES(FAMILY)                                                                                        \
     /* the lines below stay in alphabetical order: a file's table is named like the file */                           \
+    FAMILY(reference_accumulate)                                                                                       \
     FAMILY(reference_activation)                                                                                       \
     FAMILY(reference_binary)                                                                                           \
     FAMILY(reference_cast)                                                                                             \
@@ -16,6 +17,7 @@
     FAMILY(reference_fold)                                                                                             \
     FAMILY(reference_matmul)                                                                                           \
     FAMILY(reference_pooling)                                                                                          \
+    FAMILY(reference_reduce)                                                                                           \
     FAMILY(reference_unary)                                                                                            \
     FAMILY(reference_unpool)                                                                                           \
     FAMILY(reference_variadic)                                                                                         \

@@ -58,7 +58,7 @@ static mitral_status cast_strings(struct kernel_call *call, const struct convers
 
 static mitral_status cast_run(struct kernel_call *call, int64_t to)
 {
-    struct conversion conversion;
+    struct conversion conversion = {0};
     const mitral_tensor *input = call_input(call, 0);
     mitral_tensor *output = call_output(call, 0);
     if (!output)
@@ -93,7 +93,7 @@ static int64_t Cast_target(const struct kernel_call *call)
 
 static mitral_status Cast_shape(struct kernel_call *call)
 {
-    struct conversion conversion;
+    struct conversion conversion = {0};
     TRY(read_conversion(call, Cast_target(call), &conversion));
     return set_shape(call, conversion.to);
 }
@@ -110,7 +110,7 @@ static int64_t CastLike_target(const struct kernel_call *call)
 
 static mitral_status CastLike_shape(struct kernel_call *call)
 {
-    struct conversion conversion;
+    struct conversion conversion = {0};
     TRY(read_conversion(call, CastLike_target(call), &conversion));
     return set_shape(call, conversion.to);
 }
