@@ -1,7 +1,6 @@
 #include "compiler/model.h"
 
 #include <omp.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "compiler/export.h"

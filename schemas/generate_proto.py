@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Turns the onnx.proto of the installed onnx package into C.
+"""Turns the protos of the installed onnx package into C.
 
 usage: generate_proto.py PROTOC_C OUTPUT_FOLDER [DEPFILE]
 
 The package ships two of them; onnx-ml.proto is the complete one (maps, opaque types) and what every exporter writes.
 It is copied to OUTPUT_FOLDER/onnx.proto, so that the C files are called onnx.pb-c.c and onnx.pb-c.h whatever the
-package calls its own file. DEPFILE tells ninja to run this again when another onnx is installed.
+package calls its own file; so is onnx-data.proto (sequences, optionals and maps in files), which imports it. DEPFILE tells ninja to run this again when another onnx is installed.
 """
 
 import importlib.util
@@ -32,7 +32,10 @@ def main():
         sys.exit(f"generate_proto.py: expected {source}, found nothing")
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, folder / "onnx.proto")
-    subprocess.run([protoc_c, f"--proto_path={folder}", f"--c_out={folder}", str(folder / "onnx.proto")], check=True)
+    data = (source.parent / "onnx-data.proto").read_text(encoding="utf-8").replace("onnx/onnx-ml.proto", "onnx.proto")
+    (folder / "onnx-data.proto").write_text(data, encoding="utf-8")
+    for name in ("onnx.proto", "onnx-data.proto"):
+        subprocess.run([protoc_c, f"--proto_path={folder}", f"--c_out={folder}", str(folder / name)], check=True)
     if len(sys.argv) == 4:
         escaped = str(source).replace(" ", "\\ ")
         pathlib.Path(sys.argv[3]).write_text(f"{folder}/onnx.pb-c.c: {escaped}\n", encoding="utf-8")
