@@ -12,6 +12,7 @@ static const struct {
     {"inspect", command_inspect, "show what a model or a plan holds"},
     {"bench", command_bench, "time a model or a plan"},
     {"optimize", command_optimize, "write a smaller ONNX model that computes the same"},
+    {"create", command_create, "write DPU-Net or the teacher U-Net as ONNX"},
     {"conformance", command_conformance, "score the cases of ONNX's backend suite"},
 };
 
