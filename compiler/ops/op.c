@@ -12,6 +12,7 @@
     FAMILY(ops_binary)                                                                                                 \
     FAMILY(ops_cast)                                                                                                   \
     FAMILY(ops_convolution)                                                                                            \
+    FAMILY(ops_gradient)                                                                                               \
     FAMILY(ops_matmul)                                                                                                 \
     FAMILY(ops_pooling)                                                                                                \
     FAMILY(ops_reduce)                                                                                                 \

@@ -7,6 +7,8 @@
 
 #define KERNEL_FAMILIES(FAMILY)                                                                                        \
     /* the lines below stay in alphabetical order: a file's table is named like the file */                           \
+    FAMILY(onednn_convolution)                                                                                         \
+    FAMILY(onednn_reorder)                                                                                             \
     FAMILY(reference_accumulate)                                                                                       \
     FAMILY(reference_activation)                                                                                       \
     FAMILY(reference_binary)                                                                                           \
@@ -15,6 +17,16 @@
     FAMILY(reference_convolution_special)                                                                              \
     FAMILY(reference_einsum)                                                                                           \
     FAMILY(reference_fold)                                                                                             \
+    FAMILY(reference_gradient_activation)                                                                              \
+    FAMILY(reference_gradient_convolution)                                                                             \
+    FAMILY(reference_gradient_distillation)                                                                            \
+    FAMILY(reference_gradient_loss)                                                                                    \
+    FAMILY(reference_gradient_move)                                                                                    \
+    FAMILY(reference_gradient_normalization)                                                                           \
+    FAMILY(reference_gradient_pool)                                                                                    \
+    FAMILY(reference_gradient_reduce)                                                                                  \
+    FAMILY(reference_gradient_softmax)                                                                                 \
+    FAMILY(reference_gradient_update)                                                                                  \
     FAMILY(reference_matmul)                                                                                           \
     FAMILY(reference_pooling)                                                                                          \
     FAMILY(reference_reduce)                                                                                           \
