@@ -12,9 +12,12 @@
     FAMILY(ops_binary)                                                                                                 \
     FAMILY(ops_cast)                                                                                                   \
     FAMILY(ops_convolution)                                                                                            \
+    FAMILY(ops_generate)                                                                                               \
     FAMILY(ops_gradient)                                                                                               \
     FAMILY(ops_matmul)                                                                                                 \
     FAMILY(ops_pooling)                                                                                                \
+    FAMILY(ops_quantize)                                                                                               \
+    FAMILY(ops_random)                                                                                                 \
     FAMILY(ops_reduce)                                                                                                 \
     FAMILY(ops_unary)                                                                                                  \
     FAMILY(ops_variadic)                                                                                               \

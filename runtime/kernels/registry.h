@@ -17,6 +17,7 @@
     FAMILY(reference_convolution_special)                                                                              \
     FAMILY(reference_einsum)                                                                                           \
     FAMILY(reference_fold)                                                                                             \
+    FAMILY(reference_generate)                                                                                         \
     FAMILY(reference_gradient_activation)                                                                              \
     FAMILY(reference_gradient_convolution)                                                                             \
     FAMILY(reference_gradient_distillation)                                                                            \
@@ -29,6 +30,10 @@
     FAMILY(reference_gradient_update)                                                                                  \
     FAMILY(reference_matmul)                                                                                           \
     FAMILY(reference_pooling)                                                                                          \
+    FAMILY(reference_quantize)                                                                                         \
+    FAMILY(reference_quantized_convolution)                                                                            \
+    FAMILY(reference_quantized_matmul)                                                                                 \
+    FAMILY(reference_random)                                                                                           \
     FAMILY(reference_reduce)                                                                                           \
     FAMILY(reference_unary)                                                                                            \
     FAMILY(reference_unpool)                                                                                           \

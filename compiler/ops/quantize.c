@@ -1,0 +1,13 @@
+/* Quantization, and products of quantized tensors. */
+#include "compiler/op.h"
+
+const struct op ops_quantize[] = {
+    {"ConvInteger"},
+    {"DequantizeLinear"},
+    {"DynamicQuantizeLinear"},
+    {"MatMulInteger"},
+    {"QLinearConv"},
+    {"QLinearMatMul"},
+    {"QuantizeLinear"},
+};
+const size_t ops_quantize_count = sizeof(ops_quantize) / sizeof(ops_quantize[0]);
