@@ -1,26 +1,26 @@
 /* Activations and Dropout. */
-#include "compiler/op.h"
+#include "compiler/gradients/gradients.h"
 
 enum { ELEMENTWISE = OP_ELEMENTWISE | OP_LAYOUT_ANY, ACTIVATION = ELEMENTWISE | OP_ACTIVATION };
 
 const struct op ops_activation[] = {
-    {"Celu", .traits = ACTIVATION},
-    {"Elu", .traits = ACTIVATION},
-    {"Gelu", .traits = ACTIVATION},
-    {"HardSigmoid", .traits = ACTIVATION},
-    {"HardSwish", .traits = ACTIVATION},
-    {"LeakyRelu", .traits = ACTIVATION},
-    {"Mish", .traits = ACTIVATION},
-    {"Relu", .traits = ACTIVATION},
-    {"Selu", .traits = ACTIVATION},
-    {"Sigmoid", .traits = ACTIVATION},
-    {"Softplus", .traits = ACTIVATION},
-    {"Softsign", .traits = ACTIVATION},
-    {"Swish", .traits = ACTIVATION},
-    {"ThresholdedRelu", .traits = ACTIVATION},
-    {"Dropout", .traits = ELEMENTWISE | OP_RANDOM},
-    {"Shrink", .traits = ELEMENTWISE},
-    {"Gelu", "com.microsoft", .traits = ACTIVATION},
-    {"QuickGelu", "com.microsoft", .traits = ACTIVATION},
+    {"Celu", .traits = ACTIVATION, .gradient = differentiate_elementwise},
+    {"Elu", .traits = ACTIVATION, .gradient = differentiate_elementwise},
+    {"Gelu", .traits = ACTIVATION, .gradient = differentiate_elementwise},
+    {"HardSigmoid", .traits = ACTIVATION, .gradient = differentiate_elementwise},
+    {"HardSwish", .traits = ACTIVATION, .gradient = differentiate_elementwise},
+    {"LeakyRelu", .traits = ACTIVATION, .gradient = differentiate_elementwise},
+    {"Mish", .traits = ACTIVATION, .gradient = differentiate_elementwise},
+    {"Relu", .traits = ACTIVATION, .gradient = differentiate_relu},
+    {"Selu", .traits = ACTIVATION, .gradient = differentiate_elementwise},
+    {"Sigmoid", .traits = ACTIVATION, .gradient = differentiate_elementwise},
+    {"Softplus", .traits = ACTIVATION, .gradient = differentiate_elementwise},
+    {"Softsign", .traits = ACTIVATION, .gradient = differentiate_elementwise},
+    {"Swish", .traits = ACTIVATION, .gradient = differentiate_elementwise},
+    {"ThresholdedRelu", .traits = ACTIVATION, .gradient = differentiate_elementwise},
+    {"Dropout", .traits = ELEMENTWISE | OP_RANDOM, .gradient = differentiate_dropout},
+    {"Shrink", .traits = ELEMENTWISE, .gradient = differentiate_elementwise},
+    {"Gelu", "com.microsoft", .traits = ACTIVATION, .gradient = differentiate_elementwise},
+    {"QuickGelu", "com.microsoft", .traits = ACTIVATION, .gradient = differentiate_elementwise},
 };
 const size_t ops_activation_count = sizeof(ops_activation) / sizeof(ops_activation[0]);

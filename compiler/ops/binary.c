@@ -1,26 +1,26 @@
 /* Elementwise operators of two inputs. */
-#include "compiler/op.h"
+#include "compiler/gradients/gradients.h"
 
 enum { ELEMENTWISE = OP_ELEMENTWISE | OP_LAYOUT_ANY };
 
 const struct op ops_binary[] = {
-    {"Add", .traits = ELEMENTWISE | OP_COMMUTATIVE},
+    {"Add", .traits = ELEMENTWISE | OP_COMMUTATIVE, .gradient = differentiate_add},
     {"And", .traits = ELEMENTWISE | OP_COMMUTATIVE},
     {"BitShift", .traits = ELEMENTWISE},
     {"BitwiseAnd", .traits = ELEMENTWISE | OP_COMMUTATIVE},
     {"BitwiseOr", .traits = ELEMENTWISE | OP_COMMUTATIVE},
     {"BitwiseXor", .traits = ELEMENTWISE | OP_COMMUTATIVE},
-    {"Div", .traits = ELEMENTWISE},
+    {"Div", .traits = ELEMENTWISE, .gradient = differentiate_divide},
     {"Equal", .traits = ELEMENTWISE | OP_COMMUTATIVE},
     {"Greater", .traits = ELEMENTWISE},
     {"GreaterOrEqual", .traits = ELEMENTWISE},
     {"Less", .traits = ELEMENTWISE},
     {"LessOrEqual", .traits = ELEMENTWISE},
-    {"Mod", .traits = ELEMENTWISE},
-    {"Mul", .traits = ELEMENTWISE | OP_COMMUTATIVE},
+    {"Mod", .traits = ELEMENTWISE, .gradient = differentiate_modulo},
+    {"Mul", .traits = ELEMENTWISE | OP_COMMUTATIVE, .gradient = differentiate_multiply},
     {"Or", .traits = ELEMENTWISE | OP_COMMUTATIVE},
-    {"PRelu", .traits = ELEMENTWISE | OP_ACTIVATION},
-    {"Sub", .traits = ELEMENTWISE},
+    {"PRelu", .traits = ELEMENTWISE | OP_ACTIVATION, .gradient = differentiate_prelu},
+    {"Sub", .traits = ELEMENTWISE, .gradient = differentiate_subtract},
     {"SwiGLU", .traits = ELEMENTWISE},
     {"Xor", .traits = ELEMENTWISE | OP_COMMUTATIVE},
 };

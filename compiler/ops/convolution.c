@@ -1,11 +1,11 @@
 /* Convolution operators. */
-#include "compiler/op.h"
+#include "compiler/gradients/gradients.h"
 
 const struct op ops_convolution[] = {
     {.name = "CausalConvWithState"},
     {.name = "Col2Im"},
-    {.name = "Conv"},
-    {.name = "ConvTranspose"},
+    {.name = "Conv", .gradient = differentiate_convolution},
+    {.name = "ConvTranspose", .gradient = differentiate_convolution_transpose},
     {.name = "DeformConv"},
     {.name = "FusedConv", .domain = "com.microsoft"},
 };

@@ -1,10 +1,10 @@
 /* Tensors out of a few numbers. */
-#include "compiler/op.h"
+#include "compiler/gradients/gradients.h"
 
 const struct op ops_generate[] = {
     {"Constant"},
-    {"ConstantOfShape"},
-    {"EyeLike"},
+    {"ConstantOfShape", .gradient = differentiate_zero},
+    {"EyeLike", .gradient = differentiate_zero},
     {"Range"},
 };
 const size_t ops_generate_count = sizeof(ops_generate) / sizeof(ops_generate[0]);

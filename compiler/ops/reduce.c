@@ -1,20 +1,20 @@
 /* Reductions and running sums. */
-#include "compiler/op.h"
+#include "compiler/gradients/gradients.h"
 
 const struct op ops_reduce[] = {
     {"ArgMax"},
     {"ArgMin"},
     {"CumProd"},
-    {"CumSum"},
-    {"ReduceL1"},
-    {"ReduceL2"},
-    {"ReduceLogSum"},
-    {"ReduceLogSumExp"},
-    {"ReduceMax"},
-    {"ReduceMean"},
-    {"ReduceMin"},
-    {"ReduceProd"},
-    {"ReduceSum"},
-    {"ReduceSumSquare"},
+    {"CumSum", .gradient = differentiate_cumulative_sum},
+    {"ReduceL1", .gradient = differentiate_reduce_l1},
+    {"ReduceL2", .gradient = differentiate_reduce_l2},
+    {"ReduceLogSum", .gradient = differentiate_reduce_log_sum},
+    {"ReduceLogSumExp", .gradient = differentiate_reduce_log_sum_exp},
+    {"ReduceMax", .gradient = differentiate_reduce_extremum},
+    {"ReduceMean", .gradient = differentiate_reduce_mean},
+    {"ReduceMin", .gradient = differentiate_reduce_extremum},
+    {"ReduceProd", .gradient = differentiate_reduce_product},
+    {"ReduceSum", .gradient = differentiate_reduce_sum},
+    {"ReduceSumSquare", .gradient = differentiate_reduce_sum_square},
 };
 const size_t ops_reduce_count = sizeof(ops_reduce) / sizeof(ops_reduce[0]);
