@@ -11,6 +11,8 @@
     FAMILY(onednn_reorder)                                                                                             \
     FAMILY(reference_accumulate)                                                                                       \
     FAMILY(reference_activation)                                                                                       \
+    FAMILY(reference_attention)                                                                                        \
+    FAMILY(reference_batch_normalization)                                                                              \
     FAMILY(reference_binary)                                                                                           \
     FAMILY(reference_cast)                                                                                             \
     FAMILY(reference_convolution)                                                                                      \
@@ -28,16 +30,24 @@
     FAMILY(reference_gradient_reduce)                                                                                  \
     FAMILY(reference_gradient_softmax)                                                                                 \
     FAMILY(reference_gradient_update)                                                                                  \
+    FAMILY(reference_linear_attention)                                                                                 \
+    FAMILY(reference_loss)                                                                                             \
     FAMILY(reference_matmul)                                                                                           \
+    FAMILY(reference_normalization)                                                                                    \
     FAMILY(reference_pooling)                                                                                          \
     FAMILY(reference_quantize)                                                                                         \
     FAMILY(reference_quantized_convolution)                                                                            \
     FAMILY(reference_quantized_matmul)                                                                                 \
     FAMILY(reference_random)                                                                                           \
+    FAMILY(reference_recurrent)                                                                                        \
     FAMILY(reference_reduce)                                                                                           \
+    FAMILY(reference_rotary)                                                                                           \
+    FAMILY(reference_signal)                                                                                           \
+    FAMILY(reference_softmax)                                                                                          \
     FAMILY(reference_unary)                                                                                            \
     FAMILY(reference_unpool)                                                                                           \
     FAMILY(reference_variadic)                                                                                         \
+    FAMILY(reference_window)                                                                                           \
 
 #define DECLARE_KERNEL_FAMILY(table)                                                                                   \
     extern const struct kernel table[];                                                                                \

@@ -1,0 +1,159 @@
+/* onednn.convolution: X, W, bias?, residual?, slope? with Conv's attributes and those of onednn_read_post.
+ *
+ * Formulations, best first: over channels-last data (reordered here when the values are planned plain), over plain data, the
+ * reference kernel. One that oneDNN would run by its reference loops is passed over. */
+#include <string.h>
+
+#include "runtime/kernels/onednn/program.h"
+#include "runtime/kernels/reference/convolution.h"
+#include "runtime/kernels/reference/shapes.h"
+
+enum { X, W, BIAS, RESIDUAL, SLOPE };
+
+static mitral_status convolution_shape(struct kernel_call *call)
+{
+    return onednn_shape_keeping_layouts(call, shape_convolution);
+}
+
+struct descriptors {
+    dnnl_memory_desc_t x, w, plain_w, bias, y;
+};
+
+static void free_descriptors(struct descriptors *d)
+{
+    onednn_descriptor_free(&d->x);
+    onednn_descriptor_free(&d->w);
+    onednn_descriptor_free(&d->plain_w);
+    onednn_descriptor_free(&d->bias);
+    onednn_descriptor_free(&d->y);
+}
+
+static mitral_status describe_weights(const struct kernel_call *call, const struct convolution_parameters *p, struct descriptors *d)
+{
+    const mitral_tensor *x = call_input(call, X), *w = call_input(call, W), *bias = call_input(call, BIAS);
+    int64_t dims[MITRAL_MAX_RANK];
+    int32_t rank = 0;
+    if (p->group > 1) {
+        dims[rank++] = p->group;
+        dims[rank++] = w->dims[0] / p->group;
+        memcpy(dims + rank, w->dims + 1, (size_t)(w->rank - 1) * sizeof *dims);
+        rank += w->rank - 1;
+    } else {
+        memcpy(dims, w->dims, (size_t)w->rank * sizeof *dims);
+        rank = w->rank;
+    }
+    TRY(onednn_descriptor_any(call, &d->w, x->dtype, rank, dims));
+    TRY(onednn_descriptor(call, &d->plain_w, w->dtype, rank, dims, LAYOUT_PLAIN));
+    if (bias)
+        TRY(onednn_descriptor(call, &d->bias, bias->dtype, bias->rank, bias->dims, LAYOUT_PLAIN));
+    return MITRAL_OK;
+}
+
+static mitral_status create_descriptor(struct onednn_program *program, const struct convolution_parameters *p,
+                                       const struct descriptors *d, dnnl_primitive_attr_t attributes, dnnl_primitive_desc_t *out)
+{
+    dnnl_dims_t strides, dilations, begin, end;
+    for (int32_t i = 0; i < p->spatial; i++) {
+        strides[i] = p->strides[i];
+        dilations[i] = p->dilations[i] - 1;
+        begin[i] = p->pads_begin[i];
+        end[i] = p->pads_end[i];
+    }
+    dnnl_status_t status = dnnl_convolution_forward_primitive_desc_create(out, program->engine, dnnl_forward_inference,
+                                                                          dnnl_convolution_direct, d->x, d->w, d->bias, d->y, strides,
+                                                                          dilations, begin, end, attributes);
+    if (status != dnnl_success)
+        return MITRAL_DEFERRED; /* this formulation is not there */
+    if (!onednn_is_reference(*out))
+        return MITRAL_OK;
+    dnnl_primitive_desc_destroy(*out);
+    return MITRAL_DEFERRED;
+}
+
+static mitral_status add_convolution(struct onednn_program *program, const struct kernel_call *call,
+                                     const struct convolution_parameters *p, const struct onednn_post *post, int layout,
+                                     struct descriptors *d, dnnl_primitive_attr_t attributes)
+{
+    struct onednn_operand operands[4 + ONEDNN_POST_OPERANDS] = {{DNNL_ARG_SRC, {PLACE_NONE, 0}}, {DNNL_ARG_WEIGHTS, {PLACE_NONE, 0}},
+                                                                {DNNL_ARG_DST, {PLACE_NONE, 0}}};
+    size_t count = 3;
+    TRY(describe_weights(call, p, d));
+    TRY(onednn_input_as(program, call, X, layout, &d->x, &operands[0].where));
+    TRY(onednn_output_as(program, call, 0, layout, &d->y, &operands[2].where));
+    if (call_input(call, BIAS))
+        operands[count++] = (struct onednn_operand){DNNL_ARG_BIAS, {PLACE_INPUT, BIAS}};
+    TRY(onednn_append_post(program, call, post, layout, attributes, operands, &count));
+    dnnl_primitive_desc_t descriptor;
+    TRY(create_descriptor(program, p, d, attributes, &descriptor));
+    mitral_status status = onednn_add_weights(program, call, W, d->plain_w, dnnl_primitive_desc_query_md(descriptor, dnnl_query_weights_md, 0),
+                                              &operands[1].where);
+    if (status != MITRAL_OK) {
+        dnnl_primitive_desc_destroy(descriptor);
+        return status;
+    }
+    TRY(onednn_add_primitive(program, call, descriptor, operands, count));
+    return onednn_finish_output(program, call, 0, layout, operands[2].where);
+}
+
+static mitral_status add_reference(struct onednn_program *program, const struct kernel_call *call, const struct onednn_post *post)
+{
+    struct onednn_where where;
+    TRY(onednn_add_delegate(program, call, "Conv", BIAS + 1, &where));
+    TRY(onednn_add_post_loop(program, call, post, where));
+    return onednn_finish_output(program, call, 0, LAYOUT_PLAIN, where);
+}
+
+/* One formulation in a program of its own: a failed attempt leaves nothing behind. MITRAL_DEFERRED: not available. */
+static mitral_status attempt(const struct kernel_call *call, const struct convolution_parameters *p, const struct onednn_post *post,
+                             int layout, void **state, size_t *scratch_bytes)
+{
+    struct onednn_program *program;
+    struct descriptors d = {0};
+    dnnl_primitive_attr_t attributes;
+    TRY(onednn_attributes(call, &attributes));
+    mitral_status status = onednn_program_create(&program, call);
+    if (status == MITRAL_OK) {
+        status = add_convolution(program, call, p, post, layout, &d, attributes);
+        status = onednn_program_finish(program, call, status, state, scratch_bytes);
+    }
+    free_descriptors(&d);
+    dnnl_primitive_attr_destroy(attributes);
+    return status;
+}
+
+static mitral_status convolution_prepare(struct kernel_call *call, void **state, size_t *scratch_bytes)
+{
+    struct convolution_parameters p;
+    struct onednn_post post;
+    struct onednn_program *program;
+    TRY(call_convolution_parameters(call, &p));
+    TRY(onednn_read_post(call, RESIDUAL, SLOPE, &post));
+    const mitral_tensor *y = call_output(call, 0);
+    if (tensor_count(y) == 0) {
+        TRY(onednn_program_create(&program, call));
+        return onednn_program_finish(program, call, MITRAL_OK, state, scratch_bytes);
+    }
+    const mitral_tensor *x = call_input(call, X), *w = call_input(call, W), *bias = call_input(call, BIAS);
+    if (onednn_computes(x->dtype) && p.spatial <= 3 && tensor_count(x) > 0 && tensor_count(w) > 0
+        && onednn_type(w->dtype) != dnnl_data_type_undef && (!bias || bias->dtype == x->dtype || bias->dtype == MITRAL_FLOAT)) {
+        mitral_status status = attempt(call, &p, &post, LAYOUT_CHANNELS_LAST, state, scratch_bytes);
+        if (status == MITRAL_DEFERRED)
+            status = attempt(call, &p, &post, LAYOUT_PLAIN, state, scratch_bytes);
+        if (status != MITRAL_DEFERRED)
+            return status;
+    }
+    TRY(onednn_program_create(&program, call));
+    return onednn_program_finish(program, call, add_reference(program, call, &post), state, scratch_bytes);
+}
+
+static double convolution_count(const struct kernel_call *call)
+{
+    struct convolution_parameters p;
+    return call_convolution_parameters(call, &p) == MITRAL_OK ? convolution_flops(&p, false) : 0;
+}
+
+const struct kernel onednn_convolution[] = {
+    {.name = "onednn.convolution", .shape = convolution_shape, .prepare = convolution_prepare, .run = onednn_program_run,
+     .release = onednn_program_destroy, .packed = onednn_program_packed, .describe = onednn_program_describe, .flops = convolution_count},
+};
+const size_t onednn_convolution_count = sizeof onednn_convolution / sizeof *onednn_convolution;
