@@ -9,16 +9,29 @@
  * `const size_t F_count`. */
 #define OP_FAMILIES(FAMILY)                                                                                            \
     FAMILY(ops_activation)                                                                                             \
+    FAMILY(ops_attention)                                                                                              \
     FAMILY(ops_binary)                                                                                                 \
     FAMILY(ops_cast)                                                                                                   \
+    FAMILY(ops_control)                                                                                                \
     FAMILY(ops_convolution)                                                                                            \
+    FAMILY(ops_detection)                                                                                              \
+    FAMILY(ops_gather)                                                                                                 \
     FAMILY(ops_generate)                                                                                               \
     FAMILY(ops_gradient)                                                                                               \
+    FAMILY(ops_image)                                                                                                  \
+    FAMILY(ops_loss)                                                                                                   \
     FAMILY(ops_matmul)                                                                                                 \
+    FAMILY(ops_normalization)                                                                                          \
     FAMILY(ops_pooling)                                                                                                \
     FAMILY(ops_quantize)                                                                                               \
     FAMILY(ops_random)                                                                                                 \
+    FAMILY(ops_recurrent)                                                                                              \
     FAMILY(ops_reduce)                                                                                                 \
+    FAMILY(ops_resize)                                                                                                 \
+    FAMILY(ops_sequence)                                                                                               \
+    FAMILY(ops_shape)                                                                                                  \
+    FAMILY(ops_signal)                                                                                                 \
+    FAMILY(ops_text)                                                                                                   \
     FAMILY(ops_unary)                                                                                                  \
     FAMILY(ops_variadic)                                                                                               \
 

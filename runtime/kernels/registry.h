@@ -15,10 +15,13 @@
     FAMILY(reference_batch_normalization)                                                                              \
     FAMILY(reference_binary)                                                                                           \
     FAMILY(reference_cast)                                                                                             \
+    FAMILY(reference_control)                                                                                          \
     FAMILY(reference_convolution)                                                                                      \
     FAMILY(reference_convolution_special)                                                                              \
+    FAMILY(reference_detection)                                                                                        \
     FAMILY(reference_einsum)                                                                                           \
     FAMILY(reference_fold)                                                                                             \
+    FAMILY(reference_gather)                                                                                           \
     FAMILY(reference_generate)                                                                                         \
     FAMILY(reference_gradient_activation)                                                                              \
     FAMILY(reference_gradient_convolution)                                                                             \
@@ -30,10 +33,14 @@
     FAMILY(reference_gradient_reduce)                                                                                  \
     FAMILY(reference_gradient_softmax)                                                                                 \
     FAMILY(reference_gradient_update)                                                                                  \
+    FAMILY(reference_grid)                                                                                             \
+    FAMILY(reference_image)                                                                                            \
     FAMILY(reference_linear_attention)                                                                                 \
     FAMILY(reference_loss)                                                                                             \
     FAMILY(reference_matmul)                                                                                           \
+    FAMILY(reference_move)                                                                                             \
     FAMILY(reference_normalization)                                                                                    \
+    FAMILY(reference_pad)                                                                                              \
     FAMILY(reference_pooling)                                                                                          \
     FAMILY(reference_quantize)                                                                                         \
     FAMILY(reference_quantized_convolution)                                                                            \
@@ -41,9 +48,16 @@
     FAMILY(reference_random)                                                                                           \
     FAMILY(reference_recurrent)                                                                                        \
     FAMILY(reference_reduce)                                                                                           \
+    FAMILY(reference_resize)                                                                                           \
     FAMILY(reference_rotary)                                                                                           \
+    FAMILY(reference_scatter)                                                                                          \
+    FAMILY(reference_select)                                                                                           \
+    FAMILY(reference_sequence)                                                                                         \
+    FAMILY(reference_shape)                                                                                            \
     FAMILY(reference_signal)                                                                                           \
     FAMILY(reference_softmax)                                                                                          \
+    FAMILY(reference_text)                                                                                             \
+    FAMILY(reference_tfidf)                                                                                            \
     FAMILY(reference_unary)                                                                                            \
     FAMILY(reference_unpool)                                                                                           \
     FAMILY(reference_variadic)                                                                                         \

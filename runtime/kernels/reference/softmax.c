@@ -1,0 +1,105 @@
+/* Softmax, LogSoftmax, Hardmax. */
+#include "runtime/kernels/reference/softmax.h"
+
+#include <math.h>
+
+#include "runtime/kernels/reference/operand.h"
+#include "runtime/kernels/reference/shapes.h"
+
+enum { SOFTMAX_COLUMNS = 128 };
+
+#define REAL float
+#define EXP expf
+#define NAME(x) x##_float
+#include "runtime/kernels/reference/softmax_body.h"
+#undef REAL
+#undef EXP
+#undef NAME
+#define REAL double
+#define EXP exp
+#define NAME(x) x##_double
+#include "runtime/kernels/reference/softmax_body.h"
+#undef REAL
+#undef EXP
+#undef NAME
+
+mitral_status call_softmax_sizes(const struct kernel_call *call, int64_t *outer, int64_t *axis, int64_t *inner)
+{
+    const mitral_tensor *x = call_input(call, 0);
+    const bool flat = call->opset < 13;
+    int64_t at;
+    *outer = *axis = *inner = 1;
+    if (x->rank == 0 && !flat)
+        return MITRAL_OK;
+    TRY(call_axis(call, attribute_int(call->attributes, "axis", flat ? 1 : -1), x->rank + (flat && x->rank == 1), &at));
+    for (int32_t i = 0; i < x->rank; i++)
+        *(i < at ? outer : flat || i == at ? axis : inner) *= x->dims[i];
+    return MITRAL_OK;
+}
+
+mitral_status shape_softmax(struct kernel_call *call)
+{
+    enum compute compute;
+    int64_t outer, axis, inner;
+    TRY(check_float_operand(call, 0, &compute));
+    TRY(call_softmax_sizes(call, &outer, &axis, &inner));
+    call_set_output(call, 0, call_input(call, 0)->dtype, call_input(call, 0)->rank, call_input(call, 0)->dims);
+    return MITRAL_OK;
+}
+
+static void place(const struct kernel_call *call, struct work *work, enum compute compute, const void **x, void **y)
+{
+    *x = work_operand(work, compute, call_input(call, 0));
+    *y = work_result(work, compute, call_output(call, 0));
+}
+
+static mitral_status prepare(struct kernel_call *call, void **state, size_t *scratch_bytes)
+{
+    (void)state;
+    struct work work = {0};
+    const void *x;
+    void *y;
+    place(call, &work, compute_of(call_input(call, 0)->dtype), &x, &y);
+    return work_measure(call, &work, scratch_bytes);
+}
+
+static mitral_status run(struct kernel_call *call, enum softmax_kind kind)
+{
+    int64_t outer, axis, inner;
+    TRY(call_softmax_sizes(call, &outer, &axis, &inner));
+    enum compute compute = compute_of(call_input(call, 0)->dtype);
+    struct work work = work_of(call);
+    const void *x;
+    void *y;
+    place(call, &work, compute, &x, &y);
+    if (!y)
+        return MITRAL_OK;
+    if (compute == COMPUTE_FLOAT)
+        softmax_float(kind, outer, axis, inner, call->threads, x, y);
+    else
+        softmax_double(kind, outer, axis, inner, call->threads, x, y);
+    work_store(compute, call_output(call, 0), y);
+    return MITRAL_OK;
+}
+
+static mitral_status run_plain(struct kernel_call *call)
+{
+    return run(call, SOFTMAX_PLAIN);
+}
+
+static mitral_status run_log(struct kernel_call *call)
+{
+    return run(call, SOFTMAX_LOG);
+}
+
+static mitral_status run_hard(struct kernel_call *call)
+{
+    return run(call, SOFTMAX_HARD);
+}
+
+const struct kernel reference_softmax[] = {
+    {.name = "Hardmax", .flags = KERNEL_IN_PLACE, .shape = shape_softmax, .prepare = prepare, .run = run_hard},
+    {.name = "LogSoftmax", .flags = KERNEL_IN_PLACE, .shape = shape_softmax, .prepare = prepare, .run = run_log},
+    {.name = "Softmax", .flags = KERNEL_IN_PLACE, .shape = shape_softmax, .prepare = prepare, .run = run_plain},
+};
+const size_t reference_softmax_count = sizeof(reference_softmax) / sizeof(*reference_softmax);
