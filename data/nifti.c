@@ -354,21 +354,62 @@ static mitral_status check_file_size(mitral_context *context, const char *path, 
     return MITRAL_OK;
 }
 
-static mitral_status read_open_file(mitral_volume *out, znzFile file, mitral_context *context, const char *path,
-                                    int64_t max_voxels, int64_t size, bool compressed)
+struct open_file {
+    znzFile stream;
+    int64_t size;
+    bool compressed;
+};
+
+static mitral_status open_file(struct open_file *out, mitral_context *context, const char *path)
+{
+    struct stat facts;
+    if (stat(path, &facts) != 0)
+        return mitral_fail(context, MITRAL_IO, "%s: expected a NIfTI file, found: %s", path, strerror(errno));
+    /* A pipe could block for ever. */
+    if (!S_ISREG(facts.st_mode))
+        return mitral_fail(context, MITRAL_INVALID, "%s: expected a NIfTI file, found %s", path,
+                           S_ISDIR(facts.st_mode) ? "a folder" : "no regular file");
+    errno = 0;
+    out->stream = znzopen(path, "rb", 1);
+    if (znz_isnull(out->stream))
+        return mitral_fail(context, MITRAL_IO, "%s: expected a readable NIfTI file, found: %s", path,
+                           errno ? strerror(errno) : "no memory");
+    out->size = facts.st_size;
+    /* The stream tells plain and compressed apart by content; so must the check of the size. */
+    uint8_t magic[2] = {0};
+    FILE *plain = fopen(path, "rb");
+    out->compressed = plain && fread(magic, 1, 2, plain) == 2 && magic[0] == 0x1f && magic[1] == 0x8b;
+    if (plain)
+        fclose(plain);
+    return MITRAL_OK;
+}
+
+static mitral_status read_checked_header(struct header *out, const struct open_file *file, mitral_context *context, const char *path,
+                                         int64_t max_voxels)
+{
+    if (max_voxels <= 0)
+        max_voxels = MITRAL_MAX_VOXELS;
+    if (max_voxels > INT64_MAX / 64)
+        max_voxels = INT64_MAX / 64;
+    TRY(read_header(out, file->stream, context, path, max_voxels));
+    TRY(check_file_size(context, path, out, file->size, file->compressed));
+    int64_t limit = context ? context->options.max_tensor_bytes : 0;
+    if (limit > 0 && out->count > limit / (int64_t)sizeof(float))
+        return mitral_fail(context, MITRAL_LIMIT, "%s: expected at most %lld bytes of voxels, found %lld", path, (long long)limit,
+                           (long long)out->count * (int64_t)sizeof(float));
+    return MITRAL_OK;
+}
+
+static mitral_status read_open_file(mitral_volume *out, const struct open_file *file, mitral_context *context, const char *path,
+                                    int64_t max_voxels)
 {
     struct header header;
-    TRY(read_header(&header, file, context, path, max_voxels));
-    TRY(check_file_size(context, path, &header, size, compressed));
-    int64_t limit = context ? context->options.max_tensor_bytes : 0;
-    if (limit > 0 && header.count > limit / (int64_t)sizeof(float))
-        return mitral_fail(context, MITRAL_LIMIT, "%s: expected at most %lld bytes of voxels, found %lld", path, (long long)limit,
-                           (long long)header.count * (int64_t)sizeof(float));
-    TRY(skip_to_voxels(file, context, path, &header));
+    TRY(read_checked_header(&header, file, context, path, max_voxels));
+    TRY(skip_to_voxels(file->stream, context, path, &header));
     float *voxels = mitral_allocate_raw(context, (size_t)header.count * sizeof(float));
     if (!voxels)
         return MITRAL_NO_MEMORY;
-    mitral_status status = read_voxels(voxels, file, context, path, &header);
+    mitral_status status = read_voxels(voxels, file->stream, context, path, &header);
     if (status != MITRAL_OK) {
         mitral_release(context, voxels);
         return status;
@@ -381,29 +422,23 @@ static mitral_status read_open_file(mitral_volume *out, znzFile file, mitral_con
 mitral_status mitral_volume_read(mitral_volume *out, mitral_context *context, const char *path, int64_t max_voxels)
 {
     *out = (mitral_volume){0};
-    if (max_voxels <= 0)
-        max_voxels = MITRAL_MAX_VOXELS;
-    if (max_voxels > INT64_MAX / 64)
-        max_voxels = INT64_MAX / 64;
-    struct stat facts;
-    if (stat(path, &facts) != 0)
-        return mitral_fail(context, MITRAL_IO, "%s: expected a NIfTI file, found: %s", path, strerror(errno));
-    /* A pipe could block for ever. */
-    if (!S_ISREG(facts.st_mode))
-        return mitral_fail(context, MITRAL_INVALID, "%s: expected a NIfTI file, found %s", path,
-                           S_ISDIR(facts.st_mode) ? "a folder" : "no regular file");
-    znzFile file = znzopen(path, "rb", 1);
-    if (znz_isnull(file))
-        return mitral_fail(context, MITRAL_IO, "%s: expected a readable NIfTI file, found: %s", path,
-                           errno ? strerror(errno) : "no memory");
-    /* The stream tells the two apart by content; so must the check of the size. */
-    uint8_t magic[2] = {0};
-    FILE *plain = fopen(path, "rb");
-    bool compressed = plain && fread(magic, 1, 2, plain) == 2 && magic[0] == 0x1f && magic[1] == 0x8b;
-    if (plain)
-        fclose(plain);
-    mitral_status status = read_open_file(out, file, context, path, max_voxels, facts.st_size, compressed);
-    znzclose(file);
+    struct open_file file;
+    TRY(open_file(&file, context, path));
+    mitral_status status = read_open_file(out, &file, context, path, max_voxels);
+    znzclose(file.stream);
+    return status;
+}
+
+mitral_status mitral_geometry_read(mitral_geometry *out, mitral_context *context, const char *path)
+{
+    *out = (mitral_geometry){0};
+    struct open_file file;
+    struct header header;
+    TRY(open_file(&file, context, path));
+    mitral_status status = read_checked_header(&header, &file, context, path, 0);
+    znzclose(file.stream);
+    if (status == MITRAL_OK)
+        *out = header.geometry;
     return status;
 }
 

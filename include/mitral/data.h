@@ -68,6 +68,8 @@ MITRAL_API void mitral_labels_free(mitral_context *context, mitral_labels *label
 MITRAL_API mitral_status mitral_labels_write(mitral_context *context, const mitral_labels *labels, const char *path);
 MITRAL_API mitral_status mitral_volume_write(mitral_context *context, const mitral_volume *volume, const char *path);
 
+/* What the header says, without the voxels; the same refusals, but for damage within the voxels. */
+MITRAL_API mitral_status mitral_geometry_read(mitral_geometry *out, mitral_context *context, const char *path);
 /* size[0] · size[1] · size[2]; frame `f` begins at f times that. */
 MITRAL_API int64_t mitral_geometry_frame_voxels(const mitral_geometry *geometry);
 /* Same size (frames aside unless `frames`) and spacing within 0.1 %: what a label map must share with its image. */
@@ -104,13 +106,15 @@ typedef struct mitral_dataset {
 /* `split`: "training" or "testing". Two layouts, told apart by dataset.json:
  *
  * ACDC: DIR/<split>/patientNNN/{Info.cfg, patientNNN_frameMM.nii.gz, patientNNN_frameMM_gt.nii.gz}, .nii accepted too.
- * Patients in ascending order, ED before ES; which frame is which comes from Info.cfg alone. ED may equal ES's number of
- * no other frame. Every image and label map must be there, unless the folder has no label map at all for that patient.
+ * Patients in ascending order, ED before ES; which frame is which comes from Info.cfg alone. Every image and label map must be
+ * there, unless a patient has no label map at all. DIR/database/<split> is found too, as the published archive has it.
  *
  * Any NIfTI folder: DIR/dataset.json,
  *   {"name": "…", "labels": ["background", "RV", …],
  *    "training": [{"image": "a.nii.gz", "label": "a_gt.nii.gz", "patient": "a", "phase": "ED", "group": ""}, …], "testing": […]}
- * where paths are relative to DIR and stay inside it; patient defaults to the image's name and phase to "other".
+ * where paths are relative to DIR and stay inside it; patient defaults to the image's name and phase to "other". The forms of the
+ * Medical Segmentation Decathlon ("labels": {"0": "background", …}, "test": ["image.nii.gz", …]) and {"background": 0, …} are read
+ * too.
  *
  * Files are checked to exist here and read later. */
 MITRAL_API mitral_status mitral_dataset_open(mitral_dataset *out, mitral_context *context, const char *folder,
