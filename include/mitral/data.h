@@ -292,19 +292,29 @@ typedef struct mitral_picture {
 
 typedef struct mitral_overlay_options {
     const uint8_t *reference;  /* a second label map, drawn as dashed contours; NULL: none */
-    const char *title;         /* ASCII; NULL: none */
+    const char *title;         /* printable ASCII; NULL: none */
     const char *const *names;  /* of the classes, for the legend; NULL: ACDC's */
     int32_t class_count;       /* 0: 4 */
     bool fill;                 /* tints the structures besides their contours */
+    bool crop;                 /* shows the structures with a margin instead of the whole slices */
+    int64_t first, count;      /* slices to show; count 0: all from `first` on. More than 64 are thinned out evenly */
     int64_t columns;           /* of the mosaic; 0: chosen */
-    int64_t tile;              /* longer side of a slice in the picture in pixels; 0: 256 */
+    int64_t tile;              /* longer side of a slice in the picture in pixels, 32 … 2048; 0: 256 */
 } mitral_overlay_options;
 
-/* All slices of one frame as a mosaic with contours of `labels` ([z][y][x]; NULL: none) and a legend. Pixels are drawn with the aspect
- * that the spacing gives. */
+/* Slices of one frame as a mosaic with contours of `labels` ([z][y][x]; NULL: none) and a legend. Pixels are drawn with the
+ * aspect that the spacing gives. options may be NULL. */
 MITRAL_API mitral_status mitral_picture_overlay(mitral_picture *out, mitral_context *context, const mitral_volume *volume,
-                                                int64_t frame, const uint8_t *labels,
-                                                const mitral_overlay_options *options);
+                                                int64_t frame, const uint8_t *labels, const mitral_overlay_options *options);
+/* An empty picture, and things to draw on it, for plots; what lies outside is left out. Colours are 0xRRGGBB. */
+MITRAL_API mitral_status mitral_picture_create(mitral_picture *out, mitral_context *context, int64_t width, int64_t height,
+                                               uint32_t colour);
+MITRAL_API void mitral_picture_rectangle(mitral_picture *picture, int64_t x, int64_t y, int64_t width, int64_t height,
+                                         uint32_t colour);
+MITRAL_API void mitral_picture_line(mitral_picture *picture, double x0, double y0, double x1, double y1, double thickness,
+                                    uint32_t colour);
+/* Top left corner at x, y; a character is 6·scale wide and 7·scale high, the space after it included. */
+MITRAL_API void mitral_picture_text(mitral_picture *picture, int64_t x, int64_t y, int scale, uint32_t colour, const char *text);
 /* PNG, written aside, then renamed. */
 MITRAL_API mitral_status mitral_picture_write(mitral_context *context, const mitral_picture *picture, const char *path);
 MITRAL_API void mitral_picture_free(mitral_context *context, mitral_picture *picture);
