@@ -76,8 +76,10 @@ mitral_status gradient_emit(struct gradient *gradient, const char *op, const str
                                    gradient->emitted++);
     if (!node_name)
         return MITRAL_NO_MEMORY;
+    /* The newest version whatever the model's own opset: hooks are written for it. */
+    const struct schema *schema = schema_find(op_domain(row), row->name, schema_newest_opset);
     node_id node;
-    return graph_add_node(graph, row, 0, node_name, attributes ? attributes : &none, inputs, input_count, outputs,
+    return graph_add_node(graph, row, schema ? schema->since_version : 1, node_name, attributes ? attributes : &none, inputs, input_count, outputs,
                           output_count, &node);
 }
 

@@ -8,6 +8,7 @@
 #define KERNEL_FAMILIES(FAMILY)                                                                                        \
     /* the lines below stay in alphabetical order: a file's table is named like the file */                           \
     FAMILY(onednn_convolution)                                                                                         \
+    FAMILY(onednn_pooling)                                                                                             \
     FAMILY(onednn_reorder)                                                                                             \
     FAMILY(reference_accumulate)                                                                                       \
     FAMILY(reference_activation)                                                                                       \
@@ -31,6 +32,7 @@
     FAMILY(reference_gradient_normalization)                                                                           \
     FAMILY(reference_gradient_pool)                                                                                    \
     FAMILY(reference_gradient_reduce)                                                                                  \
+    FAMILY(reference_gradient_resize)                                                                                  \
     FAMILY(reference_gradient_softmax)                                                                                 \
     FAMILY(reference_gradient_update)                                                                                  \
     FAMILY(reference_grid)                                                                                             \

@@ -167,6 +167,10 @@ static mitral_status decode_weights(const struct kernel_call *call, mitral_tenso
 {
     TRY(call_gradient_shape(call, 2, w));
     TRY(convolution_decode(call, call_input(call, 0), w, p));
+    /* A transposed convolution with an output padding of a whole stride has fewer positions than would fit. */
+    const mitral_tensor *dy = call_input(call, 1);
+    for (int32_t i = 0; i < p->spatial && dy->rank == p->spatial + 2; i++)
+        p->output[i] = smaller(p->output[i], dy->dims[2 + i]);
     TRY(check_positions(call, p, 1));
     return make_slide(call, p, slide);
 }

@@ -64,6 +64,7 @@ static inline mitral_status class_map_read(const struct kernel_call *call, const
 {
     const mitral_tensor *labels = call_input(call, labels_index);
     char first[160], second[160];
+    *out = (struct class_map){0};
     if (!scores || scores->rank < 2 || !labels)
         return call_fail(call, MITRAL_INVALID, "scores of rank from 2 and labels expected");
     *out = (struct class_map){.batch = scores->dims[0], .channels = scores->dims[1], .plane = 1, .labels = labels};
