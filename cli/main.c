@@ -13,6 +13,9 @@ static const struct {
     {"bench", command_bench, "time a model or a plan"},
     {"optimize", command_optimize, "write a smaller ONNX model that computes the same"},
     {"create", command_create, "write DPU-Net or the teacher U-Net as ONNX"},
+    {"phantom", command_phantom, "write made-up heart scans in ACDC's layout"},
+    {"segment", command_segment, "segment a NIfTI scan"},
+    {"evaluate", command_evaluate, "measure a network on labelled scans"},
     {"conformance", command_conformance, "score the cases of ONNX's backend suite"},
 };
 

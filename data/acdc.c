@@ -214,8 +214,10 @@ mitral_status dataset_open_acdc(struct dataset_builder *builder, const char *fol
         if (dataset_is_folder(inner))
             path = inner;
     }
-    builder->out->name = arena_string(&builder->arena, "ACDC layout");
-    if (!path || !builder->out->name)
+    /* What was made by the phantom must say so wherever it is measured. */
+    char *note = arena_format(&builder->arena, "%s/phantom.txt", folder);
+    builder->out->name = arena_string(&builder->arena, note && dataset_is_file(note) ? "phantom (ACDC layout)" : "ACDC layout");
+    if (!path || !note || !builder->out->name)
         return MITRAL_NO_MEMORY;
     if (!dataset_is_folder(path))
         return mitral_fail(builder->context, MITRAL_INVALID, "%s: expected the folder '%s' or a dataset.json in it, found neither",

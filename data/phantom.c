@@ -313,6 +313,16 @@ static mitral_status run_in_threads(struct work *work, mitral_context *context, 
     return status;
 }
 
+/* Whoever reads the folder can tell that nobody in it is real. */
+static mitral_status write_note(mitral_context *context, const char *folder, const mitral_phantom_options *options)
+{
+    char path[PATH_BYTES], text[256];
+    snprintf(path, sizeof path, "%s/phantom.txt", folder);
+    int length = snprintf(text, sizeof text, "Made by mitral phantom: no real patient is in this folder.\npatients: %d\nseed: %llu\nhard: %s\n",
+                          (int)options->patients, (unsigned long long)options->seed, options->hard ? "yes" : "no");
+    return file_write_bytes(context, path, text, (size_t)length);
+}
+
 mitral_status mitral_phantom_write(mitral_context *context, const char *folder, const mitral_phantom_options *options)
 {
     mitral_phantom_options chosen = options ? *options : (mitral_phantom_options){0};
@@ -330,5 +340,6 @@ mitral_status mitral_phantom_write(mitral_context *context, const char *folder, 
         TRY(make_folder(context, testing));
     struct work work = {.options = &chosen, .folders = {training, testing}};
     int threads = chosen.threads > 0 ? chosen.threads : omp_get_num_procs();
-    return run_in_threads(&work, context, threads < chosen.patients ? threads : chosen.patients);
+    TRY(run_in_threads(&work, context, threads < chosen.patients ? threads : chosen.patients));
+    return write_note(context, folder, &chosen);
 }

@@ -95,7 +95,7 @@ typedef struct mitral_case {
 } mitral_case;
 
 typedef struct mitral_dataset {
-    const char *name;
+    const char *name;    /* "phantom …" where mitral_phantom_write made it */
     mitral_case *cases;
     size_t count;
     char **labels;       /* names of the classes, background first */
@@ -244,7 +244,7 @@ typedef struct mitral_phantom_options {
 } mitral_phantom_options;
 
 /* Writes the ACDC layout into `folder`, which is made where it is missing; existing patients of the same number are overwritten. Two
- * thirds of the patients (rounded; one patient: all) go to training. options may be NULL. */
+ * thirds of the patients (rounded; one patient: all) go to training. phantom.txt beside them says what they are. options may be NULL. */
 MITRAL_API mitral_status mitral_phantom_write(mitral_context *context, const char *folder,
                                               const mitral_phantom_options *options);
 
