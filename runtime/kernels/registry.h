@@ -8,6 +8,7 @@
 #define KERNEL_FAMILIES(FAMILY)                                                                                        \
     /* the lines below stay in alphabetical order: a file's table is named like the file */                           \
     FAMILY(onednn_convolution)                                                                                         \
+    FAMILY(onednn_matmul)                                                                                              \
     FAMILY(onednn_pooling)                                                                                             \
     FAMILY(onednn_reorder)                                                                                             \
     FAMILY(reference_accumulate)                                                                                       \
@@ -40,8 +41,14 @@
     FAMILY(reference_linear_attention)                                                                                 \
     FAMILY(reference_loss)                                                                                             \
     FAMILY(reference_matmul)                                                                                           \
+    FAMILY(reference_ml_features)                                                                                      \
+    FAMILY(reference_ml_linear)                                                                                        \
+    FAMILY(reference_ml_maps)                                                                                          \
+    FAMILY(reference_ml_svm)                                                                                           \
+    FAMILY(reference_ml_tree)                                                                                          \
     FAMILY(reference_move)                                                                                             \
     FAMILY(reference_normalization)                                                                                    \
+    FAMILY(reference_optimizers)                                                                                       \
     FAMILY(reference_pad)                                                                                              \
     FAMILY(reference_pooling)                                                                                          \
     FAMILY(reference_quantize)                                                                                         \

@@ -82,11 +82,17 @@ static mitral_status add_convolution(struct onednn_program *program, const struc
     TRY(onednn_output_as(program, call, 0, layout, &d->y, &operands[2].where));
     if (call_input(call, BIAS))
         operands[count++] = (struct onednn_operand){DNNL_ARG_BIAS, {PLACE_INPUT, BIAS}};
-    TRY(onednn_append_post(program, call, post, layout, attributes, operands, &count));
+    dnnl_post_ops_t list;
+    DNNL_TRY(call, dnnl_post_ops_create(&list), "post-operations");
+    mitral_status status = onednn_append_post(program, call, post, layout, d->y, list, operands, &count);
+    if (status == MITRAL_OK && dnnl_primitive_attr_set_post_ops(attributes, list) != dnnl_success)
+        status = MITRAL_NO_MEMORY;
+    dnnl_post_ops_destroy(list);
+    TRY(status);
     dnnl_primitive_desc_t descriptor;
     TRY(create_descriptor(program, p, d, attributes, &descriptor));
-    mitral_status status = onednn_add_weights(program, call, W, d->plain_w, dnnl_primitive_desc_query_md(descriptor, dnnl_query_weights_md, 0),
-                                              &operands[1].where);
+    status = onednn_add_weights(program, call, W, d->plain_w, dnnl_primitive_desc_query_md(descriptor, dnnl_query_weights_md, 0),
+                                &operands[1].where);
     if (status != MITRAL_OK) {
         dnnl_primitive_desc_destroy(descriptor);
         return status;

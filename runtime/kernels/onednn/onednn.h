@@ -138,10 +138,11 @@ struct onednn_post {
 mitral_status onednn_read_post(const struct kernel_call *call, size_t residual_input, size_t slope_input, struct onednn_post *out);
 /* The oneDNN algorithm of an activation operator with its ONNX parameters; false when there is none that computes the same. */
 bool onednn_activation(const char *name, float alpha, float beta, struct onednn_post *out);
-/* Sets the post-operations of `attributes` and appends their operands; the output is in `layout`. */
+/* Appends to `list` and to the operands; the output is computed in `layout` and described by `destination`. */
 enum { ONEDNN_POST_OPERANDS = 2 };
 mitral_status onednn_append_post(struct onednn_program *program, const struct kernel_call *call, const struct onednn_post *post,
-                                 int layout, dnnl_primitive_attr_t attributes, struct onednn_operand *operands, size_t *count);
+                                 int layout, const_dnnl_memory_desc_t destination, dnnl_post_ops_t list,
+                                 struct onednn_operand *operands, size_t *count);
 /* The same as a loop over the plain output 0 that lies at `where`. */
 mitral_status onednn_add_post_loop(struct onednn_program *program, const struct kernel_call *call, const struct onednn_post *post,
                                    struct onednn_where where);

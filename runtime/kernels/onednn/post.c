@@ -79,16 +79,14 @@ static mitral_status check_inputs(const struct kernel_call *call, const struct o
 }
 
 static mitral_status append_residual(struct onednn_program *program, const struct kernel_call *call, const struct onednn_post *post,
-                                     int layout, dnnl_post_ops_t list, struct onednn_operand *operands, size_t *count)
+                                     int layout, const_dnnl_memory_desc_t destination, dnnl_post_ops_t list,
+                                     struct onednn_operand *operands, size_t *count)
 {
-    dnnl_memory_desc_t descriptor = NULL;
     struct onednn_operand operand = {DNNL_ARG_ATTR_MULTIPLE_POST_OP(dnnl_post_ops_len(list)) | DNNL_ARG_SRC_1, {PLACE_NONE, 0}};
-    mitral_status status = onednn_input_as(program, call, post->residual_input, layout, &descriptor, &operand.where);
-    if (status == MITRAL_OK && dnnl_post_ops_append_binary(list, dnnl_binary_add, descriptor) != dnnl_success)
-        status = MITRAL_NO_MEMORY;
-    onednn_descriptor_free(&descriptor);
+    TRY(onednn_input_in(program, call, post->residual_input, layout, &operand.where));
+    DNNL_TRY(call, dnnl_post_ops_append_binary(list, dnnl_binary_add, destination), "residual");
     operands[(*count)++] = operand;
-    return status;
+    return MITRAL_OK;
 }
 
 static mitral_status append_activation(const struct kernel_call *call, const struct onednn_post *post, dnnl_post_ops_t list,
@@ -107,23 +105,17 @@ static mitral_status append_activation(const struct kernel_call *call, const str
 }
 
 mitral_status onednn_append_post(struct onednn_program *program, const struct kernel_call *call, const struct onednn_post *post,
-                                 int layout, dnnl_primitive_attr_t attributes, struct onednn_operand *operands, size_t *count)
+                                 int layout, const_dnnl_memory_desc_t destination, dnnl_post_ops_t list,
+                                 struct onednn_operand *operands, size_t *count)
 {
-    TRY(check_inputs(call, post));
-    dnnl_post_ops_t list;
-    DNNL_TRY(call, dnnl_post_ops_create(&list), "post-operations");
-    mitral_status status = MITRAL_OK;
     const bool residual = post->residual_input != SIZE_MAX;
+    TRY(check_inputs(call, post));
     if (residual && post->residual_first)
-        status = append_residual(program, call, post, layout, list, operands, count);
-    if (status == MITRAL_OK)
-        status = append_activation(call, post, list, operands, count);
-    if (status == MITRAL_OK && residual && !post->residual_first)
-        status = append_residual(program, call, post, layout, list, operands, count);
-    if (status == MITRAL_OK && dnnl_primitive_attr_set_post_ops(attributes, list) != dnnl_success)
-        status = MITRAL_NO_MEMORY;
-    dnnl_post_ops_destroy(list);
-    return status;
+        TRY(append_residual(program, call, post, layout, destination, list, operands, count));
+    TRY(append_activation(call, post, list, operands, count));
+    if (residual && !post->residual_first)
+        TRY(append_residual(program, call, post, layout, destination, list, operands, count));
+    return MITRAL_OK;
 }
 
 /* ---- as a loop ------------------------------------------------------------------------------------------------------- */
