@@ -1,0 +1,195 @@
+#!/usr/bin/env python3
+"""Scores ONNX's backend suite from the outputs that `mitral run --case` writes, without asking mitral whether they are right.
+
+    compare.py CASES [--interpret] [--peer onnxruntime|openvino] [--json OUT] [--expected FILE] [--jobs N]
+
+A case passes as in onnx's own runner: same type and shape, |got - want| <= atol + rtol*|want|, strings equal. The six Bernoulli
+cases are random: there type, shape and share of ones are checked. With --expected the run fails (exit 1) when a case that FILE does
+not list stops passing, or one that it lists passes. --peer scores another runtime on the same cases in the same way.
+"""
+
+import argparse
+import collections
+import concurrent.futures
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+MITRAL = os.environ.get("MITRAL", "build/mitral")
+
+
+def read(path, type_proto):
+    """A stored value of the type that the model declares."""
+    data = path.read_bytes()
+    kind = type_proto.WhichOneof("value")
+    if kind == "sequence_type":
+        return numpy_helper.to_list(onnx.SequenceProto.FromString(data))
+    if kind == "optional_type":
+        return numpy_helper.to_optional(onnx.OptionalProto.FromString(data))
+    if kind == "map_type":
+        return numpy_helper.to_dict(onnx.MapProto.FromString(data))
+    return numpy_helper.to_array(onnx.TensorProto.FromString(data))
+
+
+def difference(got, want, rtol, atol):
+    """None when equal under the tolerances, else what differs."""
+    if want is None or got is None:
+        return None if want is None and got is None else "expected a value on both sides"
+    if isinstance(want, dict):
+        if not isinstance(got, dict) or set(got) != set(want):
+            return "keys differ"
+        return next(filter(None, (difference(got[k], v, rtol, atol) for k, v in want.items())), None)
+    if isinstance(want, list):
+        if not isinstance(got, list) or len(got) != len(want):
+            return "lengths differ"
+        return next(filter(None, (difference(g, w, rtol, atol) for g, w in zip(got, want))), None)
+    got, want = np.asarray(got), np.asarray(want)
+    if want.dtype.kind in "OUS":
+        return None if got.shape == want.shape and (got.astype(str) == want.astype(str)).all() else "strings differ"
+    if got.dtype != want.dtype or got.shape != want.shape:
+        return f"expected {want.dtype}{list(want.shape)}, found {got.dtype}{list(got.shape)}"
+    wide = np.complex128 if want.dtype.kind == "c" else np.float64
+    a, b = got.astype(wide), want.astype(wide)
+    with np.errstate(invalid="ignore"):
+        close = (a == b) | (np.abs(a - b) <= atol + rtol * np.abs(b)) | (np.isnan(a) & np.isnan(b))
+    return None if close.all() else f"{int((~close).sum())} of {close.size} elements differ"
+
+
+def tolerances(case):
+    path = case / "data.json"
+    values = json.loads(path.read_text()) if path.exists() else {}
+    return values.get("rtol", 1e-3), values.get("atol", 1e-7)
+
+
+def random_case(case):
+    return case.name.startswith("test_bernoulli")
+
+
+def check(case, name, got_of, model):
+    """Compares every output of every data set; got_of(data set, index) gives the value."""
+    rtol, atol = tolerances(case)
+    for data in sorted(case.glob("test_data_set_*")):
+        for i, output in enumerate(model.graph.output):
+            stored = data / f"output_{i}.pb"
+            if not stored.exists():
+                continue
+            want, got = read(stored, output.type), got_of(data, i)
+            if random_case(case):
+                share = float(np.asarray(got).astype(np.float64).mean())
+                if got.dtype != want.dtype or got.shape != want.shape or not 0 <= share <= 1 or not set(np.unique(got.astype(float))) <= {0, 1}:
+                    return "fail", "type, shape or values are not those of the distribution"
+                continue
+            found = difference(got, want, rtol, atol)
+            if found:
+                return "fail", f"output {i}: {found}"
+    return "pass", ""
+
+
+def run_mitral(case, name, interpret):
+    model = onnx.load(case / "model.onnx", load_external_data=False)
+    with tempfile.TemporaryDirectory() as folder:
+        command = [MITRAL, "run", case / "model.onnx", "--case", case, "-o", folder, "--threads", "1"]
+        done = subprocess.run(command + (["--interpret"] if interpret else []), capture_output=True, text=True, check=False, timeout=600)
+        if done.returncode == 2:
+            return "unsupported", done.stderr.strip()
+        if done.returncode != 0:
+            return "fail", done.stderr.strip() or f"exit {done.returncode}"
+        return check(case, name, lambda data, i: read(pathlib.Path(folder) / data.name / f"output_{i}.pb", model.graph.output[i].type), model)
+
+
+def run_onnxruntime(case, name, _):
+    import onnxruntime
+
+    model = onnx.load(case / "model.onnx")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(str(case / "model.onnx"), options, providers=["CPUExecutionProvider"])
+    outputs = {}
+    for data in sorted(case.glob("test_data_set_*")):
+        inputs = {v.name: read(data / f"input_{i}.pb", v.type) for i, v in enumerate(model.graph.input) if (data / f"input_{i}.pb").exists()}
+        outputs[data.name] = session.run(None, inputs)
+    return check(case, name, lambda data, i: outputs[data.name][i], model)
+
+
+def run_openvino(case, name, _):
+    import openvino
+
+    core = openvino.Core()
+    model = onnx.load(case / "model.onnx")
+    compiled = core.compile_model(core.read_model(case / "model.onnx"), "CPU",
+                                  {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1})
+    outputs = {}
+    for data in sorted(case.glob("test_data_set_*")):
+        inputs = [read(data / f"input_{i}.pb", v.type) for i, v in enumerate(model.graph.input) if (data / f"input_{i}.pb").exists()]
+        result = compiled(inputs)
+        outputs[data.name] = [result[i] for i in range(len(model.graph.output))]
+    return check(case, name, lambda data, i: outputs[data.name][i], model)
+
+
+def guarded(runner, case, name, interpret):
+    try:
+        return (name, *runner(case, name, interpret))
+    except Exception as error:  # a peer fails in its own ways
+        return name, "fail", f"{type(error).__name__}: {error}".splitlines()[0][:300]
+
+
+def isolated(peer, cases):
+    """A peer may crash: each case runs in a process of its own that is started anew after a crash."""
+    results = []
+    todo = list(cases)
+    while todo:
+        with concurrent.futures.ProcessPoolExecutor(1) as pool:
+            try:
+                for position, (case, name) in enumerate(todo):
+                    results.append(pool.submit(guarded, {"onnxruntime": run_onnxruntime, "openvino": run_openvino}[peer], case, name,
+                                               False).result(timeout=600))
+                return results
+            except concurrent.futures.process.BrokenProcessPool:
+                results.append((todo[position][1], "fail", "the process crashed"))
+                todo = todo[position + 1:]
+    return results
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cases", type=pathlib.Path)
+    parser.add_argument("--interpret", action="store_true")
+    parser.add_argument("--peer", choices=["onnxruntime", "openvino"])
+    parser.add_argument("--json", type=pathlib.Path)
+    parser.add_argument("--expected", type=pathlib.Path)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    options = parser.parse_args()
+    cases = [(p.parent, f"{p.parent.parent.name}/{p.parent.name}") for p in sorted(options.cases.glob("*/*/model.onnx"))]
+    if not cases:
+        sys.exit(f"compare.py: expected cases in {options.cases}, found none; write them with write_cases.py")
+    if options.peer:
+        results = isolated(options.peer, cases)
+    else:
+        with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+            results = list(pool.map(lambda c: guarded(run_mitral, c[0], c[1], options.interpret), cases))
+    counts = collections.Counter(status for _, status, _ in results)
+    if options.json:
+        options.json.write_text("".join(json.dumps({"case": n, "status": s, "reason": r}) + "\n" for n, s, r in results))
+    listed = set(json.loads(options.expected.read_text())) if options.expected else None
+    wrong = 0
+    for name, status, reason in results:
+        if listed is None:
+            if status != "pass":
+                print(f"{status:12}{name}: {reason}")
+        elif (status == "pass") == (name in listed):
+            wrong += 1
+            print(f"{'passes, but is listed as failing' if status == 'pass' else status}: {name} {reason}")
+    print(f"{counts['pass']} passed, {counts['fail']} failed, {counts['unsupported']} unsupported of {len(results)}")
+    sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()

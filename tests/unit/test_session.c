@@ -1,0 +1,264 @@
+/* Promises of sessions: steady runs allocate nothing, threads share a plan, wrong inputs are refused. */
+#include "build.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "compiler/model.h"
+#include "mitral/networks.h"
+#include "mitral/tools.h"
+
+static size_t allocations;
+
+static void *counting_allocate(void *user, size_t size, size_t alignment)
+{
+    (void)user;
+    void *pointer = NULL;
+    __atomic_add_fetch(&allocations, 1, __ATOMIC_RELAXED);
+    return posix_memalign(&pointer, alignment, size) == 0 ? pointer : NULL;
+}
+
+static void counting_release(void *user, void *pointer)
+{
+    (void)user;
+    free(pointer);
+}
+
+static mitral_context *counting_context(void)
+{
+    mitral_context *context = NULL;
+    const mitral_context_options options = {.allocate = counting_allocate, .release = counting_release};
+    assert_int_equal(mitral_context_create(&context, &options), MITRAL_OK);
+    return context;
+}
+
+/* A DPU-Net small enough for a sanitizer. */
+static mitral_plan *make_plan(mitral_context *context, bool interpret)
+{
+    mitral_model *model = NULL;
+    mitral_plan *plan = NULL;
+    const mitral_network_options options = {.widths = {16, 16, 16, 16, 16}, .size = 32};
+    const mitral_compile_options compile = {.interpret = interpret};
+    assert_ok(context, mitral_create_dpu_net(&model, context, &options));
+    assert_ok(context, mitral_compile(&plan, context, model, &compile));
+    mitral_model_destroy(&model);
+    return plan;
+}
+
+static mitral_value *make_input(mitral_context *context, int64_t batch)
+{
+    mitral_value *value = NULL;
+    const mitral_value_info info = {.name = "image", .dtype = MITRAL_FLOAT, .rank = 4, .dims = {batch, 1, 32, 32}};
+    assert_ok(context, mitral_value_random(&value, context, &info, 5));
+    return value;
+}
+
+static void steady_runs_allocate_nothing(void **state)
+{
+    (void)state;
+    mitral_context *context = counting_context();
+    mitral_plan *plan = make_plan(context, false);
+    mitral_value *input = make_input(context, 1);
+    mitral_session *session = NULL;
+    const mitral_value *inputs[] = {input}, *outputs[1];
+    assert_ok(context, mitral_session_create(&session, context, plan, NULL));
+    assert_ok(context, mitral_session_run(session, inputs, 1, outputs, 1));
+    size_t before = allocations;
+    for (int i = 0; i < 5; i++)
+        assert_ok(context, mitral_session_run(session, inputs, 1, outputs, 1));
+    assert_int_equal(allocations, before);
+    mitral_session_destroy(&session);
+    mitral_value_destroy(&input);
+    mitral_plan_destroy(&plan);
+    mitral_context_destroy(&context);
+}
+
+/* Batches of different sizes through one plan that was compiled for none of them. */
+static void symbolic_batch_runs(void **state)
+{
+    (void)state;
+    mitral_context *context = test_context();
+    mitral_plan *plan = make_plan(context, false);
+    mitral_session *session = NULL;
+    assert_ok(context, mitral_session_create(&session, context, plan, NULL));
+    for (int64_t batch = 1; batch <= 40; batch++) { /* more than the plan caches */
+        mitral_value *input = make_input(context, batch % 20 + 1);
+        const mitral_value *inputs[] = {input}, *outputs[1];
+        assert_ok(context, mitral_session_run(session, inputs, 1, outputs, 1));
+        assert_int_equal(outputs[0]->tensor.dims[0], batch % 20 + 1);
+        mitral_value_destroy(&input);
+    }
+    mitral_session_destroy(&session);
+    mitral_plan_destroy(&plan);
+    mitral_context_destroy(&context);
+}
+
+struct worker {
+    mitral_plan *plan;
+    const mitral_value *input;
+    float *result;
+    size_t bytes;
+    mitral_status status;
+};
+
+static void *work(void *argument)
+{
+    struct worker *worker = argument;
+    mitral_context *context = NULL;
+    mitral_session *session = NULL;
+    const mitral_value *outputs[1];
+    worker->status = mitral_context_create(&context, NULL);
+    if (worker->status == MITRAL_OK)
+        worker->status = mitral_session_create(&session, context, worker->plan, &(mitral_session_options){.threads = 2});
+    for (int i = 0; i < 5 && worker->status == MITRAL_OK; i++)
+        worker->status = mitral_session_run(session, &worker->input, 1, outputs, 1);
+    if (worker->status == MITRAL_OK) {
+        worker->bytes = (size_t)mitral_tensor_size(&outputs[0]->tensor);
+        worker->result = malloc(worker->bytes);
+        memcpy(worker->result, outputs[0]->tensor.data, worker->bytes);
+    }
+    mitral_session_destroy(&session);
+    mitral_context_destroy(&context);
+    return NULL;
+}
+
+static void threads_share_a_plan(void **state)
+{
+    (void)state;
+    mitral_context *context = test_context();
+    mitral_plan *plan = make_plan(context, false);
+    mitral_value *input = make_input(context, 1);
+    enum { WORKERS = 4 };
+    pthread_t threads[WORKERS];
+    struct worker workers[WORKERS];
+    for (int i = 0; i < WORKERS; i++) {
+        workers[i] = (struct worker){.plan = plan, .input = input};
+        assert_int_equal(pthread_create(&threads[i], NULL, work, &workers[i]), 0);
+    }
+    for (int i = 0; i < WORKERS; i++)
+        pthread_join(threads[i], NULL);
+    for (int i = 0; i < WORKERS; i++) {
+        assert_int_equal(workers[i].status, MITRAL_OK);
+        assert_memory_equal(workers[i].result, workers[0].result, workers[0].bytes);
+    }
+    for (int i = 0; i < WORKERS; i++)
+        free(workers[i].result);
+    mitral_value_destroy(&input);
+    mitral_plan_destroy(&plan);
+    mitral_context_destroy(&context);
+}
+
+static void every_value_of_the_interpreter_can_be_read(void **state)
+{
+    (void)state;
+    mitral_context *context = test_context();
+    mitral_plan *plan = make_plan(context, true);
+    mitral_value *input = make_input(context, 1);
+    mitral_session *session = NULL;
+    const mitral_value *inputs[] = {input};
+    assert_ok(context, mitral_session_create(&session, context, plan, NULL));
+    assert_null(mitral_session_value(session, "enc4"));
+    assert_ok(context, mitral_session_run(session, inputs, 1, NULL, 0));
+    const mitral_value *tap = mitral_session_value(session, "enc4");
+    assert_non_null(tap);
+    assert_int_equal(tap->tensor.dims[2], 2);
+    assert_non_null(mitral_session_value(session, "enc0.0.reduce"));
+    assert_null(mitral_session_value(session, "no such value"));
+    mitral_session_destroy(&session);
+    mitral_value_destroy(&input);
+    mitral_plan_destroy(&plan);
+    mitral_context_destroy(&context);
+}
+
+static void wrong_inputs_are_refused(void **state)
+{
+    (void)state;
+    mitral_context *context = test_context();
+    mitral_plan *plan = make_plan(context, false);
+    mitral_value *input = make_input(context, 1);
+    mitral_session *session = NULL;
+    const mitral_value *inputs[] = {input};
+    assert_ok(context, mitral_session_create(&session, context, plan, NULL));
+    assert_int_equal(mitral_session_run(session, inputs, 0, NULL, 0), MITRAL_INVALID);
+    const mitral_value *absent[] = {NULL};
+    assert_int_equal(mitral_session_run(session, absent, 1, NULL, 0), MITRAL_INVALID);
+    mitral_value wrong = *input;
+    wrong.tensor.dims[1] = 3;
+    inputs[0] = &wrong;
+    assert_int_equal(mitral_session_run(session, inputs, 1, NULL, 0), MITRAL_INVALID);
+    assert_non_null(strstr(mitral_context_message(context), "image"));
+    wrong = *input;
+    wrong.tensor.dtype = MITRAL_INT32;
+    assert_int_equal(mitral_session_run(session, inputs, 1, NULL, 0), MITRAL_INVALID);
+    wrong = *input;
+    wrong.tensor.data = NULL;
+    assert_int_equal(mitral_session_run(session, inputs, 1, NULL, 0), MITRAL_INVALID);
+    inputs[0] = input;
+    assert_ok(context, mitral_session_run(session, inputs, 1, NULL, 0)); /* still usable */
+    mitral_session_destroy(&session);
+    mitral_value_destroy(&input);
+    mitral_plan_destroy(&plan);
+    mitral_context_destroy(&context);
+}
+
+/* Memory may run out anywhere: each failure is a status, and nothing leaks (the sanitizer looks). */
+struct budget {
+    size_t left;
+};
+
+static void *limited_allocate(void *user, size_t size, size_t alignment)
+{
+    struct budget *budget = user;
+    void *pointer = NULL;
+    if (budget->left == 0 || posix_memalign(&pointer, alignment, size) != 0)
+        return NULL;
+    budget->left--;
+    return pointer;
+}
+
+static void out_of_memory_is_a_status(void **state)
+{
+    (void)state;
+    mitral_status status = MITRAL_NO_MEMORY;
+    for (size_t budget_size = 1; status != MITRAL_OK; budget_size += 1 + budget_size / 8) {
+        struct budget budget = {budget_size};
+        const mitral_context_options options = {.allocate = limited_allocate, .release = counting_release, .user = &budget};
+        mitral_context *context = NULL;
+        mitral_model *model = NULL;
+        mitral_plan *plan = NULL;
+        mitral_session *session = NULL;
+        const mitral_network_options network = {.widths = {8, 8, 8, 8, 8}, .size = 16, .batch = 1};
+        static float pixels[256];
+        const mitral_value image = {.tensor = {.dtype = MITRAL_FLOAT, .rank = 4, .dims = {1, 1, 16, 16}, .data = pixels}};
+        const mitral_value *inputs[] = {&image};
+        status = mitral_context_create(&context, &options);
+        if (status == MITRAL_OK)
+            status = mitral_create_dpu_net(&model, context, &network);
+        if (status == MITRAL_OK)
+            status = mitral_compile(&plan, context, model, NULL);
+        if (status == MITRAL_OK)
+            status = mitral_session_create(&session, context, plan, NULL);
+        if (status == MITRAL_OK)
+            status = mitral_session_run(session, inputs, 1, NULL, 0);
+        assert_true(status == MITRAL_OK || status == MITRAL_NO_MEMORY);
+        mitral_session_destroy(&session);
+        mitral_plan_destroy(&plan);
+        mitral_model_destroy(&model);
+        mitral_context_destroy(&context);
+        assert_true(budget_size < 1000000);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(steady_runs_allocate_nothing),
+        cmocka_unit_test(symbolic_batch_runs),
+        cmocka_unit_test(threads_share_a_plan),
+        cmocka_unit_test(every_value_of_the_interpreter_can_be_read),
+        cmocka_unit_test(wrong_inputs_are_refused),
+        cmocka_unit_test(out_of_memory_is_a_status),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
