@@ -21,7 +21,9 @@
     FAMILY(ops_image)                                                                                                  \
     FAMILY(ops_loss)                                                                                                   \
     FAMILY(ops_matmul)                                                                                                 \
+    FAMILY(ops_ml)                                                                                                     \
     FAMILY(ops_normalization)                                                                                          \
+    FAMILY(ops_optimizers)                                                                                             \
     FAMILY(ops_pooling)                                                                                                \
     FAMILY(ops_quantize)                                                                                               \
     FAMILY(ops_random)                                                                                                 \

@@ -1,5 +1,4 @@
 /* Cast, CastLike and BitCast. */
-#include <locale.h>
 #include <string.h>
 
 #include "runtime/kernels/reference/convert.h"
@@ -65,14 +64,11 @@ static mitral_status cast_run(struct kernel_call *call, int64_t to)
         return MITRAL_OK;
     TRY(read_conversion(call, to, &conversion));
     if (conversion.from != conversion.to && (conversion.from == MITRAL_STRING || conversion.to == MITRAL_STRING)) {
-        /* The decimal point must not depend on the process. */
-        locale_t plain = newlocale(LC_ALL_MASK, "C", (locale_t)0);
-        if (!plain)
+        struct plain_locale locale;
+        if (!plain_locale_enter(&locale))
             return call_fail(call, MITRAL_NO_MEMORY, "no memory for a locale");
-        locale_t previous = uselocale(plain);
         mitral_status status = cast_strings(call, &conversion);
-        uselocale(previous);
-        freelocale(plain);
+        plain_locale_leave(&locale);
         return status;
     }
     int64_t count = tensor_count(input);

@@ -2,6 +2,8 @@
 #ifndef MITRAL_RUNTIME_KERNELS_REFERENCE_CONVERT_H
 #define MITRAL_RUNTIME_KERNELS_REFERENCE_CONVERT_H
 
+#include <locale.h>
+
 #include "runtime/kernel.h"
 
 enum round_mode { ROUND_UP, ROUND_DOWN, ROUND_NEAREST }; /* of conversions to float8e8m0 */
@@ -20,7 +22,14 @@ void convert(const struct conversion *conversion, const void *from, void *to, si
  * is then the same as rounding the value itself. */
 void convert_to_floats_odd(int32_t dtype, const void *from, float *to, size_t count);
 
-/* Strings (convert_string.c). The shortest decimal that reads back as the same value of that type, as NumPy prints it. */
+/* Strings are read and written with a point, whatever the process's locale: between these two calls. */
+struct plain_locale {
+    locale_t plain, previous;
+};
+bool plain_locale_enter(struct plain_locale *locale); /* false: no memory */
+void plain_locale_leave(struct plain_locale *locale);
+
+/* Strings (convert_string.c), with the plain locale entered. The shortest decimal that reads back as the same value of that type, as NumPy prints it. */
 mitral_status number_to_string(struct arena *arena, const mitral_tensor *tensor, int64_t index, mitral_string *out);
 /* false when it is no number. */
 bool string_to_number(mitral_string text, mitral_tensor *tensor, int64_t index, const struct conversion *conversion);

@@ -9,6 +9,21 @@
 
 enum { MAX_DIGITS = 17, TEXT = 64, MAX_INPUT = 1100 };
 
+bool plain_locale_enter(struct plain_locale *locale)
+{
+    locale->plain = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+    if (!locale->plain)
+        return false;
+    locale->previous = uselocale(locale->plain);
+    return true;
+}
+
+void plain_locale_leave(struct plain_locale *locale)
+{
+    uselocale(locale->previous);
+    freelocale(locale->plain);
+}
+
 static mitral_status set_string(struct arena *arena, const char *text, mitral_string *out)
 {
     out->size = strlen(text);

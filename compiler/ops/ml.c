@@ -1,0 +1,25 @@
+/* Classical machine learning: domain ai.onnx.ml. */
+#include "compiler/op.h"
+
+const struct op ops_ml[] = {
+    {"ArrayFeatureExtractor", "ai.onnx.ml"},
+    {"Binarizer", "ai.onnx.ml", .traits = OP_ELEMENTWISE | OP_LAYOUT_ANY},
+    {"CastMap", "ai.onnx.ml"},
+    {"CategoryMapper", "ai.onnx.ml"},
+    {"DictVectorizer", "ai.onnx.ml"},
+    {"FeatureVectorizer", "ai.onnx.ml"},
+    {"Imputer", "ai.onnx.ml"},
+    {"LabelEncoder", "ai.onnx.ml"},
+    {"LinearClassifier", "ai.onnx.ml"},
+    {"LinearRegressor", "ai.onnx.ml"},
+    {"Normalizer", "ai.onnx.ml"},
+    {"OneHotEncoder", "ai.onnx.ml"},
+    {"SVMClassifier", "ai.onnx.ml"},
+    {"SVMRegressor", "ai.onnx.ml"},
+    {"Scaler", "ai.onnx.ml"},
+    {"TreeEnsemble", "ai.onnx.ml"},
+    {"TreeEnsembleClassifier", "ai.onnx.ml"},
+    {"TreeEnsembleRegressor", "ai.onnx.ml"},
+    {"ZipMap", "ai.onnx.ml"},
+};
+const size_t ops_ml_count = sizeof(ops_ml) / sizeof(ops_ml[0]);
