@@ -107,19 +107,30 @@ static const ProtobufCMessageDescriptor *descriptor_of(mitral_kind kind)
     }
 }
 
+/* As in import: a tensor of many bytes stays where protobuf-c put it, so those lie in the value's own arena. */
+static void *unpack_allocate(void *user, size_t size)
+{
+    struct importer *importer = user;
+    return arena_allocate(size >= IMPORT_LARGE_BYTES ? importer->graph->arena : &importer->scratch, size);
+}
+
+static void unpack_release(void *user, void *pointer)
+{
+    (void)user;
+    (void)pointer;
+}
+
 static mitral_status read_proto(mitral_value *out, struct importer *importer, mitral_kind kind, const void *bytes, size_t size)
 {
     size_t unpacked;
     TRY(wire_check(importer->context, "value", bytes, size, descriptor_of(kind), &unpacked));
-    ProtobufCMessage *message = protobuf_c_message_unpack(descriptor_of(kind), NULL, size, bytes);
+    ProtobufCMessage *message = protobuf_c_message_unpack(descriptor_of(kind), &importer->allocator, size, bytes);
     if (!message)
         return mitral_fail(importer->context, MITRAL_INVALID, "expected the bytes of a %s, found others", descriptor_of(kind)->short_name);
-    mitral_status status = kind == MITRAL_SEQUENCE   ? read_sequence(out, importer, (const Onnx__SequenceProto *)message)
-                           : kind == MITRAL_OPTIONAL ? read_optional(out, importer, (const Onnx__OptionalProto *)message)
-                           : kind == MITRAL_MAP      ? read_map(out, importer, (const Onnx__MapProto *)message)
-                                                     : import_tensor(importer, (const onnx_tensor *)message, &out->tensor);
-    protobuf_c_message_free_unpacked(message, NULL);
-    return status;
+    return kind == MITRAL_SEQUENCE   ? read_sequence(out, importer, (const Onnx__SequenceProto *)message)
+           : kind == MITRAL_OPTIONAL ? read_optional(out, importer, (const Onnx__OptionalProto *)message)
+           : kind == MITRAL_MAP      ? read_map(out, importer, (const Onnx__MapProto *)message)
+                                     : import_tensor(importer, (const onnx_tensor *)message, &out->tensor);
 }
 
 static mitral_status load(struct owned_value *owned, mitral_context *context, const struct file_mapping *file, mitral_kind kind)
@@ -131,6 +142,7 @@ static mitral_status load(struct owned_value *owned, mitral_context *context, co
     }
     struct graph holder = {.context = context, .arena = &owned->arena};
     struct importer importer = {.context = context, .graph = &holder};
+    importer.allocator = (ProtobufCAllocator){unpack_allocate, unpack_release, &importer};
     arena_initialise(&importer.scratch, context);
     mitral_status status = read_proto(&owned->value, &importer, kind, file->data, file->size);
     arena_clear(&importer.scratch);
