@@ -1,10 +1,11 @@
 /* Convolution operators. */
 #include "compiler/gradients/gradients.h"
+#include "compiler/lower_onednn.h"
 
 const struct op ops_convolution[] = {
     {.name = "CausalConvWithState"},
     {.name = "Col2Im"},
-    {.name = "Conv", .gradient = differentiate_convolution},
+    {.name = "Conv", .lower = lower_convolution, .gradient = differentiate_convolution},
     {.name = "ConvTranspose", .gradient = differentiate_convolution_transpose},
     {.name = "DeformConv"},
     {.name = "FusedConv", .domain = "com.microsoft"},

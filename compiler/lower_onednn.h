@@ -1,0 +1,13 @@
+/* The `lower` hooks of the operators that oneDNN steps or own channels-last steps compute. Each declines (leaves *done false) where
+ * the types are not theirs; within a type the kernels themselves fall back to the reference kernel. */
+#ifndef MITRAL_COMPILER_LOWER_ONEDNN_H
+#define MITRAL_COMPILER_LOWER_ONEDNN_H
+
+#include "compiler/lower.h"
+
+typedef mitral_status lower_hook(struct lowering *lowering, const struct node *node, bool *done);
+
+lower_hook lower_convolution, lower_gemm, lower_matmul, lower_max_pool, lower_average_pool, lower_global_average_pool,
+    lower_global_max_pool;
+
+#endif
