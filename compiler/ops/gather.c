@@ -1,13 +1,13 @@
 /* Gathering and scattering by index. */
-#include "compiler/op.h"
+#include "compiler/gradients/gradients.h"
 
 const struct op ops_gather[] = {
-    {.name = "Gather", .traits = OP_MOVES_DATA},
-    {.name = "GatherElements", .traits = OP_MOVES_DATA},
-    {.name = "GatherND", .traits = OP_MOVES_DATA},
-    {.name = "Scatter"},
-    {.name = "ScatterElements"},
-    {.name = "ScatterND"},
+    {.name = "Gather", .traits = OP_MOVES_DATA, .gradient = differentiate_gather},
+    {.name = "GatherElements", .traits = OP_MOVES_DATA, .gradient = differentiate_gather_elements},
+    {.name = "GatherND", .traits = OP_MOVES_DATA, .gradient = differentiate_gather_nd},
+    {.name = "Scatter", .gradient = differentiate_scatter_elements},
+    {.name = "ScatterElements", .gradient = differentiate_scatter_elements},
+    {.name = "ScatterND", .gradient = differentiate_scatter_nd},
     {.name = "TensorScatter"},
 };
 const size_t ops_gather_count = sizeof(ops_gather) / sizeof(*ops_gather);

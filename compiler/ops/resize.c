@@ -1,10 +1,10 @@
 /* Resampling. */
-#include "compiler/op.h"
+#include "compiler/gradients/gradients.h"
 
 const struct op ops_resize[] = {
     {.name = "AffineGrid"},
     {.name = "GridSample"},
-    {.name = "Resize"},
-    {.name = "Upsample"},
+    {.name = "Resize", .gradient = differentiate_resize},
+    {.name = "Upsample", .gradient = differentiate_resize},
 };
 const size_t ops_resize_count = sizeof(ops_resize) / sizeof(*ops_resize);
