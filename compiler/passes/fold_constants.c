@@ -5,6 +5,18 @@
 /* A folded value may grow the plan: up to this size always, beyond it no further than its inputs. */
 enum { FREE_BYTES = 1 << 20 };
 
+/* Weights are worth any size: known ones are packed once instead of in each run. */
+static bool is_weight(const struct graph *graph, value_id value)
+{
+    for (size_t i = 0; i < graph->node_count; i++) {
+        const struct node *node = &graph->nodes[i];
+        if (node->op && node_input(node, 1) == value
+            && (node_is(node, "Conv") || node_is(node, "ConvTranspose") || node_is(node, "Gemm") || node_is(node, "MatMul")))
+            return true;
+    }
+    return false;
+}
+
 static bool inputs_are_known(const struct graph *graph, const struct node *node, const struct kernel *kernel, size_t *bytes)
 {
     *bytes = 0;
@@ -60,7 +72,7 @@ static mitral_status fold_node(struct graph *graph, node_id id, bool *changed)
             TRY(tensor_check_size(graph->context, &outputs[j]->tensor));
             output_bytes += tensor_bytes(&outputs[j]->tensor);
         }
-    if (output_bytes > FREE_BYTES && output_bytes > input_bytes)
+    if (output_bytes > FREE_BYTES && output_bytes > input_bytes && !(node->output_count == 1 && is_weight(graph, node->outputs[0])))
         return MITRAL_OK;
     TRY(evaluate_run(kernel, &call));
     for (size_t j = 0; j < node->output_count; j++) {
