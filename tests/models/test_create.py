@@ -9,7 +9,7 @@ import onnxruntime
 import torch
 
 import networks
-from support import infer, main, run, worst
+from support import infer, main, run
 
 CASES = {
     "dpu-net": (["dpu-net"], lambda: networks.DPUNet(), 511_716),
@@ -44,7 +44,8 @@ def test_parameters_are_equal_value_for_value():
 
 
 def test_outputs_are_pytorch_and_onnx_runtime():
-    """5e-5 of the output's range is what f32 engines differ by among themselves (float64 taken as the truth)."""
+    """5e-5 of the output's range is what f32 engines differ by among themselves (float64 taken as the truth). Uncalibrated batch
+    norms let these outputs reach hundreds, so ONNX Runtime too is compared by range."""
     generator = np.random.default_rng(0)
     for name in CASES:
         with tempfile.TemporaryDirectory() as folder:
@@ -58,7 +59,7 @@ def test_outputs_are_pytorch_and_onnx_runtime():
             for options in ([], ["--interpret"], ["--threads", "1"]):
                 got = infer(path, {"image": x}, *options)["logits"]
                 assert np.abs(got - want).max() <= 5e-5 * span, f"{name} {options}: {np.abs(got - want).max()} of {span}"
-                assert worst(got, peer) <= 1e-4, f"{name} {options}: {worst(got, peer)} from ONNX Runtime"
+                assert np.abs(got - peer).max() <= 1e-4 * span, f"{name} {options}: {np.abs(got - peer).max()} of {span} from ONNX Runtime"
 
 
 def test_plan_gives_the_same_bits():

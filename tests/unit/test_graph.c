@@ -57,7 +57,7 @@ static void symbolic_shapes_follow_the_graph(void **state)
     assert_ok(context, graph_add_output(graph, y));
     assert_ok(context, graph_infer(graph));
     assert_dump(graph, "input x: float32[N,3,W]\ny: float32[N,3,2*W] = Concat.13(x, x) {axis=2}\n"
-                       "z: float32[3*N,2*W] = Flatten.28(y) {axis=2}\noutput y\n");
+                       "z: float32[3*N,2*W] = Flatten.25(y) {axis=2}\noutput y\n");
     graph_destroy(&graph);
     mitral_context_destroy(&context);
 }
