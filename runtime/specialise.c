@@ -50,6 +50,8 @@ static mitral_status check_input(mitral_context *context, const struct plan_valu
 {
     if (!value)
         return MITRAL_OK;
+    if (declared->kind == MITRAL_OPTIONAL && value->kind != MITRAL_OPTIONAL)
+        return MITRAL_OK; /* an element stands for an optional that holds it: loops carry it so */
     if (declared->kind != value->kind)
         return mitral_fail(context, MITRAL_INVALID, "input '%s': expected kind %d (0 tensor, 1 sequence, 2 optional, 3 map), found %d",
                            declared->name, declared->kind, value->kind);
