@@ -6,6 +6,16 @@ static void NAME(round_row)(int32_t dtype, REAL *row, int64_t count)
         operand_round(dtype, (float *)row, count);
 }
 
+static double NAME(sum_row)(int32_t dtype, const REAL *row, int64_t count)
+{
+    if (sizeof(REAL) == sizeof(float))
+        return operand_sum(dtype, (const float *)row, count, 1);
+    double sum = 0;
+    for (int64_t j = 0; j < count; j++)
+        sum += (double)row[j];
+    return sum;
+}
+
 /* Soft-max of a row whose intermediate results are stored in `dtype`; a row of -∞ becomes zero. */
 static void NAME(softmax_row)(int32_t dtype, REAL *row, int64_t count)
 {
@@ -20,11 +30,7 @@ static void NAME(softmax_row)(int32_t dtype, REAL *row, int64_t count)
     for (int64_t j = 0; j < count; j++)
         row[j] = (REAL)exp((double)row[j]);
     NAME(round_row)(dtype, row, count);
-    double sum = 0;
-    for (int64_t j = 0; j < count; j++)
-        sum += (double)row[j];
-    REAL divisor = (REAL)sum;
-    NAME(round_row)(dtype, &divisor, 1);
+    REAL divisor = (REAL)NAME(sum_row)(dtype, row, count);
     if (divisor == 0)
         divisor = 1;
     for (int64_t j = 0; j < count; j++)

@@ -127,6 +127,27 @@ void operand_round(int32_t dtype, float *values, int64_t count)
     }
 }
 
+double operand_sum(int32_t dtype, const float *values, int64_t count, int64_t stride)
+{
+    double total = 0;
+    if (dtype == MITRAL_BFLOAT16) {
+        for (int64_t i = 0; i < count; i += 8) {
+            float block = 0;
+            for (int64_t j = i; j < smaller(i + 8, count); j++) {
+                block += values[j * stride];
+                operand_round(dtype, &block, 1);
+            }
+            total += (double)block;
+        }
+    } else {
+        for (int64_t i = 0; i < count; i++)
+            total += (double)values[i * stride];
+    }
+    float rounded = (float)total;
+    operand_round(dtype, &rounded, 1);
+    return dtype == MITRAL_FLOAT16 || dtype == MITRAL_BFLOAT16 ? (double)rounded : total;
+}
+
 mitral_status check_float_operand(const struct kernel_call *call, size_t index, enum compute *out)
 {
     const mitral_tensor *tensor = call_input(call, index);

@@ -42,6 +42,9 @@ mitral_status work_measure(const struct kernel_call *call, const struct work *wo
 void operand_load(enum compute compute, void *out, const mitral_tensor *tensor);
 /* Rounds float values to those of a narrower float type and back: what an operator sees that stores its intermediate results. */
 void operand_round(int32_t dtype, float *values, int64_t count);
+/* The sum of values that are stored in `dtype`, rounded to it. bfloat16 adds blocks of eight in its own type, as the standard's
+ * reference adds whole rows, and the blocks in double, so that long rows do not stall. */
+double operand_sum(int32_t dtype, const float *values, int64_t count, int64_t stride);
 
 /* MITRAL_UNSUPPORTED unless the tensor's type computes in float or double. */
 mitral_status check_float_operand(const struct kernel_call *call, size_t index, enum compute *out);

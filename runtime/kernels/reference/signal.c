@@ -50,6 +50,7 @@ struct dft {
     int64_t length, output_size;  /* of the transform, of the output's axis */
     int64_t axis;
     bool inverse, onesided;
+    enum compute compute;
 };
 
 static mitral_status decode_dft(struct kernel_call *call, struct dft *d)
@@ -76,6 +77,9 @@ static mitral_status decode_dft(struct kernel_call *call, struct dft *d)
                          (long long)d->length);
     if (d->onesided && !d->inverse && d->parts == 2)
         return call_fail(call, MITRAL_INVALID, "a real signal for a one-sided transform expected, found a complex one");
+    /* A complex signal is transformed in its own precision, as NumPy does. A real one, whose spectrum has parts that cancel exactly,
+     * goes through double, like the windowed frames of STFT. */
+    d->compute = x->dtype == MITRAL_FLOAT && d->parts == 2 && !d->onesided ? COMPUTE_FLOAT : COMPUTE_DOUBLE;
     d->output_parts = d->onesided && d->inverse ? 1 : 2;
     d->output_size = d->onesided && !d->inverse ? d->length / 2 + 1 : d->length;
     return MITRAL_OK;
@@ -101,21 +105,20 @@ static mitral_status prepare_dft(struct kernel_call *call, void **state, size_t 
     TRY(decode_dft(call, &d));
     struct work work = {0};
     struct fourier fourier;
-    fourier_plan(&fourier, &work, d.length, call->threads);
+    fourier_plan(&fourier, &work, d.compute, d.length, call->threads);
     return work_measure(call, &work, scratch_bytes);
 }
 
-/* The spectrum of a real signal from its first half: the rest is the mirrored conjugate. */
-static void complete_spectrum(double *signal, int64_t length)
-{
-    signal[1] = 0;
-    if (length % 2 == 0)
-        signal[length + 1] = 0;
-    for (int64_t k = length / 2 + 1; k < length; k++) {
-        signal[2 * k] = signal[2 * (length - k)];
-        signal[2 * k + 1] = -signal[2 * (length - k) + 1];
-    }
-}
+#define REAL float
+#define NAME(x) x##_float
+#include "runtime/kernels/reference/signal_body.h"
+#undef REAL
+#undef NAME
+#define REAL double
+#define NAME(x) x##_double
+#include "runtime/kernels/reference/signal_body.h"
+#undef REAL
+#undef NAME
 
 static mitral_status run_dft(struct kernel_call *call)
 {
@@ -127,31 +130,14 @@ static mitral_status run_dft(struct kernel_call *call)
         return MITRAL_OK;
     struct work work = work_of(call);
     struct fourier fourier;
-    fourier_plan(&fourier, &work, d.length, call->threads);
-    const int64_t taken = smaller(d.size, d.length);
-    const double factor = d.inverse ? 1 / (double)d.length : 1;
+    fourier_plan(&fourier, &work, d.compute, d.length, call->threads);
 #pragma omp parallel for num_threads(call->threads) schedule(static)
     for (int64_t index = 0; index < d.outer * d.inner; index++) {
         const int thread = omp_get_thread_num();
-        double *signal = fourier_signal(&fourier, thread);
-        memset(signal, 0, (size_t)(2 * d.length) * sizeof(double));
-        for (int64_t i = 0; i < taken; i++) {
-            const int64_t at = ((index / d.inner * d.size + i) * d.inner + index % d.inner) * d.parts;
-            signal[2 * i] = tensor_get_double(x, at);
-            signal[2 * i + 1] = d.parts == 2 ? tensor_get_double(x, at + 1) : 0;
-        }
-        if (d.inverse && d.onesided)
-            complete_spectrum(signal, d.length);
-        /* The inverse is the conjugate of the transform of the conjugate. */
-        for (int64_t i = 0; d.inverse && i < d.length; i++)
-            signal[2 * i + 1] = -signal[2 * i + 1];
-        fourier_transform(&fourier, thread);
-        for (int64_t i = 0; i < d.output_size; i++) {
-            const int64_t at = ((index / d.inner * d.output_size + i) * d.inner + index % d.inner) * d.output_parts;
-            tensor_set_double(y, at, signal[2 * i] * factor, true);
-            if (d.output_parts == 2)
-                tensor_set_double(y, at + 1, signal[2 * i + 1] * (d.inverse ? -factor : 1), true);
-        }
+        if (d.compute == COMPUTE_FLOAT)
+            transform_line_float(&d, &fourier, thread, index, x, y);
+        else
+            transform_line_double(&d, &fourier, thread, index, x, y);
     }
     return MITRAL_OK;
 }
@@ -206,7 +192,7 @@ static mitral_status prepare_stft(struct kernel_call *call, void **state, size_t
     TRY(decode_stft(call, &s));
     struct work work = {0};
     struct fourier fourier;
-    fourier_plan(&fourier, &work, s.length, call->threads);
+    fourier_plan(&fourier, &work, COMPUTE_DOUBLE, s.length, call->threads);
     return work_measure(call, &work, scratch_bytes);
 }
 
@@ -220,7 +206,7 @@ static mitral_status run_stft(struct kernel_call *call)
         return MITRAL_OK;
     struct work work = work_of(call);
     struct fourier fourier;
-    fourier_plan(&fourier, &work, s.length, call->threads);
+    fourier_plan(&fourier, &work, COMPUTE_DOUBLE, s.length, call->threads);
 #pragma omp parallel for num_threads(call->threads) schedule(static)
     for (int64_t index = 0; index < s.batch * s.frames; index++) {
         const int thread = omp_get_thread_num();

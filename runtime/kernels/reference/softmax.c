@@ -23,6 +23,33 @@ enum { SOFTMAX_COLUMNS = 128 };
 #undef EXP
 #undef NAME
 
+/* float16 and bfloat16: every step's result is rounded to the type, as the operators of the standard's definition would. */
+static void softmax_narrow(enum softmax_kind kind, int32_t dtype, int64_t outer, int64_t axis, int64_t inner, int threads,
+                           const float *x, float *y)
+{
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t index = 0; index < outer * inner; index++) {
+        const float *from = x + index / inner * axis * inner + index % inner;
+        float *to = y + index / inner * axis * inner + index % inner, most = axis ? from[0] : 0;
+        for (int64_t i = 1; i < axis; i++)
+            most = from[i * inner] > most ? from[i * inner] : most;
+        for (int64_t i = 0; i < axis; i++) {
+            float shifted = from[i * inner] - most;
+            operand_round(dtype, &shifted, 1);
+            to[i * inner] = expf(shifted);
+            operand_round(dtype, &to[i * inner], 1);
+        }
+        const float sum = (float)operand_sum(dtype, to, axis, inner);
+        float logarithm = logf(sum);
+        operand_round(dtype, &logarithm, 1);
+        for (int64_t i = 0; i < axis; i++) {
+            float shifted = from[i * inner] - most;
+            operand_round(dtype, &shifted, 1);
+            to[i * inner] = kind == SOFTMAX_LOG ? shifted - logarithm : to[i * inner] / sum;
+        }
+    }
+}
+
 mitral_status call_softmax_sizes(const struct kernel_call *call, int64_t *outer, int64_t *axis, int64_t *inner)
 {
     const mitral_tensor *x = call_input(call, 0);
@@ -74,7 +101,10 @@ static mitral_status run(struct kernel_call *call, enum softmax_kind kind)
     place(call, &work, compute, &x, &y);
     if (!y)
         return MITRAL_OK;
-    if (compute == COMPUTE_FLOAT)
+    const int32_t dtype = call_input(call, 0)->dtype;
+    if (kind != SOFTMAX_HARD && (dtype == MITRAL_FLOAT16 || dtype == MITRAL_BFLOAT16))
+        softmax_narrow(kind, dtype, outer, axis, inner, call->threads, x, y);
+    else if (compute == COMPUTE_FLOAT)
         softmax_float(kind, outer, axis, inner, call->threads, x, y);
     else
         softmax_double(kind, outer, axis, inner, call->threads, x, y);
