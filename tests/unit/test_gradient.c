@@ -21,7 +21,8 @@
  *   f  differentiated, uniform in ±1          p  differentiated, uniform in 0.5 … 1.5     g  the same in 1.2 … 2.2
  *   d  differentiated, all values 0.1 apart   n  a constant like f                        m  a constant like p
  *   c  integer constants ("c1,2,3", rank 1; "c" none)                      s  an integer constant of rank 0 ("s2")
- *   i  int64 constants below a bound ("i5:2x3")   b  random bool constants ("b2x3")   t  float constants of type float32 ("t1,1,2,2")
+ *   i  int64 constants below a bound ("i5:2x3")                r  the same, all different
+ *   b  random bool constants ("b2x3")                          t  float32 constants ("t1,1,2,2")
  *   -  absent
  * A kind in capitals is the same, but not differentiated and given as a graph input. */
 struct gradient_case {
@@ -105,13 +106,13 @@ static void add_input(struct fixture *f, const char *text)
         }
         tensor.rank = kind == 's' ? 0 : 1;
         tensor.dims[0] = count;
-    } else if (kind == 'i') {
+    } else if (kind == 'i' || kind == 'r') {
         char *end;
         const int64_t bound = strtoll(text + 1, &end, 10);
         tensor.dtype = MITRAL_INT64;
         tensor.rank = parse_dims(end + 1, tensor.dims);
         for (int64_t i = 0; i < tensor_count(&tensor); i++)
-            ((int64_t *)data)[i] = (int64_t)(uniform(f) * (double)bound);
+            ((int64_t *)data)[i] = kind == 'r' ? (5 * i + 1) % bound : (int64_t)(uniform(f) * (double)bound);
     } else if (kind == 'b') {
         tensor.dtype = MITRAL_BOOL;
         tensor.rank = parse_dims(text + 1, tensor.dims);

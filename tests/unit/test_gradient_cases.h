@@ -188,7 +188,8 @@
 {"ScatterElements", 0, "axis=0 reduction=add", "f3x4 i3:2x4 f2x4", 0, 0},
 {"ScatterElements", 0, "axis=0 reduction=none", "f3x4 i3:1x4 f1x4", 0, 0},
 {"ScatterND", 0, "reduction=add", "f3x4 i3:5x1 f5x4", 0, 0},
-{"ScatterND", 0, "reduction=none", "f6 c2,4 f2", 0, 0},
+{"ScatterND", 0, "reduction=none", "f6 r6:2x1 f2", 0, 0},
+{"Scatter", 9, "axis=0", "f3x4 i3:1x4 f1x4", 0, 0},
 /* resizing */
 {"Resize", 0, "mode=linear coordinate_transformation_mode=half_pixel", "f1x2x3x4 - t1,1,2,2", 0, 0},
 {"Resize", 0, "mode=linear coordinate_transformation_mode=align_corners", "f1x2x3x4 - - c1,2,7,5", 0, 0},

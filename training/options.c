@@ -1,0 +1,331 @@
+#include "training/options.h"
+
+#include <cjson/cJSON.h>
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/file.h"
+
+#define AT(member) offsetof(struct options, member)
+#define FILE_ROW(name, member, argument, help) {{name, argument, help, false}, OPTION_PATH, AT(member), 0, 0, 0, "", false}
+#define SWITCH(name, member, help, identity) {{name, NULL, help, false}, OPTION_SWITCH, AT(member), 0, 0, 0, "false", identity}
+#define INTEGER(name, member, low, high, initial, help, identity)                                                     \
+    {{name, "N", help " [" initial "]", false}, OPTION_INTEGER, AT(member), 0, low, high, initial, identity}
+#define REAL(name, member, low, high, initial, help)                                                                  \
+    {{name, "X", help " [" initial "]", false}, OPTION_REAL, AT(member), 0, low, high, initial, true}
+#define TEACHER_REAL(name, member, low, high, initial, help)                                                          \
+    {{name, "X", help " [" initial "]", true}, OPTION_REAL, AT(member), 0, low, high, initial, true}
+#define CHOICE(name, member, choices, initial, help) {{name, choices, help " [" initial "]", false}, OPTION_CHOICE, AT(member), 0, 0, 0, initial, true}
+
+static const struct option_row rows[] = {
+    FILE_ROW("student", student, "S.onnx", "the network to train"),
+    {{"teacher", "T.onnx", "the network to learn from", true}, OPTION_PATH, AT(teacher), 0, 0, 0, "", false},
+    FILE_ROW("data", data, "DIR", "ACDC's layout, or a folder with dataset.json"),
+    FILE_ROW("output", output, "OUT.onnx", "the trained network; the configuration goes beside it"),
+    FILE_ROW("checkpoint", checkpoint, "DIR", "folder for checkpoints"),
+    FILE_ROW("log", log, "FILE.jsonl", "a JSON line a step"),
+    SWITCH("resume", resume, "go on from the checkpoint, or start when there is none", false),
+    INTEGER("steps", steps, 1, 1e12, "1000", "updates of the weights", true),
+    INTEGER("batch", batch, 1, 4096, "8", "images a step", true),
+    INTEGER("accumulate", accumulate, 1, 4096, "1", "batches whose gradients make one update", true),
+    INTEGER("seed", seed, 0, 9e15, "0", "of sampling, augmentation and adapters", true),
+    INTEGER("threads", threads, 0, 1024, "0", "0: all cores; the result does not depend on it", false),
+    INTEGER("checkpoint-every", checkpoint_every, 0, 1e12, "50", "steps between checkpoints; 0: only at the end", false),
+    INTEGER("validate-every", validate_every, 0, 1e12, "0", "steps between validations; 0: once every tenth of the run", true),
+    REAL("validation", validation, 0, 0.9, "0", "share of the training patients that is held back to validate on"),
+    INTEGER("patience", patience, 0, 1e6, "0", "validations without a better Dice after which training stops; 0: never", true),
+    CHOICE("optimizer", optimizer, "sgd|adam|adamw", "sgd", "how gradients become updates"),
+    REAL("lr", rate, 0, 1e6, "0.01", "learning rate"),
+    REAL("momentum", momentum, 0, 1, "0.9", "sgd"),
+    SWITCH("nesterov", nesterov, "sgd: look ahead", true),
+    REAL("weight-decay", weight_decay, 0, 1e6, "0.0001", "not on norms and biases"),
+    SWITCH("decay-all", decay_all, "weight decay on norms and biases too", true),
+    REAL("beta1", beta1, 0, 1, "0.9", "adam"),
+    REAL("beta2", beta2, 0, 1, "0.999", "adam"),
+    REAL("epsilon", epsilon, 0, 1, "1e-08", "adam"),
+    REAL("clip", clip, 0, 1e12, "0", "largest norm of all gradients together; 0: none"),
+    REAL("ema", ema, 0, 1, "0", "decay of a running mean of the weights, which is then validated and written; 0: none"),
+    CHOICE("schedule", schedule, "constant|step|poly|cosine", "poly", "of the learning rate"),
+    INTEGER("warmup", warmup, 0, 1e12, "0", "steps over which the learning rate rises from 0", true),
+    INTEGER("step-size", step_size, 1, 1e12, "1000", "step schedule: steps between decays", true),
+    REAL("lr-gamma", gamma, 0, 1, "0.1", "step schedule: factor of a decay"),
+    REAL("power", power, 0, 100, "0.9", "poly schedule: exponent"),
+    REAL("final-lr", final_rate, 0, 1e6, "0", "poly and cosine schedule: learning rate at the end"),
+    SWITCH("freeze-norm", freeze_norm, "batch norms keep their running statistics", true),
+    REAL("cross-entropy", cross_entropy, 0, 1e6, "1", "weight of the cross-entropy"),
+    REAL("dice", dice, 0, 1e6, "1", "weight of the soft Dice loss"),
+    {{"class-weights", "X,X,…", "of the cross-entropy, background first [all 1]", false}, OPTION_REALS, AT(class_weights),
+     AT(class_weight_count), 0, 1e6, "", true},
+    {{"method", "none|logits|fitnet|cwd|at|mavkd", "what is learnt from the teacher [mavkd]", true}, OPTION_CHOICE, AT(method), 0, 0, 0,
+     "mavkd", true},
+    {{"taps", "auto|STUDENT=TEACHER,…", "values whose maps are compared [auto]", true}, OPTION_PATH, AT(taps), 0, 0, 0, "auto", true},
+    TEACHER_REAL("logits", logits, 0, 1e6, "0.1", "weight of the logits' divergence (0 leaves it out)"),
+    TEACHER_REAL("temperature", temperature, 1e-3, 1e3, "4", "of all soft-max distributions"),
+    TEACHER_REAL("feature", feature, 0, 1e6, "1", "fitnet, cwd, at: weight of the method's term"),
+    TEACHER_REAL("vector", vector, 0, 1e6, "1", "mavkd: weight of the pooled vectors' distance"),
+    TEACHER_REAL("map", map, 0, 1e6, "1", "mavkd: weight of the guided maps' divergence"),
+    TEACHER_REAL("guide-temperature", guide_temperature, 1e-3, 1e3, "1", "mavkd: of the guiding vector"),
+    {{"scale-weights", "X,X,…", "of the taps, in their order [all one part]", true}, OPTION_REALS, AT(scale_weights),
+     AT(scale_weight_count), 0, 1e6, "", true},
+    SWITCH("no-augmentation", no_augmentation, "slices as they are", true),
+    REAL("flip", flip, 0, 1, "0.5", "probability of mirroring, each axis"),
+    REAL("rotation", rotation, 0, 180, "20", "largest angle, degrees"),
+    REAL("scale-min", scale_min, 0.1, 10, "0.7", "smallest size"),
+    REAL("scale-max", scale_max, 0.1, 10, "1.4", "largest size"),
+    REAL("gamma-min", gamma_min, 0.1, 10, "0.7", "contrast"),
+    REAL("gamma-max", gamma_max, 0.1, 10, "1.5", "contrast"),
+};
+
+const struct option_row *option_row_at(size_t index)
+{
+    return index < sizeof rows / sizeof *rows ? &rows[index] : NULL;
+}
+
+const mitral_training_option *mitral_training_option_at(size_t index)
+{
+    const struct option_row *row = option_row_at(index);
+    return row ? &row->public : NULL;
+}
+
+static const struct option_row *find_row(const char *name)
+{
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (strcmp(rows[i].public.name, name) == 0)
+            return &rows[i];
+    return NULL;
+}
+
+static mitral_status parse_real(mitral_context *context, const struct option_row *row, const char *text, const char *end_characters,
+                                double *out, const char **end)
+{
+    char *stop;
+    errno = 0;
+    *out = strtod(text, &stop);
+    if (errno || stop == text || (*stop && !strchr(end_characters, *stop)) || !(*out >= row->minimum && *out <= row->maximum))
+        return mitral_fail(context, MITRAL_INVALID, "%s: expected a number from %g to %g, found '%.60s'", row->public.name, row->minimum,
+                           row->maximum, text);
+    *end = stop;
+    return MITRAL_OK;
+}
+
+/* Position of `value` in "a|b|c"; -1: none. */
+static int32_t choice_index(const char *choices, const char *value)
+{
+    const size_t length = strlen(value);
+    int32_t index = 0;
+    for (const char *at = choices; at; at = strchr(at, '|'), index++) {
+        at += *at == '|';
+        if (length && strncmp(at, value, length) == 0 && (at[length] == '|' || !at[length]))
+            return index;
+    }
+    return -1;
+}
+
+mitral_status options_set(struct options *options, mitral_context *context, const char *name, const char *value)
+{
+    const struct option_row *row = find_row(name);
+    const char *end;
+    if (!row)
+        return mitral_fail(context, MITRAL_INVALID, "expected the name of an option, found '%.60s'", name);
+    void *at = (char *)options + row->offset;
+    if (row->kind == OPTION_SWITCH) {
+        *(bool *)at = !value || strcmp(value, "true") == 0;
+        if (value && strcmp(value, "true") != 0 && strcmp(value, "false") != 0)
+            return mitral_fail(context, MITRAL_INVALID, "%s: expected true or false, found '%.60s'", name, value);
+        return MITRAL_OK;
+    }
+    if (!value)
+        return mitral_fail(context, MITRAL_INVALID, "%s: expected a value, found none", name);
+    double number;
+    switch (row->kind) {
+    case OPTION_PATH:
+        if (strlen(value) >= PATH_SIZE)
+            return mitral_fail(context, MITRAL_INVALID, "%s: expected at most %d characters, found %zu", name, PATH_SIZE - 1, strlen(value));
+        memcpy(at, value, strlen(value) + 1);
+        return MITRAL_OK;
+    case OPTION_INTEGER:
+        TRY(parse_real(context, row, value, "", &number, &end));
+        if (number != floor(number))
+            return mitral_fail(context, MITRAL_INVALID, "%s: expected a whole number, found '%.60s'", name, value);
+        *(int64_t *)at = (int64_t)number;
+        return MITRAL_OK;
+    case OPTION_REAL:
+        return parse_real(context, row, value, "", at, &end);
+    case OPTION_CHOICE: {
+        const int32_t index = choice_index(row->public.argument, value);
+        if (index < 0)
+            return mitral_fail(context, MITRAL_INVALID, "%s: expected %s, found '%.60s'", name, row->public.argument, value);
+        *(int32_t *)at = index;
+        return MITRAL_OK;
+    }
+    default: {
+        int64_t count = 0;
+        for (end = value; *end; end += *end == ',') {
+            if (count == MAX_CLASS_WEIGHTS)
+                return mitral_fail(context, MITRAL_INVALID, "%s: expected at most %d numbers", name, MAX_CLASS_WEIGHTS);
+            TRY(parse_real(context, row, end, ",", &((double *)at)[count++], &end));
+        }
+        *(int64_t *)(void *)((char *)options + row->count_offset) = count;
+        return MITRAL_OK;
+    }
+    }
+}
+
+mitral_status options_initialise(struct options *options, mitral_context *context)
+{
+    memset(options, 0, sizeof *options);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        TRY(options_set(options, context, rows[i].public.name, rows[i].initial));
+    return MITRAL_OK;
+}
+
+/* Numbers in the fewest digits that read back as the same number. */
+static void real_text(double number, char *text, size_t size)
+{
+    for (int digits = 1; digits <= 17; digits++) {
+        snprintf(text, size, "%.*g", digits, number);
+        if (strtod(text, NULL) == number)
+            return;
+    }
+}
+
+const char *option_text(const struct options *options, const struct option_row *row, char *text, size_t size)
+{
+    const void *at = (const char *)options + row->offset;
+    *text = 0;
+    switch (row->kind) {
+    case OPTION_PATH:
+        snprintf(text, size, "%s", (const char *)at);
+        break;
+    case OPTION_SWITCH:
+        snprintf(text, size, "%s", *(const bool *)at ? "true" : "false");
+        break;
+    case OPTION_INTEGER:
+        snprintf(text, size, "%lld", (long long)*(const int64_t *)at);
+        break;
+    case OPTION_REAL:
+        real_text(*(const double *)at, text, size);
+        break;
+    case OPTION_CHOICE: {
+        const char *choice = row->public.argument;
+        for (int32_t i = *(const int32_t *)at; i > 0 && choice; i--)
+            choice = strchr(choice, '|') ? strchr(choice, '|') + 1 : NULL;
+        if (choice)
+            snprintf(text, size, "%.*s", (int)strcspn(choice, "|"), choice);
+        break;
+    }
+    default: {
+        const int64_t count = *(const int64_t *)(const void *)((const char *)options + row->count_offset);
+        size_t used = 0;
+        for (int64_t i = 0; i < count && used + 32 < size; i++) {
+            if (i)
+                text[used++] = ',';
+            real_text(((const double *)at)[i], text + used, size - used);
+            used += strlen(text + used);
+        }
+    }
+    }
+    return text;
+}
+
+/* ---- JSON --------------------------------------------------------------------------------------------------------------- */
+
+static mitral_status set_from_json(struct options *options, mitral_context *context, const cJSON *item)
+{
+    char text[PATH_SIZE];
+    size_t used = 0;
+    if (cJSON_IsString(item))
+        return options_set(options, context, item->string, item->valuestring);
+    if (cJSON_IsBool(item))
+        return options_set(options, context, item->string, cJSON_IsTrue(item) ? "true" : "false");
+    if (cJSON_IsNumber(item)) {
+        real_text(item->valuedouble, text, sizeof text);
+        return options_set(options, context, item->string, text);
+    }
+    if (!cJSON_IsArray(item))
+        return mitral_fail(context, MITRAL_INVALID, "%.60s: expected a text, a number, true, false or a list of numbers", item->string);
+    *text = 0;
+    const cJSON *element;
+    cJSON_ArrayForEach(element, item) {
+        if (!cJSON_IsNumber(element) || used + 40 > sizeof text)
+            return mitral_fail(context, MITRAL_INVALID, "%.60s: expected a list of numbers", item->string);
+        if (used)
+            text[used++] = ',';
+        real_text(element->valuedouble, text + used, sizeof text - used);
+        used += strlen(text + used);
+    }
+    return options_set(options, context, item->string, text);
+}
+
+mitral_status options_read(struct options *options, mitral_context *context, const char *path)
+{
+    struct file_mapping file;
+    mitral_status status = MITRAL_OK;
+    TRY(file_map(&file, context, path));
+    if (file.size > 1 << 20) {
+        file_unmap(&file);
+        return mitral_fail(context, MITRAL_LIMIT, "%s: expected a configuration of at most 1 MiB", path);
+    }
+    cJSON *root = cJSON_ParseWithLength(file.data, file.size);
+    if (!cJSON_IsObject(root))
+        status = mitral_fail(context, MITRAL_INVALID, "%s: expected a JSON object of options", path);
+    for (const cJSON *item = root ? root->child : NULL; item && status == MITRAL_OK; item = item->next) {
+        status = set_from_json(options, context, item);
+        if (status != MITRAL_OK)
+            mitral_fail_prefix(context, status, "%s: ", path);
+    }
+    cJSON_Delete(root);
+    file_unmap(&file);
+    return status;
+}
+
+mitral_status options_json(char **out, mitral_context *context, const struct options *options, bool identity_only)
+{
+    char text[PATH_SIZE];
+    *out = NULL;
+    cJSON *root = cJSON_CreateObject();
+    bool made = root != NULL;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows && made; i++) {
+        if (identity_only && !rows[i].identity)
+            continue;
+        option_text(options, &rows[i], text, sizeof text);
+        if (rows[i].kind == OPTION_SWITCH)
+            made = cJSON_AddBoolToObject(root, rows[i].public.name, strcmp(text, "true") == 0) != NULL;
+        else if (rows[i].kind == OPTION_INTEGER || rows[i].kind == OPTION_REAL)
+            made = cJSON_AddRawToObject(root, rows[i].public.name, text) != NULL;
+        else
+            made = cJSON_AddStringToObject(root, rows[i].public.name, text) != NULL;
+    }
+    char *printed = made ? cJSON_Print(root) : NULL;
+    if (printed && (*out = mitral_allocate(context, strlen(printed) + 2))) {
+        strcpy(*out, printed);
+        strcat(*out, "\n");
+    }
+    cJSON_free(printed);
+    cJSON_Delete(root);
+    return *out ? MITRAL_OK : mitral_fail(context, MITRAL_NO_MEMORY, "no memory for the configuration");
+}
+
+/* ---- contradictions ----------------------------------------------------------------------------------------------------- */
+
+mitral_status options_check(const struct options *options, mitral_context *context, bool timing)
+{
+    const struct { const char *value, *name; } needed[] = {
+        {options->student, "student"}, {timing ? "-" : options->data, "data"}, {timing ? "-" : options->output, "output"}};
+    for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
+        if (!*needed[i].value)
+            return mitral_fail(context, MITRAL_INVALID, "%s: expected a value, found none", needed[i].name);
+    if (options->resume && !*options->checkpoint)
+        return mitral_fail(context, MITRAL_INVALID, "resume: expected a folder for checkpoints (checkpoint), found none");
+    if (options->cross_entropy == 0 && options->dice == 0 && (options->method == METHOD_NONE || !*options->teacher))
+        return mitral_fail(context, MITRAL_INVALID, "cross-entropy and dice: expected a loss of weight above 0, found none");
+    if (options->scale_min > options->scale_max || options->gamma_min > options->gamma_max)
+        return mitral_fail(context, MITRAL_INVALID, "augmentation: expected a minimum below its maximum");
+    if (options->warmup >= options->steps)
+        return mitral_fail(context, MITRAL_INVALID, "warmup: expected fewer steps than the run has (%lld), found %lld",
+                           (long long)options->steps, (long long)options->warmup);
+    return MITRAL_OK;
+}

@@ -1,0 +1,170 @@
+#include "training/taps.h"
+
+#include <string.h>
+
+#include "compiler/op.h"
+
+static bool is_map(const struct graph *graph, value_id value)
+{
+    const struct value_type *type = &graph->values[value].type;
+    return type->kind == MITRAL_TENSOR && type->rank == 4 && dtype_is_float(type->dtype) && type_is_static(type);
+}
+
+static bool is_activation(const struct node *node)
+{
+    return node && node->op && ((node->op->traits & OP_ACTIVATION) != 0 || node_is(node, "Relu") || node_is(node, "PRelu"));
+}
+
+static bool is_upsampling(const struct node *node)
+{
+    return node_is(node, "Resize") || node_is(node, "Upsample") || node_is(node, "ConvTranspose");
+}
+
+/* Values that the first output depends on. */
+static mitral_status find_ancestors(const struct graph *graph, bool *ancestor)
+{
+    if (graph->output_count == 0)
+        return mitral_fail(graph->context, MITRAL_INVALID, "expected a network with an output, found none");
+    ancestor[graph->outputs[0]] = true;
+    for (size_t n = graph->node_count; n-- > 0;) {
+        const struct node *node = &graph->nodes[n];
+        bool needed = false;
+        for (size_t i = 0; node->op && i < node->output_count; i++)
+            needed |= node->outputs[i] != NO_VALUE && ancestor[node->outputs[i]];
+        for (size_t i = 0; needed && i < node->input_count; i++)
+            if (node->inputs[i] != NO_VALUE)
+                ancestor[node->inputs[i]] = true;
+    }
+    return MITRAL_OK;
+}
+
+/* The convolution that a value comes from, through normalisations and other operators of one map. */
+static const struct node *convolution_before(const struct graph *graph, value_id value)
+{
+    for (int depth = 0; depth < 8 && value != NO_VALUE && graph->values[value].producer != NO_NODE; depth++) {
+        const struct node *node = &graph->nodes[graph->values[value].producer];
+        if (node_is(node, "Conv"))
+            return node;
+        if (!is_activation(node) && !node_is(node, "BatchNormalization") && !node_is(node, "InstanceNormalization")
+            && !node_is(node, "GroupNormalization") && !node_is(node, "Identity"))
+            return NULL;
+        value = node_input(node, 0);
+    }
+    return NULL;
+}
+
+/* A pointwise convolution to fewer channels whose result is upsampled and used by nothing else. */
+static bool only_prepares_upsampling(const struct graph *graph, const struct graph_uses *uses, value_id value)
+{
+    for (uint32_t i = uses->offsets[value]; i < uses->offsets[value + 1]; i++)
+        if (!is_upsampling(&graph->nodes[uses->nodes[i]]))
+            return false;
+    const struct node *convolution = graph_use_count(uses, value) ? convolution_before(graph, value) : NULL;
+    if (!convolution)
+        return false;
+    const struct value_type *weights = &graph->values[convolution->inputs[1]].type;
+    return weights->rank == 4 && weights->dims[2] == 1 && weights->dims[3] == 1 && weights->dims[0] < weights->dims[1];
+}
+
+struct stages {
+    value_id values[64];
+    size_t count;
+};
+
+/* One value a size, in ascending order of size. */
+static mitral_status find_stages(struct stages *out, const struct graph *graph)
+{
+    bool *ancestor = mitral_allocate(graph->context, graph->value_count * sizeof *ancestor);
+    struct graph_uses uses = {0};
+    mitral_status status = ancestor ? graph_find_uses(graph, &uses) : MITRAL_NO_MEMORY;
+    if (status == MITRAL_OK)
+        status = find_ancestors(graph, ancestor);
+    *out = (struct stages){.count = 0};
+    for (size_t n = 0; n < graph->node_count && status == MITRAL_OK; n++) {
+        const struct node *node = &graph->nodes[n];
+        const value_id value = is_activation(node) ? node->outputs[0] : NO_VALUE;
+        if (value == NO_VALUE || !ancestor[value] || !is_map(graph, value) || only_prepares_upsampling(graph, &uses, value))
+            continue;
+        const int64_t *dims = graph->values[value].type.dims, area = dims[2] * dims[3];
+        size_t at = 0;
+        while (at < out->count && graph->values[out->values[at]].type.dims[2] * graph->values[out->values[at]].type.dims[3] < area)
+            at++;
+        const int64_t *found = at < out->count ? graph->values[out->values[at]].type.dims : NULL;
+        if (found && found[2] == dims[2] && found[3] == dims[3]) {
+            out->values[at] = value; /* a later one */
+        } else if (out->count < sizeof out->values / sizeof *out->values) {
+            memmove(&out->values[at + 1], &out->values[at], (out->count - at) * sizeof *out->values);
+            out->values[at] = value;
+            out->count++;
+        }
+    }
+    if (uses.offsets)
+        graph_free_uses(graph, &uses);
+    mitral_release(graph->context, ancestor);
+    return status;
+}
+
+static mitral_status find_automatic(struct tap_pair *pairs, size_t *count, mitral_context *context, const struct graph *student,
+                                    const struct graph *teacher)
+{
+    struct stages ours, theirs;
+    TRY(find_stages(&ours, student));
+    TRY(find_stages(&theirs, teacher));
+    for (size_t i = 0; i < ours.count; i++)
+        for (size_t k = 0; k < theirs.count && *count < MAX_TAPS; k++) {
+            const int64_t *a = student->values[ours.values[i]].type.dims, *b = teacher->values[theirs.values[k]].type.dims;
+            if (a[2] == b[2] && a[3] == b[3])
+                pairs[(*count)++] = (struct tap_pair){ours.values[i], theirs.values[k]};
+        }
+    if (*count == 0)
+        return mitral_fail(context, MITRAL_INVALID, "taps auto: expected activations of equal size in both networks, found %zu sizes in the student "
+                           "and %zu in the teacher, none in common; name them with taps STUDENT=TEACHER,…", ours.count, theirs.count);
+    return MITRAL_OK;
+}
+
+static mitral_status find_named(value_id *out, mitral_context *context, const char *whose, const struct graph *graph, const char *name,
+                                size_t length)
+{
+    char known[512] = "";
+    for (size_t v = 0; v < graph->value_count; v++) {
+        const char *found = graph->values[v].name;
+        if (!found || graph->values[v].producer == NO_NODE || !is_map(graph, (value_id)v))
+            continue;
+        if (strlen(found) == length && memcmp(found, name, length) == 0) {
+            *out = (value_id)v;
+            return MITRAL_OK;
+        }
+        if (is_activation(&graph->nodes[graph->values[v].producer]) && strlen(known) + strlen(found) + 3 < sizeof known) {
+            strcat(known, *known ? ", " : "");
+            strcat(known, found);
+        }
+    }
+    return mitral_fail(context, MITRAL_INVALID, "taps: expected the name of a computed map of the %s, found '%.*s'; its activations are %s",
+                       whose, (int)length, name, *known ? known : "none");
+}
+
+mitral_status taps_find(struct tap_pair *pairs, size_t *count, mitral_context *context, const char *spec, const struct graph *student,
+                        const struct graph *teacher)
+{
+    *count = 0;
+    if (strcmp(spec, "auto") == 0 || !*spec)
+        return find_automatic(pairs, count, context, student, teacher);
+    for (const char *at = spec; *at;) {
+        const size_t length = strcspn(at, ",");
+        const char *equals = memchr(at, '=', length);
+        if (!equals || equals == at || equals + 1 == at + length)
+            return mitral_fail(context, MITRAL_INVALID, "taps: expected STUDENT=TEACHER, found '%.*s'", (int)length, at);
+        if (*count == MAX_TAPS)
+            return mitral_fail(context, MITRAL_LIMIT, "taps: expected at most %d pairs", MAX_TAPS);
+        struct tap_pair *pair = &pairs[*count];
+        TRY(find_named(&pair->student, context, "student", student, at, (size_t)(equals - at)));
+        TRY(find_named(&pair->teacher, context, "teacher", teacher, equals + 1, (size_t)(at + length - equals - 1)));
+        const int64_t batch_student = student->values[pair->student].type.dims[0], batch_teacher = teacher->values[pair->teacher].type.dims[0];
+        if (batch_student != batch_teacher)
+            return mitral_fail(context, MITRAL_INVALID, "taps '%.*s': expected maps of one batch size, found %lld and %lld", (int)length, at,
+                               (long long)batch_student, (long long)batch_teacher);
+        (*count)++;
+        at += length + (at[length] == ',');
+    }
+    return MITRAL_OK;
+}
