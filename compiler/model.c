@@ -182,6 +182,7 @@ mitral_status compile_graph(mitral_plan **out, mitral_context *context, struct g
         TRY(bind_shape(graph, &options->shapes[i]));
     TRY(mark_taps(graph, options));
     TRY(graph_infer(graph));
+    TRY(expand_gradients(graph));
     TRY(graph_verify(graph));
     if (!options->interpret)
         TRY(pipeline_run(graph, &pass_options, options));
