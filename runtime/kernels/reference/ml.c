@@ -97,8 +97,8 @@ size_t ml_write_scores(enum post_transform transform, double *scores, size_t cou
         return count;
     }
     scores[1] = scores[0];
-    scores[0] = second < 2 ? 1 - scores[1] : -scores[1];
-    if (second >= 2 && transform == TRANSFORM_LOGISTIC)
+    scores[0] = second < 2 && transform != TRANSFORM_LOGISTIC ? 1 - scores[1] : -scores[1];
+    if (transform == TRANSFORM_LOGISTIC)
         ml_transform(transform, scores, 2);
     return 2;
 }

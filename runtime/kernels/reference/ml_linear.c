@@ -76,7 +76,9 @@ static mitral_status LinearRegressor_run(struct kernel_call *call)
     for (int64_t row = 0; y && row < linear.rows.count; row++) {
         ml_load_row(call_input(call, 0), row, linear.rows.features, x);
         linear_scores(&linear, x, scores);
-        ml_transform(linear.transform, scores, linear.targets);
+        bool softmax = linear.transform == TRANSFORM_SOFTMAX || linear.transform == TRANSFORM_SOFTMAX_ZERO;
+        if (linear.targets > 1 || !softmax) /* of one value it would be 1 whatever the value */
+            ml_transform(linear.transform, scores, linear.targets);
         for (size_t t = 0; t < linear.targets; t++)
             *y++ = (float)scores[t];
     }
@@ -95,8 +97,7 @@ static mitral_status LinearClassifier_shape(struct kernel_call *call)
     TRY(read_linear(call, true, &linear));
     if (linear.labels.count && linear.labels.count < linear.targets)
         return call_fail(call, MITRAL_INVALID, "a label for each of %zu classes expected, found %zu", linear.targets, linear.labels.count);
-    bool second = has_second_class(&linear) && linear.transform != TRANSFORM_PROBIT;
-    ml_set_classifier_outputs(call, &linear.labels, linear.rows.count, (int64_t)linear.targets + second);
+    ml_set_classifier_outputs(call, &linear.labels, linear.rows.count, (int64_t)linear.targets + has_second_class(&linear));
     return MITRAL_OK;
 }
 
@@ -125,13 +126,23 @@ static mitral_status LinearClassifier_run(struct kernel_call *call)
     TRY(row_memory(call, &linear, &x, &scores));
     mitral_tensor *labels = call_output(call, 0);
     float *z = call_output(call, 1) ? call_output(call, 1)->data : NULL;
-    int second = has_second_class(&linear) ? (linear.transform == TRANSFORM_NONE ? 1 : 2) : -1;
+    bool second = has_second_class(&linear);
     for (int64_t row = 0; row < linear.rows.count; row++) {
         ml_load_row(call_input(call, 0), row, linear.rows.features, x);
         linear_scores(&linear, x, scores);
         if (labels)
             put_linear_label(labels, row, &linear, scores);
-        size_t columns = ml_write_scores(linear.transform, scores, linear.targets, second);
+        size_t columns = linear.targets;
+        if (second) {
+            /* Soft-max of one score says nothing and is left out. */
+            if (linear.transform == TRANSFORM_LOGISTIC || linear.transform == TRANSFORM_PROBIT)
+                ml_transform(linear.transform, scores, 1);
+            scores[1] = scores[0];
+            scores[0] = 1 - scores[1];
+            columns = 2;
+        } else {
+            ml_transform(linear.transform, scores, columns);
+        }
         for (size_t i = 0; z && i < columns; i++)
             *z++ = (float)scores[i];
     }

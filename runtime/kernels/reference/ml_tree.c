@@ -208,7 +208,9 @@ static void store_regression(struct kernel_call *call, const struct tree_state *
     (void)voted;
     for (int64_t t = 0; t < trees->targets; t++)
         scores[t] += (size_t)t < trees->base_count ? trees->base[t] : 0;
-    ml_write_scores(state->transform, scores, (size_t)trees->targets, -1);
+    bool softmax = state->transform == TRANSFORM_SOFTMAX || state->transform == TRANSFORM_SOFTMAX_ZERO;
+    if (trees->targets > 1 || !softmax) /* of one value it would be 1 whatever the value */
+        ml_transform(state->transform, scores, (size_t)trees->targets);
     for (int64_t t = 0; call_output(call, 0) && t < trees->targets; t++)
         tensor_set_double(call_output(call, 0), row * trees->targets + t, scores[t], true);
 }
@@ -238,44 +240,68 @@ static mitral_status TreeEnsembleClassifier_shape(struct kernel_call *call)
     TRY(ml_labels(call, "classlabels_int64s", "classlabels_strings", &labels));
     if (labels.count == 0)
         return call_fail(call, MITRAL_INVALID, "classlabels_int64s or classlabels_strings expected, found none");
-    ml_set_classifier_outputs(call, &labels, rows.count, labels.count == 1 ? 2 : (int64_t)labels.count);
+    ml_set_classifier_outputs(call, &labels, rows.count, (int64_t)labels.count);
     return MITRAL_OK;
 }
 
-/* One score s for the second of two classes. */
-static void store_binary(struct kernel_call *call, const struct tree_state *state, int64_t row, double score)
+static void put_scores(struct kernel_call *call, int64_t row, const double *scores, int64_t count)
+{
+    for (int64_t t = 0; call_output(call, 1) && t < count; t++)
+        tensor_set_double(call_output(call, 1), row * count + t, scores[t], false);
+}
+
+/* A single label: 1 or 0 in its place for integers; the label or nothing for strings. */
+static void store_single(struct kernel_call *call, const struct tree_state *state, int64_t row, double *scores)
+{
+    bool positive = scores[0] > 0;
+    mitral_tensor *labels = call_output(call, 0);
+    if (labels && labels->dtype == MITRAL_STRING)
+        ((mitral_string *)labels->data)[row] = positive ? state->labels.strings[0] : (mitral_string){"", 0};
+    else if (labels)
+        ((int64_t *)labels->data)[row] = positive;
+    ml_write_scores(state->transform, scores, 1, -1);
+    put_scores(call, row, scores, 1);
+}
+
+/* Two classes and votes for one of them: its score decides. Exporters vote for class 0 and mean the second class. */
+static void store_binary(struct kernel_call *call, const struct tree_state *state, int64_t row, double *scores)
 {
     const struct tree_ensemble *trees = &state->trees;
-    bool positive = score > (trees->all_positive ? 0.5 : 0);
-    double scores[2] = {score, 0};
-    ml_write_scores(state->transform, scores, 1, trees->all_positive ? 0 : 2);
+    int32_t voted_for = trees->vote_count ? trees->votes[0].target : 0;
+    /* Positive votes are taken for probabilities, unless they become ones only by the logistic function. */
+    bool half = trees->all_positive && state->transform != TRANSFORM_LOGISTIC, positive = scores[voted_for] > (half ? 0.5 : 0);
     if (call_output(call, 0))
         ml_put_label(call_output(call, 0), row, &state->labels, positive);
-    for (int i = 0; call_output(call, 1) && i < 2; i++)
-        tensor_set_double(call_output(call, 1), 2 * row + i, scores[i], false);
+    if (voted_for == 0) {
+        if (ml_write_scores(state->transform, scores, 1, trees->all_positive ? 0 : 2) == 1)
+            scores[1] = 1 - scores[0];
+    } else {
+        ml_write_scores(state->transform, scores, 2, -1);
+    }
+    put_scores(call, row, scores, 2);
 }
 
 static void store_classification(struct kernel_call *call, const struct tree_state *state, int64_t row, double *scores, double *voted)
 {
     const struct tree_ensemble *trees = &state->trees;
-    if (trees->binary || trees->targets == 1) {
-        int64_t voted_for = trees->vote_count ? trees->votes[0].target : 0;
-        double base = trees->base_count == 2 ? trees->base[1] : trees->base_count == 1 ? trees->base[0] : 0;
-        store_binary(call, state, row, scores[voted_for] + base);
+    for (int64_t t = 0; t < trees->targets; t++)
+        scores[t] += (size_t)t < trees->base_count ? trees->base[t] : 0;
+    if (trees->targets == 1) {
+        store_single(call, state, row, scores);
+        return;
+    }
+    if (trees->binary) {
+        store_binary(call, state, row, scores);
         return;
     }
     int64_t best = -1;
-    for (int64_t t = 0; t < trees->targets; t++) {
-        bool has_base = (size_t)t < trees->base_count;
-        scores[t] += has_base ? trees->base[t] : 0;
-        if ((voted[t] > 0 || has_base) && (best < 0 || scores[t] > scores[best]))
+    for (int64_t t = 0; t < trees->targets; t++)
+        if ((voted[t] > 0 || (size_t)t < trees->base_count) && (best < 0 || scores[t] > scores[best]))
             best = t;
-    }
     if (call_output(call, 0))
         ml_put_label(call_output(call, 0), row, &state->labels, best < 0 ? 0 : best);
     ml_write_scores(state->transform, scores, (size_t)trees->targets, -1);
-    for (int64_t t = 0; call_output(call, 1) && t < trees->targets; t++)
-        tensor_set_double(call_output(call, 1), row * trees->targets + t, scores[t], false);
+    put_scores(call, row, scores, trees->targets);
 }
 
 static mitral_status TreeEnsembleClassifier_prepare(struct kernel_call *call, void **state, size_t *scratch_bytes)
