@@ -197,6 +197,23 @@ static double source_coordinate(const struct resize_request *request, const stru
     }
 }
 
+/* Nearest: single precision throughout, as exporters and other runtimes compute it, so that coordinates halfway between two
+ * elements fall alike (scale 0.8: 4 / 0.8f is 5, which it is not in double precision). */
+static double single_coordinate(const struct resize_request *request, const struct resize_axis *axis, float at)
+{
+    float scale = (float)axis->scale;
+    switch (request->coordinates) {
+    case COORDINATES_ASYMMETRIC: return (double)(at / scale);
+    case COORDINATES_TF_HALF_PIXEL_FOR_NN: return (double)((at + 0.5f) / scale);
+    case COORDINATES_PYTORCH_HALF_PIXEL:
+        if (axis->out <= 1)
+            return 0;
+        return (double)((at + 0.5f) / scale - 0.5f);
+    case COORDINATES_HALF_PIXEL: return (double)((at + 0.5f) / scale - 0.5f);
+    default: return source_coordinate(request, axis, (double)at);
+    }
+}
+
 static double nearest_coordinate(const struct resize_request *request, const struct resize_axis *axis, double x)
 {
     switch (request->nearest) {
@@ -233,8 +250,7 @@ int64_t resize_taps(const struct resize_request *request, const struct resize_ax
     if (request->mode == RESIZE_NEAREST)
         return 1;
     double taps = 2 * ceil((request->mode == RESIZE_LINEAR ? 1 : 2) / filter_scale(request, axis));
-    /* Farther than the whole axis there is nothing new; and both are below 2^31. */
-    return taps < 2.0 * (double)axis->in + 4 ? (int64_t)taps : 2 * axis->in + 4;
+    return taps < 1e12 ? (int64_t)taps : (int64_t)1e12; /* beyond 2·in there is no output at all */
 }
 
 bool resize_is_identity(const struct resize_request *request, const struct resize_axis *axis)
@@ -253,7 +269,8 @@ void resize_fill(const struct resize_request *request, const struct resize_axis 
     double scale = filter_scale(request, axis), weights_sum;
     int64_t taps = table->taps, out = table->out;
     for (int64_t o = 0; o < out; o++) {
-        double x = source_coordinate(request, axis, (double)o);
+        double x = request->mode == RESIZE_NEAREST ? single_coordinate(request, axis, (float)o)
+                                                   : source_coordinate(request, axis, (double)o);
         if (x != x)
             x = 0;
         if (request->coordinates == COORDINATES_TF_CROP_AND_RESIZE && (x < 0 || x > (double)(axis->in - 1))) {
