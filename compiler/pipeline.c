@@ -13,6 +13,9 @@ static const struct pass {
     {"fold-constants", pass_fold_constants, ALWAYS},
     {"simplify", pass_simplify, ALWAYS},
     {"merge-equal", pass_merge_equal, ALWAYS},
+    {"fold-batch-norm", pass_fold_batch_norm, INFERENCE},
+    {"fuse-convolution", pass_fuse_convolution, INFERENCE},
+    {"fuse-matmul", pass_fuse_matmul, INFERENCE},
 };
 
 enum { PASS_COUNT = sizeof passes / sizeof *passes };

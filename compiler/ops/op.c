@@ -15,6 +15,7 @@
     FAMILY(ops_control)                                                                                                \
     FAMILY(ops_convolution)                                                                                            \
     FAMILY(ops_detection)                                                                                              \
+    FAMILY(ops_fused)                                                                                                  \
     FAMILY(ops_gather)                                                                                                 \
     FAMILY(ops_generate)                                                                                               \
     FAMILY(ops_gradient)                                                                                               \

@@ -7,6 +7,7 @@
 
 #define KERNEL_FAMILIES(FAMILY)                                                                                        \
     /* the lines below stay in alphabetical order: a file's table is named like the file */                           \
+    FAMILY(channels_scale_shift)                                                                                       \
     FAMILY(onednn_convolution)                                                                                         \
     FAMILY(onednn_matmul)                                                                                              \
     FAMILY(onednn_pooling)                                                                                             \
@@ -59,6 +60,7 @@
     FAMILY(reference_reduce)                                                                                           \
     FAMILY(reference_resize)                                                                                           \
     FAMILY(reference_rotary)                                                                                           \
+    FAMILY(reference_scan)                                                                                             \
     FAMILY(reference_scatter)                                                                                          \
     FAMILY(reference_select)                                                                                           \
     FAMILY(reference_sequence)                                                                                         \

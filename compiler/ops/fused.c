@@ -1,0 +1,17 @@
+/* Operators that passes make: several nodes of a file in one step, and changes of layout. Domain mitral. */
+#include "compiler/lower_onednn.h"
+
+const struct op ops_fused[] = {
+    /* X, W, bias?, residual?, slope?: Conv with what follows it; attributes also activation, activation_alpha, activation_beta,
+     * residual_before_activation. */
+    {.name = "Convolution", .domain = "mitral", .kernel = "onednn.convolution"},
+    /* A, B, bias?, residual?: MatMul with what follows it; attributes also alpha, a factor of the product, and those above. */
+    {.name = "MatMul", .domain = "mitral", .kernel = "onednn.matmul"},
+    /* A, B, C?: Gemm with an activation. */
+    {.name = "Gemm", .domain = "mitral", .kernel = "onednn.gemm"},
+    /* X: the same elements in another layout (attribute "layout") or, with attribute "to", of another float type. */
+    {.name = "Reorder", .domain = "mitral", .kernel = "onednn.reorder", .traits = OP_MOVES_DATA},
+    /* X, scale[C], shift[C], slope[C]?: X · scale + shift by channel; attributes activation, activation_alpha, activation_beta. */
+    {.name = "ScaleShift", .domain = "mitral", .traits = OP_LAYOUT_ANY},
+};
+const size_t ops_fused_count = sizeof(ops_fused) / sizeof(*ops_fused);

@@ -1,0 +1,215 @@
+#include "compiler/passes/activation.h"
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+bool node_is_own(const struct node *node, const char *name)
+{
+    return node && node->op && strcmp(node->op->name, name) == 0 && strcmp(op_domain(node->op), "mitral") == 0;
+}
+
+node_id only_reader(const struct graph *graph, const struct graph_uses *uses, value_id value)
+{
+    if (value == NO_VALUE || uses->is_output[value] || graph_use_count(uses, value) != 1)
+        return NO_NODE;
+    node_id node = uses->nodes[uses->offsets[value]];
+    return graph->nodes[node].op ? node : NO_NODE;
+}
+
+/* A constant of one element, or `fallback` when the input is absent; false when it is not known. */
+static bool scalar_input(const struct graph *graph, const struct node *node, size_t index, double fallback, double *out)
+{
+    value_id value = node_input(node, index);
+    *out = fallback;
+    if (value == NO_VALUE)
+        return true;
+    const mitral_tensor *constant = graph_constant(graph, value);
+    if (!constant || tensor_count(constant) != 1 || !dtype_is_float(constant->dtype))
+        return false;
+    *out = tensor_get_double(constant, 0);
+    return true;
+}
+
+static bool read_clip(const struct graph *graph, const struct node *node, struct activation *out)
+{
+    double low, high;
+    if (node->version < 11) {
+        low = (double)attribute_float(&node->attributes, "min", -FLT_MAX);
+        high = (double)attribute_float(&node->attributes, "max", FLT_MAX);
+    } else if (!scalar_input(graph, node, 1, (double)-FLT_MAX, &low) || !scalar_input(graph, node, 2, (double)FLT_MAX, &high)) {
+        return false;
+    }
+    out->alpha = (float)low;
+    out->beta = (float)high;
+    return low <= high;
+}
+
+static bool read_prelu(const struct graph *graph, const struct node *node, int32_t channel_axis, struct activation *out)
+{
+    const mitral_tensor *slope = node_input(node, 1) == NO_VALUE ? NULL : graph_constant(graph, node->inputs[1]);
+    const struct value_type *type = &graph->values[node->inputs[0]].type;
+    if (!slope || slope->dtype != MITRAL_FLOAT || type->rank < 2 || slope->rank > type->rank)
+        return false;
+    if (tensor_count(slope) == 1) {
+        out->name = "LeakyRelu";
+        out->alpha = (float)tensor_get_double(slope, 0);
+        return true;
+    }
+    const int32_t axis = channel_axis < 0 ? channel_axis + type->rank : channel_axis;
+    for (int32_t i = 0; i < slope->rank; i++)
+        if (slope->dims[i] != 1 && (i + type->rank - slope->rank != axis || slope->dims[i] != type->dims[axis]))
+            return false;
+    out->slope = node->inputs[1];
+    return tensor_count(slope) == type->dims[axis];
+}
+
+/* One operator whose first input is `value`. */
+static bool read_operator(const struct graph *graph, const struct node *node, int32_t channel_axis, struct activation *out)
+{
+    const struct attributes *attributes = &node->attributes;
+    *out = (struct activation){.name = node->op->name, .slope = NO_VALUE};
+    if (node_is(node, "Relu") || node_is(node, "Sigmoid") || node_is(node, "Tanh") || node_is(node, "HardSwish") || node_is(node, "Mish")
+        || node_is(node, "Softplus"))
+        return true;
+    if (node_is(node, "LeakyRelu"))
+        out->alpha = attribute_float(attributes, "alpha", 0.01f);
+    else if (node_is(node, "Elu"))
+        out->alpha = attribute_float(attributes, "alpha", 1);
+    else if (node_is(node, "Swish"))
+        out->alpha = attribute_float(attributes, "alpha", 1);
+    else if (node_is(node, "HardSigmoid"))
+        out->alpha = attribute_float(attributes, "alpha", 0.2f), out->beta = attribute_float(attributes, "beta", 0.5f);
+    else if (node_is(node, "Selu"))
+        out->alpha = attribute_float(attributes, "alpha", 1.67326319217681884765625f),
+        out->beta = attribute_float(attributes, "gamma", 1.05070102214813232421875f);
+    else if (node_is(node, "Gelu"))
+        out->name = strcmp(attribute_string(attributes, "approximate", "none"), "tanh") == 0 ? "GeluTanh" : "Gelu";
+    else if (node_is(node, "Clip"))
+        return read_clip(graph, node, out);
+    else if (node_is(node, "PRelu"))
+        return read_prelu(graph, node, channel_axis, out);
+    else if (strcmp(op_domain(node->op), "com.microsoft") == 0 && strcmp(node->op->name, "Gelu") == 0)
+        return true;
+    else if (strcmp(op_domain(node->op), "com.microsoft") == 0 && strcmp(node->op->name, "QuickGelu") == 0)
+        out->name = "Swish", out->alpha = attribute_float(attributes, "alpha", 1.702f);
+    else
+        return false;
+    return true;
+}
+
+/* value · gate(value): Sigmoid gives Swish, HardSigmoid of 1/6 and 1/2 gives HardSwish. */
+static bool read_gate(const struct graph *graph, const struct graph_uses *uses, value_id value, struct activation *out)
+{
+    if (graph_use_count(uses, value) != 2 || uses->is_output[value])
+        return false;
+    for (int i = 0; i < 2; i++) {
+        node_id gate = uses->nodes[uses->offsets[value] + (uint32_t)i], product = uses->nodes[uses->offsets[value] + (uint32_t)(1 - i)];
+        const struct node *inner = &graph->nodes[gate], *outer = &graph->nodes[product];
+        if (!inner->op || !outer->op || !node_is(outer, "Mul"))
+            continue;
+        const bool sigmoid = node_is(inner, "Sigmoid");
+        const bool hard = node_is(inner, "HardSigmoid") && fabsf(attribute_float(&inner->attributes, "alpha", 0.2f) - 1.0f / 6.0f) < 1e-6f
+                          && attribute_float(&inner->attributes, "beta", 0.5f) == 0.5f;
+        if (!(sigmoid || hard) || only_reader(graph, uses, inner->outputs[0]) != product)
+            continue;
+        *out = (struct activation){.name = sigmoid ? "Swish" : "HardSwish", .alpha = 1, .slope = NO_VALUE, .nodes = {gate, product},
+                                   .node_count = 2};
+        return true;
+    }
+    return false;
+}
+
+/* 0.5 · value · (1 + erf(value / √2)), in the orders of factors that exporters write. */
+static bool read_gelu(const struct graph *graph, const struct graph_uses *uses, value_id value, struct activation *out)
+{
+    if (graph_use_count(uses, value) != 2 || uses->is_output[value])
+        return false;
+    for (uint32_t i = 0; i < 2; i++) {
+        node_id scaled = uses->nodes[uses->offsets[value] + i], factor = uses->nodes[uses->offsets[value] + 1 - i];
+        const struct node *divide = &graph->nodes[scaled], *times = &graph->nodes[factor];
+        double number;
+        if (!divide->op || !times->op || !(node_is(divide, "Div") || node_is(divide, "Mul")) || divide->inputs[0] != value
+            || !scalar_input(graph, divide, 1, 0, &number)
+            || fabs(number - (node_is(divide, "Div") ? 1.4142135623730951 : 0.70710678118654752)) > 1e-4)
+            continue;
+        node_id erf_id = only_reader(graph, uses, divide->outputs[0]);
+        if (erf_id == NO_NODE || !node_is(&graph->nodes[erf_id], "Erf"))
+            continue;
+        node_id add_id = only_reader(graph, uses, graph->nodes[erf_id].outputs[0]);
+        const struct node *add = add_id == NO_NODE ? NULL : &graph->nodes[add_id];
+        if (!add || !node_is(add, "Add"))
+            continue;
+        const size_t one = add->inputs[0] == graph->nodes[erf_id].outputs[0] ? 1 : 0;
+        node_id product = only_reader(graph, uses, add->outputs[0]);
+        if (!scalar_input(graph, add, one, 0, &number) || number != 1 || product == NO_NODE || !node_is(&graph->nodes[product], "Mul"))
+            continue;
+        /* (value · (1 + erf)) · ½: `factor` is the product; or (value · ½) · (1 + erf): `factor` halves. */
+        node_id half_id = product == factor ? only_reader(graph, uses, graph->nodes[product].outputs[0]) : factor;
+        const struct node *half = half_id == NO_NODE ? NULL : &graph->nodes[half_id];
+        if (!half || !(node_is(half, "Mul") || node_is(half, "Div")))
+            continue;
+        const value_id source = product == factor ? graph->nodes[product].outputs[0] : value;
+        const size_t side = half->inputs[0] == source ? 1 : 0;
+        if (!scalar_input(graph, half, side, 0, &number) || number != (node_is(half, "Mul") ? 0.5 : 2) || (node_is(half, "Div") && !side))
+            continue;
+        if (product != factor && only_reader(graph, uses, half->outputs[0]) != product)
+            continue;
+        *out = (struct activation){.name = "Gelu", .slope = NO_VALUE, .node_count = 5, .nodes = {scaled, erf_id, add_id}};
+        out->nodes[3] = product == factor ? product : half_id;
+        out->nodes[4] = product == factor ? half_id : product;
+        return true;
+    }
+    return false;
+}
+
+bool activation_find(const struct graph *graph, const struct graph_uses *uses, value_id value, int32_t channel_axis,
+                     struct activation *out)
+{
+    node_id reader = only_reader(graph, uses, value);
+    if (reader != NO_NODE) {
+        const struct node *node = &graph->nodes[reader];
+        if (node->inputs[0] != value || !read_operator(graph, node, channel_axis, out))
+            return false;
+        out->nodes[0] = reader;
+        out->node_count = 1;
+        return true;
+    }
+    return value != NO_VALUE && (read_gate(graph, uses, value, out) || read_gelu(graph, uses, value, out));
+}
+
+mitral_status node_extend_inputs(struct graph *graph, node_id id, size_t count)
+{
+    struct node *node = &graph->nodes[id];
+    if (node->input_count >= count)
+        return MITRAL_OK;
+    value_id *inputs = arena_allocate(graph->arena, count * sizeof *inputs);
+    if (!inputs)
+        return MITRAL_NO_MEMORY;
+    for (size_t i = 0; i < count; i++)
+        inputs[i] = node_input(node, i);
+    node->inputs = inputs;
+    node->input_count = count;
+    return MITRAL_OK;
+}
+
+mitral_status activation_set(struct graph *graph, node_id id, const struct activation *activation)
+{
+    struct attributes *attributes = &graph->nodes[id].attributes;
+    TRY(attributes_set_string(attributes, graph->arena, "activation", activation->name));
+    if (activation->alpha != 0 || activation->beta != 0) {
+        TRY(attributes_set_float(attributes, graph->arena, "activation_alpha", activation->alpha));
+        TRY(attributes_set_float(attributes, graph->arena, "activation_beta", activation->beta));
+    }
+    return MITRAL_OK;
+}
+
+void activation_take(struct graph *graph, node_id id, const struct activation *activation)
+{
+    value_id result = graph->nodes[activation->nodes[activation->node_count - 1]].outputs[0];
+    for (size_t i = 0; i < activation->node_count; i++)
+        graph_remove_node(graph, activation->nodes[i]);
+    graph->values[graph->nodes[id].outputs[0]].producer = NO_NODE;
+    graph->nodes[id].outputs[0] = result;
+    graph->values[result].producer = id;
+}
