@@ -218,7 +218,10 @@ static void share_in_place(struct builder *b, struct place *places, uint32_t ind
     uint32_t root = root_of(places, input);
     if (places[root].shared || places[root].last != index || root_of(places, output) != output || offset_of(places, input) != 0
         || b->plan->values[input].keep
-        || tensor_bytes(&b->result->values[input].tensor) != tensor_bytes(&b->result->values[output].tensor))
+        || tensor_bytes(&b->result->values[input].tensor) != tensor_bytes(&b->result->values[output].tensor)
+        /* Two int64 that broadcast to sixteen bools have the same bytes, but not element by element. */
+        || mitral_dtype_size((mitral_dtype)b->result->values[input].tensor.dtype)
+               != mitral_dtype_size((mitral_dtype)b->result->values[output].tensor.dtype))
         return;
     /* Other inputs of the step in the same memory would be overwritten as they are read, unless they are the same value. */
     for (size_t i = 1; i < step->input_count; i++)
