@@ -38,7 +38,6 @@ static const struct argp_option options[] = {
 static error_t parse(int key, char *value, struct argp_state *state)
 {
     struct arguments *arguments = state->input;
-    long number;
     switch (key) {
     case 'i':
         if (!cli_inputs_add(&arguments->inputs, value))
@@ -56,9 +55,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
             argp_error(state, "--precision: expected f32 or bf16, found '%s'", value);
         return 0;
     case KEY_THREADS:
-        if (!cli_parse_count(value, &number) || number > 4096)
-            argp_error(state, "--threads: expected a number from 1 to 4096, found '%s'", value);
-        arguments->session.threads = arguments->compile.threads = (int)number;
+        arguments->session.threads = arguments->compile.threads = cli_parse_threads(state, value);
         return 0;
     case KEY_REPEAT:
         if (!cli_parse_count(value, &arguments->repeat) || arguments->repeat > 1000000)

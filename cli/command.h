@@ -35,6 +35,9 @@ bool cli_is_plan(const char *path);
 bool cli_parse_shape(const char *text, mitral_shape *shape);
 /* A whole positive number; false when malformed. */
 bool cli_parse_count(const char *text, long *out);
+/* A number of threads, 1 to 4096; ends the program with a usage error otherwise. */
+struct argp_state;
+int cli_parse_threads(struct argp_state *state, const char *text);
 bool cli_parse_precision(const char *text, mitral_precision *out);
 
 #endif

@@ -1,3 +1,4 @@
+#include <argp.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -71,6 +72,14 @@ bool cli_parse_count(const char *text, long *out)
         return false;
     *out = value;
     return true;
+}
+
+int cli_parse_threads(struct argp_state *state, const char *text)
+{
+    long number;
+    if (!cli_parse_count(text, &number) || number > 4096)
+        argp_error(state, "--threads: expected a number from 1 to 4096, found '%s'", text);
+    return (int)number;
 }
 
 bool cli_parse_shape(const char *text, mitral_shape *shape)

@@ -28,7 +28,6 @@ static const struct argp_option options[] = {
 static error_t parse(int key, char *value, struct argp_state *state)
 {
     struct arguments *arguments = state->input;
-    long number;
     switch (key) {
     case 'o': arguments->output = value; return 0;
     case KEY_SHAPE:
@@ -42,9 +41,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
             argp_error(state, "--precision: expected f32 or bf16, found '%s'", value);
         return 0;
     case KEY_THREADS:
-        if (!cli_parse_count(value, &number) || number > 4096)
-            argp_error(state, "--threads: expected a number from 1 to 4096, found '%s'", value);
-        arguments->options.threads = (int)number;
+        arguments->options.threads = cli_parse_threads(state, value);
         return 0;
     case KEY_TUNE: arguments->options.tune = true; return 0;
     case KEY_INTERPRET: arguments->options.interpret = true; return 0;

@@ -13,14 +13,16 @@ struct arguments {
     const char *folder;
     const char *filter;
     bool json, interpret;
+    int threads;
 };
 
-enum { KEY_INTERPRET = 256, KEY_FILTER };
+enum { KEY_INTERPRET = 256, KEY_FILTER, KEY_THREADS };
 
 static const struct argp_option options[] = {
     {"json", 'j', 0, 0, "a JSON line a case, and nothing else", 0},
     {"interpret", KEY_INTERPRET, 0, 0, "score the interpreter (one step a node) instead of compiled plans", 0},
     {"filter", KEY_FILTER, "TEXT", 0, "only cases whose name holds TEXT", 0},
+    {"threads", KEY_THREADS, "N", 0, "[all cores]", 0},
     {0}};
 
 static error_t parse(int key, char *value, struct argp_state *state)
@@ -29,6 +31,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
     switch (key) {
     case 'j': arguments->json = true; return 0;
     case KEY_INTERPRET: arguments->interpret = true; return 0;
+    case KEY_THREADS: arguments->threads = cli_parse_threads(state, value); return 0;
     case KEY_FILTER: arguments->filter = value; return 0;
     case ARGP_KEY_ARG:
         if (arguments->folder)
@@ -79,8 +82,7 @@ static mitral_status run_set(mitral_context *context, mitral_session *session, c
         status = mitral_session_run(session, (const mitral_value *const *)values, mitral_plan_input_count(plan), outputs, count);
     for (size_t i = 0; i < count && status == MITRAL_OK; i++) {
         char path[4096], reason[1024];
-        snprintf(path, sizeof path, "%s/output_%zu.pb", folder, i);
-        if (access(path, F_OK) != 0)
+        if (snprintf(path, sizeof path, "%s/output_%zu.pb", folder, i) >= (int)sizeof path || access(path, F_OK) != 0)
             continue;
         status = mitral_value_load(&wanted, context, path, (mitral_kind)outputs[i]->kind);
         if (status == MITRAL_OK && !mitral_value_equal(outputs[i], wanted, rtol, atol, reason, sizeof reason)) {
@@ -94,7 +96,7 @@ static mitral_status run_set(mitral_context *context, mitral_session *session, c
     return status;
 }
 
-static void run_case(const char *folder, bool interpret, struct outcome *outcome)
+static void run_case(const char *folder, const struct arguments *arguments, struct outcome *outcome)
 {
     mitral_context *context = NULL;
     mitral_plan *plan = NULL;
@@ -104,12 +106,12 @@ static void run_case(const char *folder, bool interpret, struct outcome *outcome
     *outcome = (struct outcome){.status = "pass"};
     read_tolerance(folder, &rtol, &atol);
     snprintf(path, sizeof path, "%s/model.onnx", folder);
-    mitral_compile_options compile = {.interpret = interpret};
+    mitral_compile_options compile = {.interpret = arguments->interpret, .threads = arguments->threads};
     mitral_status status = mitral_context_create(&context, NULL);
     if (status == MITRAL_OK)
         status = cli_open_plan(&plan, context, path, &compile);
     if (status == MITRAL_OK)
-        status = mitral_session_create(&session, context, plan, &(mitral_session_options){.keep_denormals = true});
+        status = mitral_session_create(&session, context, plan, &(mitral_session_options){.threads = arguments->threads, .keep_denormals = true});
     bool any = false;
     for (int set = 0; status == MITRAL_OK && strcmp(outcome->status, "pass") == 0; set++, any = true) {
         struct stat info;
@@ -199,7 +201,7 @@ static void run_suite(const struct arguments *arguments, const char *suite, stru
         snprintf(name, sizeof name, "%s/%s", suite, cases[i]);
         if (stat(model, &info) == 0 && (!arguments->filter || strstr(name, arguments->filter))) {
             struct outcome outcome;
-            run_case(folder, arguments->interpret, &outcome);
+            run_case(folder, arguments, &outcome);
             print_outcome(name, &outcome, arguments->json);
             score->passed += strcmp(outcome.status, "pass") == 0;
             score->failed += strcmp(outcome.status, "fail") == 0;

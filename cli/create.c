@@ -6,7 +6,7 @@
 #include "cli/command.h"
 #include "mitral/networks.h"
 
-enum { KEY_WIDTHS = 256, KEY_DILATIONS, KEY_MERGE, KEY_NO_RESIDUAL, KEY_CLASSES, KEY_CHANNELS, KEY_BATCH, KEY_SIZE, KEY_SEED };
+enum { KEY_WIDTHS = 256, KEY_DILATIONS, KEY_MERGE, KEY_NO_RESIDUAL, KEY_CLASSES, KEY_CHANNELS, KEY_BATCH, KEY_SIZE, KEY_SEED, KEY_THREADS };
 
 struct arguments {
     const char *network, *output;
@@ -24,6 +24,7 @@ static const struct argp_option options[] = {
     {"batch", KEY_BATCH, "N", 0, "fixed batch size [symbolic]", 0},
     {"size", KEY_SIZE, "N", 0, "height and width of the input, a multiple of 16 [224]", 0},
     {"seed", KEY_SEED, "N", 0, "of the initial weights [0]", 0},
+    {"threads", KEY_THREADS, "N", 0, "accepted as everywhere; writing a model takes one", 0},
     {0}};
 
 static bool parse_list(const char *text, int64_t *out, int count)
@@ -79,6 +80,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_CHANNELS: parse_number(state, "--channels", value, &network->channels); return 0;
     case KEY_BATCH: parse_number(state, "--batch", value, &network->batch); return 0;
     case KEY_SIZE: parse_number(state, "--size", value, &network->size); return 0;
+    case KEY_THREADS: cli_parse_threads(state, value); return 0;
     case KEY_SEED:
         errno = 0;
         network->seed = strtoull(value, &end, 10);

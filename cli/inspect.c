@@ -7,11 +7,15 @@
 struct arguments {
     const char *path;
     bool json, verify;
+    int threads;
 };
+
+enum { KEY_THREADS = 256 };
 
 static const struct argp_option options[] = {
     {"json", 'j', 0, 0, "one JSON object on standard output", 0},
     {"verify", 'v', 0, 0, "of a plan: check the weights' checksum too", 0},
+    {"threads", KEY_THREADS, "N", 0, "that a plan is bound for [those it was compiled for]", 0},
     {0}};
 
 static error_t parse(int key, char *value, struct argp_state *state)
@@ -20,6 +24,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
     switch (key) {
     case 'j': arguments->json = true; return 0;
     case 'v': arguments->verify = true; return 0;
+    case KEY_THREADS: arguments->threads = cli_parse_threads(state, value); return 0;
     case ARGP_KEY_ARG:
         if (arguments->path)
             argp_error(state, "expected one file, found also '%s'", value);
@@ -50,7 +55,7 @@ int command_inspect(int argc, char **argv)
         if (status == MITRAL_OK && arguments.verify)
             status = mitral_plan_verify(context, plan);
         if (status == MITRAL_OK)
-            status = mitral_plan_describe(&text, context, plan, arguments.json);
+            status = mitral_plan_describe(&text, context, plan, arguments.threads, arguments.json);
     } else if (status == MITRAL_OK) {
         status = mitral_model_load(&model, context, arguments.path);
         if (status == MITRAL_OK)

@@ -5,15 +5,22 @@
 
 struct arguments {
     const char *model, *output;
+    int threads;
 };
 
-static const struct argp_option options[] = {{"output", 'o', "SMALLER.onnx", 0, "the model to write", 0}, {0}};
+enum { KEY_THREADS = 256 };
+
+static const struct argp_option options[] = {
+    {"output", 'o', "SMALLER.onnx", 0, "the model to write", 0},
+    {"threads", KEY_THREADS, "N", 0, "for folding constants [1]", 0},
+    {0}};
 
 static error_t parse(int key, char *value, struct argp_state *state)
 {
     struct arguments *arguments = state->input;
     switch (key) {
     case 'o': arguments->output = value; return 0;
+    case KEY_THREADS: arguments->threads = cli_parse_threads(state, value); return 0;
     case ARGP_KEY_ARG:
         if (arguments->model)
             argp_error(state, "expected one model, found also '%s'", value);
@@ -40,7 +47,7 @@ int command_optimize(int argc, char **argv)
     if (status == MITRAL_OK)
         status = mitral_model_load(&model, context, arguments.model);
     if (status == MITRAL_OK)
-        status = mitral_model_optimize(context, model);
+        status = mitral_model_optimize(context, model, arguments.threads);
     if (status == MITRAL_OK)
         status = mitral_model_save(context, model, arguments.output);
     int code = status == MITRAL_OK ? 0 : cli_fail("optimize", context, status);

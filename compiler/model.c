@@ -57,9 +57,9 @@ mitral_status mitral_model_save(mitral_context *context, const mitral_model *mod
     return export_onnx(context, model->graph, path);
 }
 
-mitral_status mitral_model_optimize(mitral_context *context, mitral_model *model)
+mitral_status mitral_model_optimize(mitral_context *context, mitral_model *model, int threads)
 {
-    struct pass_options options = {.threads = 1};
+    struct pass_options options = {.threads = threads > 0 ? threads : 1};
     mitral_context *before = model->graph->context;
     model->graph->context = context;
     mitral_status status = graph_infer(model->graph);

@@ -139,8 +139,8 @@ MITRAL_API mitral_status mitral_model_parse(mitral_model **out, mitral_context *
                                             const char *folder);
 /* Writes ONNX, aside and then renamed; the same model gives the same bytes. */
 MITRAL_API mitral_status mitral_model_save(mitral_context *context, const mitral_model *model, const char *path);
-/* In place: constants folded, nodes that change nothing taken out, equal ones merged. Still plain ONNX. */
-MITRAL_API mitral_status mitral_model_optimize(mitral_context *context, mitral_model *model);
+/* In place: constants folded (threads 0: one), nodes that change nothing taken out, equal ones merged. Still plain ONNX. */
+MITRAL_API mitral_status mitral_model_optimize(mitral_context *context, mitral_model *model, int threads);
 MITRAL_API void mitral_model_destroy(mitral_model **model);
 MITRAL_API size_t mitral_model_input_count(const mitral_model *model);
 MITRAL_API size_t mitral_model_output_count(const mitral_model *model);

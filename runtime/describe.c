@@ -42,7 +42,7 @@ struct summary {
 };
 
 /* Binds static shapes, to tell the arena's size. Failure to do so is no failure to describe. */
-static void summarise(mitral_context *context, mitral_plan *plan, struct summary *summary, mitral_session **session)
+static void summarise(mitral_context *context, mitral_plan *plan, int threads, struct summary *summary, mitral_session **session)
 {
     *summary = (struct summary){0};
     for (size_t v = 0; v < plan->value_count; v++)
@@ -63,7 +63,7 @@ static void summarise(mitral_context *context, mitral_plan *plan, struct summary
             tensor_set(&values[i].tensor, value->dtype, value->rank, value->dims);
         inputs[i] = &values[i];
     }
-    if (fixed && mitral_session_create(session, context, plan, &(mitral_session_options){.threads = plan->threads}) == MITRAL_OK
+    if (fixed && mitral_session_create(session, context, plan, &(mitral_session_options){.threads = threads > 0 ? threads : plan->threads}) == MITRAL_OK
         && mitral_session_prepare(*session, inputs, plan->input_count) == MITRAL_OK)
         summary->specialisation = session_specialisation(*session);
     mitral_release(context, values);
@@ -166,13 +166,13 @@ static mitral_status describe_json(struct text *text, const mitral_plan *plan, c
     return printed ? MITRAL_OK : MITRAL_NO_MEMORY;
 }
 
-mitral_status mitral_plan_describe(char **out, mitral_context *context, mitral_plan *plan, bool json)
+mitral_status mitral_plan_describe(char **out, mitral_context *context, mitral_plan *plan, int threads, bool json)
 {
     *out = NULL;
     struct summary summary;
     mitral_session *session = NULL;
     struct text text = {.context = context};
-    summarise(context, plan, &summary, &session);
+    summarise(context, plan, threads, &summary, &session);
     mitral_status status = MITRAL_OK;
     if (json)
         status = describe_json(&text, plan, &summary);

@@ -29,8 +29,9 @@ MITRAL_API bool mitral_value_equal(const mitral_value *got, const mitral_value *
 /* ---- descriptions: text or JSON, one string, freed with mitral_text_destroy ------------------------------------------ */
 
 MITRAL_API mitral_status mitral_model_describe(char **out, mitral_context *context, const mitral_model *model, bool json);
-/* Steps with kernel and chosen implementation, shapes, constants, the arena against its lower bound (static shapes). */
-MITRAL_API mitral_status mitral_plan_describe(char **out, mitral_context *context, mitral_plan *plan, bool json);
+/* Steps with kernel and chosen implementation, shapes, constants, the arena against its lower bound (static shapes), bound for that
+ * many threads (0: those that the plan was compiled for). */
+MITRAL_API mitral_status mitral_plan_describe(char **out, mitral_context *context, mitral_plan *plan, int threads, bool json);
 MITRAL_API void mitral_text_destroy(mitral_context *context, char **text);
 
 /* ---- profiles -------------------------------------------------------------------------------------------------------- */
