@@ -15,6 +15,8 @@ static const struct {
     {"create", command_create, "write DPU-Net or the teacher U-Net as ONNX"},
     {"phantom", command_phantom, "write made-up heart scans in ACDC's layout"},
     {"segment", command_segment, "segment a NIfTI scan"},
+    {"train", command_train, "train a network on labelled scans"},
+    {"distill", command_distill, "train a light network under the guidance of a large one"},
     {"evaluate", command_evaluate, "measure a network on labelled scans"},
     {"conformance", command_conformance, "score the cases of ONNX's backend suite"},
 };

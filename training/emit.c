@@ -12,19 +12,24 @@ mitral_status emit_node(struct emitter *emitter, const char *op, const struct at
     const struct op *row = op_find(own ? "mitral" : NULL, own ? op + 7 : op);
     if (!row)
         return mitral_fail(graph->context, MITRAL_UNSUPPORTED, "expected operator %s, found none", op);
+    value_id made[8]; /* the caller may pass one variable as input and output */
+    if (output_count > sizeof made / sizeof *made)
+        return mitral_fail(graph->context, MITRAL_LIMIT, "%s: expected at most %zu outputs", op, sizeof made / sizeof *made);
     for (size_t i = 0; i < output_count; i++) {
         char *name = arena_format(graph->arena, "%s/%zu", emitter->prefix, emitter->count++);
         if (!name)
             return MITRAL_NO_MEMORY;
-        TRY(graph_add_value(graph, name, &unknown, &outputs[i]));
+        TRY(graph_add_value(graph, name, &unknown, &made[i]));
     }
     char *name = arena_format(graph->arena, "%s/%s%zu", emitter->prefix, row->name, emitter->count++);
     if (!name)
         return MITRAL_NO_MEMORY;
     const struct schema *schema = schema_find(op_domain(row), row->name, schema_newest_opset);
     node_id node;
-    return graph_add_node(graph, row, schema ? schema->since_version : 1, name, attributes ? attributes : &none, inputs, input_count,
-                          outputs, output_count, &node);
+    TRY(graph_add_node(graph, row, schema ? schema->since_version : 1, name, attributes ? attributes : &none, inputs, input_count, made,
+                       output_count, &node));
+    memcpy(outputs, made, output_count * sizeof *made);
+    return MITRAL_OK;
 }
 
 static mitral_status emit_constant(struct emitter *emitter, value_id *out, const mitral_tensor *tensor)

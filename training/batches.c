@@ -1,0 +1,282 @@
+#include "training/batches.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "data/random.h"
+
+enum { STREAM_SPLIT = 1, STREAM_ORDER = 1 << 20 };
+
+struct buffer {
+    int64_t index; /* of the batch; -1: none */
+    float *images;
+    uint8_t *labels;
+};
+
+struct batches {
+    mitral_context *context;
+    mitral_dataset dataset;
+    mitral_slices slices;
+    mitral_augmentation augmentation;
+    bool augment;
+    uint64_t seed;
+    int64_t batch, channels;
+    int64_t *training, *validation;
+    int64_t training_count, validation_count;
+    /* the order of one epoch */
+    int64_t epoch, *order;
+    /* one buffer is being read, the other filled */
+    struct buffer buffers[2];
+    int reading;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    int64_t wanted;  /* the batch to make; -1: nothing to do */
+    bool started, stop;
+};
+
+int64_t batches_training_slices(const struct batches *batches) { return batches->training_count; }
+int64_t batches_validation_slices(const struct batches *batches) { return batches->validation_count; }
+
+const float *batches_validation_image(const struct batches *batches, int64_t index)
+{
+    return batches->slices.images + batches->validation[index] * batches->slices.height * batches->slices.width;
+}
+
+const uint8_t *batches_validation_label(const struct batches *batches, int64_t index)
+{
+    return batches->slices.labels + batches->validation[index] * batches->slices.height * batches->slices.width;
+}
+
+int32_t batches_validation_case(const struct batches *batches, int64_t index)
+{
+    return batches->slices.cases[batches->validation[index]];
+}
+
+uint64_t batches_fingerprint(const struct batches *batches)
+{
+    const mitral_slices *s = &batches->slices;
+    const size_t pixels = (size_t)(s->count * s->height * s->width);
+    uint64_t hash = XXH3_64bits(s->images, pixels * sizeof *s->images);
+    hash = XXH3_64bits_withSeed(s->labels, pixels, hash);
+    return XXH3_64bits_withSeed(s->cases, (size_t)s->count * sizeof *s->cases, hash);
+}
+
+static void shuffle(int64_t *items, int64_t count, uint64_t seed, uint64_t stream)
+{
+    struct random random = random_start(seed, stream);
+    for (int64_t i = count - 1; i > 0; i--) {
+        const int64_t k = random_index(&random, (uint32_t)(i + 1)), kept = items[i];
+        items[i] = items[k];
+        items[k] = kept;
+    }
+}
+
+/* ---- filling -------------------------------------------------------------------------------------------------------------- */
+
+static int64_t slice_of_sample(struct batches *batches, int64_t sample)
+{
+    const int64_t epoch = sample / batches->training_count;
+    if (epoch != batches->epoch) {
+        memcpy(batches->order, batches->training, (size_t)batches->training_count * sizeof *batches->order);
+        shuffle(batches->order, batches->training_count, batches->seed, STREAM_ORDER + (uint64_t)epoch);
+        batches->epoch = epoch;
+    }
+    return batches->order[sample % batches->training_count];
+}
+
+static void fill(struct batches *batches, struct buffer *buffer, int64_t index)
+{
+    const int64_t pixels = batches->slices.height * batches->slices.width;
+    for (int64_t i = 0; i < batches->batch; i++) {
+        const int64_t sample = index * batches->batch + i, slice = slice_of_sample(batches, sample);
+        const float *image = batches->slices.images + slice * pixels;
+        const uint8_t *label = batches->slices.labels + slice * pixels;
+        float *into = buffer->images + i * batches->channels * pixels;
+        if (batches->augment) {
+            mitral_augment_slice(into, buffer->labels + i * pixels, image, label, batches->slices.height, batches->slices.width,
+                                 &batches->augmentation, batches->seed, (uint64_t)sample);
+        } else {
+            memcpy(into, image, (size_t)pixels * sizeof *into);
+            memcpy(buffer->labels + i * pixels, label, (size_t)pixels);
+        }
+        for (int64_t c = 1; c < batches->channels; c++)
+            memcpy(into + c * pixels, into, (size_t)pixels * sizeof *into);
+    }
+    buffer->index = index;
+}
+
+static void *work(void *user)
+{
+    struct batches *batches = user;
+    pthread_mutex_lock(&batches->lock);
+    while (!batches->stop) {
+        if (batches->wanted < 0) {
+            pthread_cond_wait(&batches->changed, &batches->lock);
+            continue;
+        }
+        const int64_t index = batches->wanted;
+        struct buffer *buffer = &batches->buffers[1 - batches->reading];
+        pthread_mutex_unlock(&batches->lock);
+        fill(batches, buffer, index);
+        pthread_mutex_lock(&batches->lock);
+        batches->wanted = -1;
+        pthread_cond_broadcast(&batches->changed);
+    }
+    pthread_mutex_unlock(&batches->lock);
+    return NULL;
+}
+
+mitral_status batches_get(struct batches *batches, int64_t index, int64_t next, const float **images, const uint8_t **labels)
+{
+    pthread_mutex_lock(&batches->lock);
+    while (batches->wanted >= 0)
+        pthread_cond_wait(&batches->changed, &batches->lock);
+    struct buffer *made = &batches->buffers[1 - batches->reading];
+    if (made->index != index)
+        fill(batches, made, index); /* the first one, or one that nobody announced */
+    batches->reading = 1 - batches->reading;
+    batches->wanted = next;
+    pthread_cond_broadcast(&batches->changed);
+    pthread_mutex_unlock(&batches->lock);
+    *images = made->images;
+    *labels = made->labels;
+    return MITRAL_OK;
+}
+
+/* ---- opening --------------------------------------------------------------------------------------------------------------- */
+
+/* Patients in the order of the dataset; `patient` of a case is its index in that list. */
+static mitral_status number_patients(const struct batches *batches, int64_t *patients, int64_t *count)
+{
+    const mitral_dataset *dataset = &batches->dataset;
+    *count = 0;
+    for (size_t i = 0; i < dataset->count; i++) {
+        size_t k = 0;
+        while (k < i && strcmp(dataset->cases[k].patient, dataset->cases[i].patient) != 0)
+            k++;
+        patients[i] = k < i ? patients[k] : (*count)++;
+    }
+    return MITRAL_OK;
+}
+
+static mitral_status split(struct batches *batches, double share)
+{
+    mitral_context *context = batches->context;
+    const size_t cases = batches->dataset.count;
+    int64_t *patients = mitral_allocate(context, (2 * cases + 1) * sizeof *patients), *order = patients + cases, count;
+    if (!patients)
+        return MITRAL_NO_MEMORY;
+    number_patients(batches, patients, &count);
+    int64_t held = share > 0 ? (int64_t)ceil(share * (double)count) : 0;
+    if (held >= count) {
+        mitral_release(context, patients);
+        return mitral_fail(context, MITRAL_INVALID, "validation: expected a share that leaves patients to train on, found %g of %lld", share,
+                           (long long)count);
+    }
+    for (int64_t i = 0; i < count; i++)
+        order[i] = i;
+    shuffle(order, count, batches->seed, STREAM_SPLIT);
+    for (int64_t i = 0; i < batches->slices.count; i++) {
+        bool validation = false;
+        for (int64_t k = 0; k < held; k++)
+            validation |= order[k] == patients[batches->slices.cases[i]];
+        if (validation)
+            batches->validation[batches->validation_count++] = i;
+        else
+            batches->training[batches->training_count++] = i;
+    }
+    mitral_release(context, patients);
+    return MITRAL_OK;
+}
+
+static mitral_status allocate(struct batches *batches)
+{
+    mitral_context *context = batches->context;
+    const size_t count = (size_t)batches->slices.count, pixels = (size_t)(batches->slices.height * batches->slices.width);
+    batches->training = mitral_allocate(context, count * sizeof(int64_t));
+    batches->validation = mitral_allocate(context, count * sizeof(int64_t));
+    batches->order = mitral_allocate(context, count * sizeof(int64_t));
+    bool made = batches->training && batches->validation && batches->order;
+    for (int i = 0; i < 2; i++) {
+        batches->buffers[i].index = -1;
+        batches->buffers[i].images = mitral_allocate(context, (size_t)(batches->batch * batches->channels) * pixels * sizeof(float));
+        batches->buffers[i].labels = mitral_allocate(context, (size_t)batches->batch * pixels);
+        made = made && batches->buffers[i].images && batches->buffers[i].labels;
+    }
+    return made ? MITRAL_OK : MITRAL_NO_MEMORY;
+}
+
+static mitral_status open_data(struct batches *batches, const struct options *options, const mitral_preprocessing *preprocessing, int threads)
+{
+    TRY(mitral_dataset_open(&batches->dataset, batches->context, options->data, "training"));
+    TRY(mitral_slices_load(&batches->slices, batches->context, &batches->dataset, preprocessing, threads));
+    TRY(allocate(batches));
+    TRY(split(batches, options->validation));
+    if (batches->training_count == 0)
+        return mitral_fail(batches->context, MITRAL_INVALID, "%s: expected training slices, found none", options->data);
+    if (pthread_create(&batches->thread, NULL, work, batches) != 0)
+        return mitral_fail(batches->context, MITRAL_NO_MEMORY, "expected to start a thread for the data, the system refused");
+    batches->started = true;
+    return MITRAL_OK;
+}
+
+mitral_status batches_open(struct batches **out, mitral_context *context, const struct options *options,
+                           const mitral_preprocessing *preprocessing, int64_t channels, int threads)
+{
+    struct batches *batches = mitral_allocate(context, sizeof *batches);
+    *out = NULL;
+    if (!batches)
+        return MITRAL_NO_MEMORY;
+    batches->context = context;
+    batches->seed = (uint64_t)options->seed;
+    batches->batch = options->batch;
+    batches->channels = channels;
+    batches->augment = !options->no_augmentation;
+    batches->epoch = -1;
+    batches->wanted = -1;
+    mitral_augmentation_default(&batches->augmentation);
+    batches->augmentation.flip_x = batches->augmentation.flip_y = options->flip;
+    batches->augmentation.rotation = options->rotation;
+    batches->augmentation.scale_min = options->scale_min;
+    batches->augmentation.scale_max = options->scale_max;
+    batches->augmentation.gamma_min = options->gamma_min;
+    batches->augmentation.gamma_max = options->gamma_max;
+    pthread_mutex_init(&batches->lock, NULL);
+    pthread_cond_init(&batches->changed, NULL);
+    mitral_status status = open_data(batches, options, preprocessing, threads);
+    *out = batches;
+    if (status != MITRAL_OK)
+        batches_close(out);
+    return status;
+}
+
+void batches_close(struct batches **out)
+{
+    struct batches *batches = *out;
+    if (!batches)
+        return;
+    mitral_context *context = batches->context;
+    if (batches->started) {
+        pthread_mutex_lock(&batches->lock);
+        batches->stop = true;
+        pthread_cond_broadcast(&batches->changed);
+        pthread_mutex_unlock(&batches->lock);
+        pthread_join(batches->thread, NULL);
+    }
+    pthread_mutex_destroy(&batches->lock);
+    pthread_cond_destroy(&batches->changed);
+    for (int i = 0; i < 2; i++) {
+        mitral_release(context, batches->buffers[i].images);
+        mitral_release(context, batches->buffers[i].labels);
+    }
+    mitral_release(context, batches->training);
+    mitral_release(context, batches->validation);
+    mitral_release(context, batches->order);
+    mitral_slices_free(context, &batches->slices);
+    mitral_dataset_free(context, &batches->dataset);
+    mitral_release(context, batches);
+    *out = NULL;
+}

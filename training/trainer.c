@@ -1,0 +1,413 @@
+#include "training/trainer.h"
+
+#include <math.h>
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "runtime/session.h"
+
+/* ---- loading ---------------------------------------------------------------------------------------------------------------- */
+
+static const char *lookup(void *user, const char *key)
+{
+    return mitral_model_metadata(user, key);
+}
+
+static mitral_status load_student(struct trainer *trainer)
+{
+    const struct options *options = trainer->options;
+    TRY(mitral_model_load(&trainer->student, trainer->context, options->student));
+    TRY(mitral_preprocessing_read(&trainer->preprocessing, trainer->context, lookup, trainer->student));
+    if (mitral_model_input_count(trainer->student) == 1) {
+        /* A fixed input size wins over what the metadata say. */
+        const mitral_value_info input = mitral_model_input(trainer->student, 0);
+        if (input.rank == 4 && input.dims[2] > 0 && input.dims[3] > 0) {
+            trainer->preprocessing.height = input.dims[2];
+            trainer->preprocessing.width = input.dims[3];
+        }
+    }
+    size_t without, convolutions;
+    if (network_looks_folded(trainer->student->graph, &without, &convolutions))
+        mitral_log(trainer->context, "%s: %zu of %zu convolutions have a bias and no normalisation behind them; if batch norms were folded at export, "
+                   "their names and statistics are gone: to keep them, export from PyTorch with training=TrainingMode.TRAINING and "
+                   "do_constant_folding=False", options->student, without, convolutions);
+    return MITRAL_OK;
+}
+
+static mitral_status load_teacher(struct trainer *trainer)
+{
+    const struct options *options = trainer->options;
+    if (!*options->teacher || options->method == METHOD_NONE)
+        return MITRAL_OK;
+    TRY(mitral_model_load(&trainer->teacher, trainer->context, options->teacher));
+    TRY(graph_copy(&trainer->teacher_graph, trainer->teacher->graph));
+    trainer->teacher_graph->context = trainer->context;
+    return interface_read(&trainer->teacher_interface, trainer->teacher_graph, "teacher", options->batch, trainer->preprocessing.height,
+                          trainer->preprocessing.width);
+}
+
+/* Both facts of a misfit, before the first step. */
+static mitral_status check_fit(struct trainer *trainer)
+{
+    const struct network *student = &trainer->network;
+    const struct interface *teacher = &trainer->teacher_interface;
+    if (trainer->preprocessing.class_count != student->classes)
+        return mitral_fail(trainer->context, MITRAL_INVALID, "%s: expected as many classes as its metadata name (%d), found %lld outputs",
+                           trainer->options->student, (int)trainer->preprocessing.class_count, (long long)student->classes);
+    if (!trainer->teacher)
+        return MITRAL_OK;
+    if (teacher->classes != student->classes)
+        return mitral_fail(trainer->context, MITRAL_INVALID, "expected teacher and student of the same classes, found %lld in %s and %lld in %s",
+                           (long long)teacher->classes, trainer->options->teacher, (long long)student->classes, trainer->options->student);
+    if (teacher->channels != student->channels)
+        return mitral_fail(trainer->context, MITRAL_INVALID, "expected teacher and student of the same input channels, found %lld in %s and %lld in %s",
+                           (long long)teacher->channels, trainer->options->teacher, (long long)student->channels, trainer->options->student);
+    return MITRAL_OK;
+}
+
+/* ---- compiling -------------------------------------------------------------------------------------------------------------- */
+
+static mitral_status compile_teacher(struct trainer *trainer)
+{
+    const struct graph *graph = trainer->teacher_graph;
+    const struct network *network = &trainer->network;
+    const char *taps[MAX_TAPS + 1];
+    size_t count = 0;
+    trainer->teacher_logits = graph->values[trainer->teacher_interface.logits].name;
+    if (network->teacher_logits != NO_VALUE && trainer->teacher_interface.logits != graph->outputs[0])
+        taps[count++] = trainer->teacher_logits;
+    for (size_t i = 0; i < network->pair_count; i++) {
+        trainer->teacher_maps[i] = graph->values[network->pairs[i].teacher].name;
+        taps[count++] = trainer->teacher_maps[i];
+    }
+    const struct value_type *type = &graph->values[trainer->teacher_interface.input].type;
+    mitral_shape shape = {.name = graph->values[trainer->teacher_interface.input].name, .rank = 4};
+    memcpy(shape.dims, type->dims, sizeof shape.dims);
+    const mitral_compile_options options = {.shapes = &shape, .shape_count = 1, .taps = taps, .tap_count = count, .threads = trainer->threads};
+    TRY(mitral_compile(&trainer->teacher_plan, trainer->context, trainer->teacher, &options));
+    return mitral_session_create(&trainer->teacher_session, trainer->context, trainer->teacher_plan,
+                                 &(mitral_session_options){.threads = trainer->threads});
+}
+
+/* Describes the training plan's inputs by the types that the plan has; data come with each step. */
+static mitral_status describe_inputs(struct trainer *trainer)
+{
+    const struct mitral_plan *plan = trainer->plan;
+    trainer->values = mitral_allocate(trainer->context, (plan->input_count + 1) * sizeof *trainer->values);
+    trainer->inputs = mitral_allocate(trainer->context, (plan->input_count + 1) * sizeof *trainer->inputs);
+    if (!trainer->values || !trainer->inputs)
+        return MITRAL_NO_MEMORY;
+    for (size_t i = 0; i < plan->input_count; i++) {
+        const struct plan_value *value = &plan->values[plan->inputs[i]];
+        tensor_set(&trainer->values[i].tensor, value->dtype, value->rank, value->dims);
+        trainer->inputs[i] = &trainer->values[i];
+        if (strcmp(value->name, "training/rate") == 0)
+            trainer->values[i].tensor.data = &trainer->rate;
+        else if (strcmp(value->name, "training/step") == 0)
+            trainer->values[i].tensor.data = &trainer->step;
+        else if (strcmp(value->name, "training/apply") == 0)
+            trainer->values[i].tensor.data = &trainer->apply;
+        else if (strcmp(value->name, "training/first") == 0)
+            trainer->values[i].tensor.data = &trainer->first;
+    }
+    return MITRAL_OK;
+}
+
+static mitral_status compile_student(struct trainer *trainer)
+{
+    const mitral_compile_options options = {.threads = trainer->threads};
+    TRY(compile_graph(&trainer->plan, trainer->context, trainer->network.graph, &options, true));
+    TRY(describe_inputs(trainer));
+    TRY(mitral_session_create(&trainer->session, trainer->context, trainer->plan, &(mitral_session_options){.threads = trainer->threads}));
+    return session_prepare(trainer->session, trainer->inputs);
+}
+
+static mitral_status create(struct trainer *trainer)
+{
+    TRY(load_student(trainer));
+    TRY(load_teacher(trainer));
+    TRY(network_build(&trainer->network, trainer->context, trainer->student->graph, trainer->teacher_graph, &trainer->teacher_interface,
+                      trainer->options, trainer->preprocessing.height, trainer->preprocessing.width));
+    TRY(check_fit(trainer));
+    if (trainer->teacher)
+        TRY(compile_teacher(trainer));
+    return compile_student(trainer);
+}
+
+mitral_status trainer_create(struct trainer *out, mitral_context *context, const struct options *options)
+{
+    *out = (struct trainer){.context = context, .options = options};
+    out->threads = options->threads > 0 ? (int)options->threads : omp_get_num_procs();
+    mitral_status status = create(out);
+    if (status != MITRAL_OK)
+        trainer_clear(out);
+    return status;
+}
+
+void trainer_clear(struct trainer *trainer)
+{
+    mitral_session_destroy(&trainer->session);
+    mitral_session_destroy(&trainer->teacher_session);
+    mitral_session_destroy(&trainer->inference_session);
+    mitral_plan_destroy(&trainer->plan);
+    mitral_plan_destroy(&trainer->teacher_plan);
+    mitral_plan_destroy(&trainer->inference_plan);
+    mitral_release(trainer->context, trainer->values);
+    mitral_release(trainer->context, trainer->inputs);
+    network_clear(&trainer->network);
+    graph_destroy(&trainer->teacher_graph);
+    mitral_model_destroy(&trainer->teacher);
+    mitral_model_destroy(&trainer->student);
+    *trainer = (struct trainer){.context = trainer->context};
+}
+
+/* ---- stepping --------------------------------------------------------------------------------------------------------------- */
+
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+static mitral_tensor *input_named(struct trainer *trainer, const char *name)
+{
+    for (size_t i = 0; i < trainer->plan->input_count; i++)
+        if (strcmp(trainer->plan->values[trainer->plan->inputs[i]].name, name) == 0)
+            return &trainer->values[i].tensor;
+    return NULL;
+}
+
+static mitral_status take_teacher_value(struct trainer *trainer, const char *name, const char *input)
+{
+    const mitral_value *value = mitral_session_value(trainer->teacher_session, name);
+    mitral_tensor *into = input_named(trainer, input);
+    if (!value || !into || !tensor_same_shape(&value->tensor, into) || value->tensor.layout != LAYOUT_PLAIN)
+        return mitral_fail(trainer->context, MITRAL_INVALID, "teacher: expected a value '%s' of the size that was declared", name);
+    into->data = value->tensor.data;
+    return MITRAL_OK;
+}
+
+static mitral_status run_teacher(struct trainer *trainer, const float *images)
+{
+    const struct network *network = &trainer->network;
+    mitral_value input = {.kind = MITRAL_TENSOR};
+    const mitral_value *inputs[1] = {&input}, *outputs[1];
+    const double start = now();
+    tensor_set(&input.tensor, MITRAL_FLOAT, 4, (const int64_t[]){network->batch, network->channels, network->height, network->width});
+    input.tensor.data = (void *)images;
+    TRY(mitral_session_run(trainer->teacher_session, inputs, 1, outputs, 1));
+    if (network->teacher_logits != NO_VALUE)
+        TRY(take_teacher_value(trainer, trainer->teacher_logits, "teacher/logits"));
+    for (size_t i = 0; i < network->pair_count; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "teacher/map%zu", i);
+        TRY(take_teacher_value(trainer, trainer->teacher_maps[i], name));
+    }
+    trainer->teacher_seconds = now() - start;
+    return MITRAL_OK;
+}
+
+static mitral_status run_step(struct trainer *trainer, struct step_report *report, const float *images, const uint8_t *labels)
+{
+    const mitral_value *outputs[MAX_TERMS + 2];
+    const size_t terms = trainer->network.loss.count;
+    if (trainer->teacher_session)
+        TRY(run_teacher(trainer, images));
+    trainer->values[0].tensor.data = (void *)images;
+    input_named(trainer, "training/labels")->data = (void *)labels;
+    TRY(mitral_session_run(trainer->session, trainer->inputs, trainer->plan->input_count, outputs, terms + 2));
+    report->loss = (double)*(const float *)outputs[0]->tensor.data;
+    report->norm = (double)*(const float *)outputs[terms + 1]->tensor.data;
+    report->term_count = terms;
+    for (size_t i = 0; i < terms; i++) {
+        report->names[i] = trainer->network.loss.terms[i].name;
+        report->terms[i] = (double)*(const float *)outputs[1 + i]->tensor.data;
+    }
+    return MITRAL_OK;
+}
+
+mitral_status trainer_step(struct trainer *trainer, struct step_report *report, const float *images, const uint8_t *labels, int64_t update,
+                           bool first, bool apply)
+{
+    trainer->rate = (float)schedule_rate(trainer->options, update);
+    trainer->step = (float)(update + 1);
+    trainer->first = first;
+    trainer->apply = apply;
+    /* A run that stops among the updates would leave some weights moved and others not. */
+    bool (*cancel)(void *) = trainer->context->options.cancel;
+    trainer->context->options.cancel = NULL;
+    mitral_status status = run_step(trainer, report, images, labels);
+    trainer->context->options.cancel = cancel;
+    return status;
+}
+
+/* ---- weights ---------------------------------------------------------------------------------------------------------------- */
+
+bool trainer_variable(struct trainer *trainer, size_t index, const char **name, mitral_tensor **tensor)
+{
+    const struct mitral_plan *plan = trainer->plan;
+    for (size_t v = 0; v < plan->value_count; v++)
+        if (plan->values[v].role == ROLE_VARIABLE && index-- == 0) {
+            *name = plan->values[v].name;
+            *tensor = &trainer->session->frame.values[v].tensor;
+            return true;
+        }
+    return false;
+}
+
+/* The weight of that name: its running mean where there is one. NULL: not trained. */
+static const mitral_tensor *current_weight(struct trainer *trainer, const char *name)
+{
+    char mean[1024];
+    const mitral_tensor *tensor = NULL;
+    if (trainer->options->ema > 0 && snprintf(mean, sizeof mean, "ema/%s", name) < (int)sizeof mean)
+        tensor = session_variable(trainer->session, mean);
+    return tensor ? tensor : session_variable(trainer->session, name);
+}
+
+static mitral_status make_inference(struct trainer *trainer)
+{
+    const struct network *network = &trainer->network;
+    struct graph *graph;
+    mitral_value input = {.kind = MITRAL_TENSOR};
+    const mitral_value *inputs[1] = {&input};
+    const mitral_compile_options options = {.threads = trainer->threads};
+    TRY(network_build_inference(&graph, trainer->context, trainer->student->graph, trainer->options, network->batch, network->height,
+                                network->width));
+    mitral_status status = compile_graph(&trainer->inference_plan, trainer->context, graph, &options, true);
+    graph_destroy(&graph);
+    TRY(status);
+    TRY(mitral_session_create(&trainer->inference_session, trainer->context, trainer->inference_plan,
+                              &(mitral_session_options){.threads = trainer->threads}));
+    tensor_set(&input.tensor, MITRAL_FLOAT, 4, (const int64_t[]){network->batch, network->channels, network->height, network->width});
+    return session_prepare(trainer->inference_session, inputs);
+}
+
+mitral_status trainer_sync(struct trainer *trainer)
+{
+    if (!trainer->inference_session)
+        TRY(make_inference(trainer));
+    const struct mitral_plan *plan = trainer->inference_plan;
+    for (size_t v = 0; v < plan->value_count; v++) {
+        if (plan->values[v].role != ROLE_VARIABLE)
+            continue;
+        const mitral_tensor *from = current_weight(trainer, plan->values[v].name);
+        mitral_tensor *to = &trainer->inference_session->frame.values[v].tensor;
+        if (from && tensor_same_shape(from, to))
+            memcpy(to->data, from->data, tensor_bytes(to));
+    }
+    return MITRAL_OK;
+}
+
+static void take_highest(uint8_t *out, const float *scores, int64_t classes, int64_t pixels)
+{
+    for (int64_t i = 0; i < pixels; i++) {
+        int64_t best = 0;
+        for (int64_t c = 1; c < classes; c++)
+            if (scores[c * pixels + i] > scores[best * pixels + i])
+                best = c;
+        out[i] = (uint8_t)best;
+    }
+}
+
+/* Nearest neighbour on a coarser or finer grid of the same field. */
+static void resize_labels(uint8_t *out, int64_t height, int64_t width, const uint8_t *in, int64_t in_height, int64_t in_width)
+{
+    for (int64_t y = 0; y < height; y++)
+        for (int64_t x = 0; x < width; x++)
+            out[y * width + x] = in[(2 * y + 1) * in_height / (2 * height) * in_width + (2 * x + 1) * in_width / (2 * width)];
+}
+
+mitral_status trainer_predict(struct trainer *trainer, uint8_t *out, const float *images, int64_t count)
+{
+    const struct network *network = &trainer->network;
+    const int64_t pixels = network->height * network->width;
+    mitral_value input = {.kind = MITRAL_TENSOR};
+    const mitral_value *inputs[1] = {&input}, *outputs[1];
+    tensor_set(&input.tensor, MITRAL_FLOAT, 4, (const int64_t[]){network->batch, network->channels, network->height, network->width});
+    const size_t bytes = tensor_bytes(&input.tensor);
+    float *padded = NULL;
+    input.tensor.data = (void *)images;
+    if (count < network->batch) {
+        padded = mitral_allocate(trainer->context, bytes);
+        if (!padded)
+            return MITRAL_NO_MEMORY;
+        memcpy(padded, images, (size_t)(count * network->channels * pixels) * sizeof *padded);
+        input.tensor.data = padded;
+    }
+    mitral_status status = mitral_session_run(trainer->inference_session, inputs, 1, outputs, 1);
+    if (status == MITRAL_OK) {
+        const mitral_tensor *scores = &outputs[0]->tensor;
+        const int64_t found = scores->dims[2] * scores->dims[3];
+        uint8_t *small = found == pixels ? NULL : mitral_allocate(trainer->context, (size_t)found);
+        if (found != pixels && !small)
+            status = MITRAL_NO_MEMORY;
+        for (int64_t i = 0; i < count && status == MITRAL_OK; i++) {
+            take_highest(small ? small : out + i * pixels, (const float *)scores->data + i * network->classes * found, network->classes, found);
+            if (small)
+                resize_labels(out + i * pixels, network->height, network->width, small, scores->dims[2], scores->dims[3]);
+        }
+        mitral_release(trainer->context, small);
+    }
+    mitral_release(trainer->context, padded);
+    return status;
+}
+
+/* ---- exporting -------------------------------------------------------------------------------------------------------------- */
+
+static mitral_status add_metadata(struct trainer *trainer, struct graph *graph)
+{
+    const char *key;
+    char value[2048];
+    size_t extra = 0;
+    while (mitral_preprocessing_property(&trainer->preprocessing, extra, &key, value, sizeof value))
+        extra++;
+    struct graph_property *properties = arena_allocate(graph->arena, (graph->metadata_count + extra + 1) * sizeof *properties);
+    if (!properties)
+        return MITRAL_NO_MEMORY;
+    if (graph->metadata_count)
+        memcpy(properties, graph->metadata, graph->metadata_count * sizeof *properties);
+    graph->metadata = properties;
+    for (size_t i = 0; mitral_preprocessing_property(&trainer->preprocessing, i, &key, value, sizeof value); i++) {
+        if (mitral_model_metadata(trainer->student, key))
+            continue; /* the file said it: left as it was */
+        properties[graph->metadata_count] = (struct graph_property){arena_string(graph->arena, key), arena_string(graph->arena, value)};
+        if (!properties[graph->metadata_count].key || !properties[graph->metadata_count].value)
+            return MITRAL_NO_MEMORY;
+        graph->metadata_count++;
+    }
+    return MITRAL_OK;
+}
+
+mitral_status trainer_export(struct trainer *trainer, const char *path)
+{
+    struct graph *graph;
+    struct mitral_model model = {.context = trainer->context};
+    TRY(graph_copy(&graph, trainer->student->graph));
+    graph->context = trainer->context;
+    mitral_status status = add_metadata(trainer, graph);
+    for (size_t v = 0; v < graph->value_count && status == MITRAL_OK; v++) {
+        const struct graph_value *value = &graph->values[v];
+        const mitral_tensor *trained = value->constant && value->name ? current_weight(trainer, value->name) : NULL;
+        if (!trained)
+            continue;
+        mitral_tensor *copy = arena_allocate(graph->arena, sizeof *copy);
+        status = copy ? tensor_copy(copy, graph->arena, trained) : MITRAL_NO_MEMORY;
+        graph->values[v].constant = copy;
+    }
+    /* A network that was exported in training mode becomes one for inference. */
+    for (size_t n = 0; n < graph->node_count && status == MITRAL_OK; n++)
+        if (node_is(&graph->nodes[n], "BatchNormalization") && attribute_int(&graph->nodes[n].attributes, "training_mode", 0)) {
+            graph->nodes[n].output_count = 1;
+            status = attributes_set_int(&graph->nodes[n].attributes, graph->arena, "training_mode", 0);
+        }
+    model.graph = graph;
+    if (status == MITRAL_OK)
+        status = mitral_model_save(trainer->context, &model, path);
+    graph_destroy(&graph);
+    return status;
+}
