@@ -51,6 +51,43 @@ static void copy_block(char *target, const char *source, size_t element, int64_t
 #undef TRANSPOSE
 }
 
+typedef uint32_t quad __attribute__((vector_size(16)));
+
+static inline quad load_quad(const char *from)
+{
+    quad value;
+    memcpy(&value, from, sizeof(value));
+    return value;
+}
+
+static inline void transpose_quads(char *to, const char *from, int64_t target_step, int64_t source_step)
+{
+    quad a = load_quad(from), b = load_quad(from + source_step);
+    quad c = load_quad(from + 2 * source_step), d = load_quad(from + 3 * source_step);
+    quad low_ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), high_ab = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+    quad low_cd = __builtin_shufflevector(c, d, 0, 4, 1, 5), high_cd = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+    quad out[4] = {__builtin_shufflevector(low_ab, low_cd, 0, 1, 4, 5), __builtin_shufflevector(low_ab, low_cd, 2, 3, 6, 7),
+                   __builtin_shufflevector(high_ab, high_cd, 0, 1, 4, 5), __builtin_shufflevector(high_ab, high_cd, 2, 3, 6, 7)};
+    for (int i = 0; i < 4; i++)
+        memcpy(to + i * target_step, &out[i], sizeof(out[i]));
+}
+
+/* The same for elements of four bytes: four by four in registers, by tiles of whole cache lines; what is left over goes one by one. */
+static void copy_block_quads(char *target, const char *source, int64_t rows, int64_t columns, int64_t target_step, int64_t source_step)
+{
+    int64_t whole_rows = rows / 4 * 4, whole_columns = columns / 4 * 4;
+    for (int64_t tile_c = 0; tile_c < whole_columns; tile_c += 16)
+        for (int64_t tile_r = 0; tile_r < whole_rows; tile_r += 16)
+            for (int64_t r = tile_r; r < whole_rows && r < tile_r + 16; r += 4)
+                for (int64_t c = tile_c; c < whole_columns && c < tile_c + 16; c += 4)
+                    transpose_quads(target + r * target_step + c * 4, source + r * 4 + c * source_step, target_step, source_step);
+    if (whole_rows < rows)
+        copy_block(target + whole_rows * target_step, source + whole_rows * 4, 4, rows - whole_rows, columns, target_step, source_step);
+    if (whole_columns < columns)
+        copy_block(target + whole_columns * 4, source + whole_columns * source_step, 4, whole_rows, columns - whole_columns, target_step,
+                   source_step);
+}
+
 /* Drops dimensions of one, joins neighbours that are contiguous on both sides. */
 static int collapse(struct dimension *list, size_t element, int32_t rank, const int64_t *dims, const int64_t *target_strides,
                     const int64_t *source_strides)
@@ -69,6 +106,49 @@ static int collapse(struct dimension *list, size_t element, int32_t rank, const 
         }
     }
     return count;
+}
+
+/* A collapsed copy: `outer` dimensions are walked, the inner ones done at once. */
+struct walk {
+    struct dimension list[COPY_MAX_RANK + 1], inner, across;
+    size_t element;
+    int outer;
+    bool blocked;
+};
+
+static void walk_part(const struct walk *walk, char *to, const char *from, int64_t begin, int64_t end)
+{
+    const struct dimension *list = walk->list;
+    size_t element = walk->element;
+    int64_t at[COPY_MAX_RANK + 1], rest = begin;
+    for (int i = walk->outer - 1; i >= 0; i--) {
+        at[i] = rest % list[i].size;
+        rest /= list[i].size;
+        to += at[i] * list[i].target;
+        from += at[i] * list[i].source;
+    }
+    for (int64_t step = begin; step < end; step++) {
+        if (walk->blocked) {
+            int64_t done = at[walk->outer - 1] * BLOCK, rows = walk->across.size - done < BLOCK ? walk->across.size - done : BLOCK;
+            if (element == 4)
+                copy_block_quads(to, from, rows, walk->inner.size, walk->across.target, walk->inner.source);
+            else
+                copy_block(to, from, element, rows, walk->inner.size, walk->across.target, walk->inner.source);
+        } else if (element > 16) {
+            memcpy(to, from, element);
+        } else {
+            copy_row(to, from, element, walk->inner.size, walk->inner.target, walk->inner.source);
+        }
+        for (int i = walk->outer - 1; i >= 0; i--) {
+            to += list[i].target;
+            from += list[i].source;
+            if (++at[i] < list[i].size)
+                break;
+            to -= list[i].size * list[i].target;
+            from -= list[i].size * list[i].source;
+            at[i] = 0;
+        }
+    }
 }
 
 void copy_strided(void *target, const void *source, size_t element, int32_t rank, const int64_t *dims,
@@ -115,42 +195,18 @@ void copy_strided(void *target, const void *source, size_t element, int32_t rank
     for (int i = 0; i < outer; i++)
         total *= list[i].size;
 
+    struct walk walk = {.element = element, .outer = outer, .blocked = blocked, .inner = inner, .across = across};
+    memcpy(walk.list, list, sizeof(list));
     int team = copy_team(threads, bytes);
     if (team > total)
         team = (int)total;
-#pragma omp parallel for num_threads(team) if (team > 1) schedule(static)
-    for (int part = 0; part < team; part++) {
-        int64_t begin = total * part / team, end = total * (part + 1) / team, rest = begin;
-        int64_t at[COPY_MAX_RANK + 1];
-        char *to = target;
-        const char *from = source;
-        for (int i = outer - 1; i >= 0; i--) {
-            at[i] = rest % list[i].size;
-            rest /= list[i].size;
-            to += at[i] * list[i].target;
-            from += at[i] * list[i].source;
-        }
-        for (int64_t step = begin; step < end; step++) {
-            if (blocked) {
-                int64_t done = at[outer - 1] * BLOCK;
-                copy_block(to, from, element, across.size - done < BLOCK ? across.size - done : BLOCK, inner.size,
-                           across.target, inner.source);
-            } else if (element > 16) {
-                memcpy(to, from, element);
-            } else {
-                copy_row(to, from, element, inner.size, inner.target, inner.source);
-            }
-            for (int i = outer - 1; i >= 0; i--) {
-                to += list[i].target;
-                from += list[i].source;
-                if (++at[i] < list[i].size)
-                    break;
-                to -= list[i].size * list[i].target;
-                from -= list[i].size * list[i].source;
-                at[i] = 0;
-            }
-        }
+    if (team == 1) { /* small copies are many: no parallel region for them */
+        walk_part(&walk, target, source, 0, total);
+        return;
     }
+#pragma omp parallel for num_threads(team) schedule(static)
+    for (int part = 0; part < team; part++)
+        walk_part(&walk, target, source, total * part / team, total * (part + 1) / team);
 }
 
 void copy_bytes(void *target, const void *source, size_t bytes, int threads)
@@ -158,7 +214,11 @@ void copy_bytes(void *target, const void *source, size_t bytes, int threads)
     if (target == source || bytes == 0)
         return;
     int team = copy_team(threads, (int64_t)bytes);
-#pragma omp parallel for num_threads(team) if (team > 1) schedule(static)
+    if (team == 1) {
+        memcpy(target, source, bytes);
+        return;
+    }
+#pragma omp parallel for num_threads(team) schedule(static)
     for (int part = 0; part < team; part++) {
         size_t begin = bytes / (size_t)team * (size_t)part;
         size_t end = part + 1 == team ? bytes : bytes / (size_t)team * ((size_t)part + 1);
@@ -166,22 +226,30 @@ void copy_bytes(void *target, const void *source, size_t bytes, int threads)
     }
 }
 
+static void fill_part(char *target, const void *value, size_t element, int64_t count)
+{
+    bool uniform = true; /* all bytes alike: zero above all */
+    for (size_t i = 1; i < element; i++)
+        uniform &= ((const char *)value)[i] == ((const char *)value)[0];
+    if (uniform)
+        memset(target, ((const unsigned char *)value)[0], (size_t)count * element);
+    else
+        copy_row(target, value, element, count, (int64_t)element, 0);
+}
+
 void copy_fill(void *target, const void *value, size_t element, int64_t count, int threads)
 {
     if (count <= 0)
         return;
-    bool uniform = true; /* all bytes alike: zero above all */
-    for (size_t i = 1; i < element; i++)
-        uniform &= ((const char *)value)[i] == ((const char *)value)[0];
     int team = copy_team(threads, count * (int64_t)element);
-#pragma omp parallel for num_threads(team) if (team > 1) schedule(static)
+    if (team == 1) {
+        fill_part(target, value, element, count);
+        return;
+    }
+#pragma omp parallel for num_threads(team) schedule(static)
     for (int part = 0; part < team; part++) {
         int64_t begin = count / team * part, end = part + 1 == team ? count : count / team * (part + 1);
-        char *at = (char *)target + begin * (int64_t)element;
-        if (uniform)
-            memset(at, ((const unsigned char *)value)[0], (size_t)(end - begin) * element);
-        else
-            copy_row(at, value, element, end - begin, (int64_t)element, 0);
+        fill_part((char *)target + begin * (int64_t)element, value, element, end - begin);
     }
 }
 

@@ -354,6 +354,7 @@ static mitral_status run_roi_align(struct kernel_call *call)
         TRY(place_region(call, &request, r, start, bin, grid));
         int64_t batch = ((const int64_t *)batches->data)[r];
         int team = copy_team(call->threads, channels * bins * grid[0] * grid[1] * 32);
+    (void)team; /* without OpenMP */
 #pragma omp parallel for num_threads(team) if (team > 1) schedule(static)
         for (int64_t i = 0; i < channels * bins; i++) {
             int64_t channel = i / bins, at = i % bins;
@@ -411,6 +412,7 @@ static mitral_status run_max_roi_pool(struct kernel_call *call)
     double scale = (double)attribute_float(call->attributes, "spatial_scale", 1);
     int64_t channels = data->dims[1], bins = out[0] * out[1], size[2] = {data->dims[2], data->dims[3]};
     int team = copy_team(call->threads, (int64_t)tensor_bytes(output) * 4);
+    (void)team; /* without OpenMP */
 #pragma omp parallel for num_threads(team) if (team > 1) schedule(static)
     for (int64_t i = 0; i < output->dims[0] * channels * bins; i++) {
         int64_t region = i / (channels * bins), channel = i / bins % channels, from[2], to[2];

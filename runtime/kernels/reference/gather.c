@@ -60,6 +60,7 @@ static mitral_status run_gather(struct kernel_call *call)
     TRY(check_indices(call, indices, size));
     int64_t total = outer * count;
     int team = copy_team(call->threads, (int64_t)tensor_bytes(output));
+    (void)team; /* without OpenMP */
     if (!tensor_count(output))
         return MITRAL_OK;
 #pragma omp parallel for num_threads(team) if (team > 1) schedule(static)
@@ -111,6 +112,26 @@ int64_t row_offset(const mitral_tensor *box, const int64_t *strides, int64_t row
     return offset;
 }
 
+/* `columns` elements: column c comes from source + (index·stride + c·step) elements, the index wrapped once. */
+static void gather_row(char *target, const char *source, size_t element, const mitral_tensor *indices, int64_t first, int64_t columns,
+                       int64_t size, int64_t stride, int64_t step)
+{
+#define GATHER(bytes)                                                                                                  \
+    for (int64_t c = 0; c < columns; c++) {                                                                            \
+        int64_t index = index_at(indices, first + c);                                                                  \
+        index += index < 0 ? size : 0;                                                                                 \
+        memcpy(target + c * (int64_t)(bytes), source + (index * stride + c * step) * (int64_t)(bytes), bytes);         \
+    }
+    switch (element) {
+    case 1: GATHER(1) break;
+    case 2: GATHER(2) break;
+    case 4: GATHER(4) break;
+    case 8: GATHER(8) break;
+    default: GATHER(element) break;
+    }
+#undef GATHER
+}
+
 static mitral_status run_gather_elements(struct kernel_call *call)
 {
     const mitral_tensor *data = call_input(call, 0), *indices = call_input(call, 1);
@@ -125,16 +146,12 @@ static mitral_status run_gather_elements(struct kernel_call *call)
     int64_t columns = indices->dims[indices->rank - 1], rows = tensor_count(indices) / columns;
     int64_t step = axis == data->rank - 1 ? 0 : 1;
     int team = copy_team(call->threads, (int64_t)tensor_bytes(output));
+    (void)team; /* without OpenMP */
 #pragma omp parallel for num_threads(team) if (team > 1) schedule(static)
-    for (int64_t row = 0; row < rows; row++) {
-        int64_t base = row_offset(indices, strides, row, axis);
-        for (int64_t c = 0; c < columns; c++) {
-            int64_t index = index_at(indices, row * columns + c);
-            index += index < 0 ? data->dims[axis] : 0;
-            copy_element((char *)output->data + (size_t)(row * columns + c) * element,
-                         (const char *)data->data + (size_t)(base + index * strides[axis] + c * step) * element, element);
-        }
-    }
+    for (int64_t row = 0; row < rows; row++)
+        gather_row((char *)output->data + (size_t)(row * columns) * element,
+                   (const char *)data->data + (size_t)row_offset(indices, strides, row, axis) * element, element, indices,
+                   row * columns, columns, data->dims[axis], strides[axis], step);
     return MITRAL_OK;
 }
 

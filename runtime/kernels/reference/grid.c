@@ -196,30 +196,31 @@ static void place_dimension(const struct grid_request *request, double n, bool s
         taps[t] = place_tap(request, first + t, size, low, high);
 }
 
-static void collect_samples(const struct grid_request *request, const mitral_tensor *data, const mitral_tensor *grid,
-                            int64_t point, const int64_t *strides, struct samples *samples)
+/* Each dimension's taps times those before it; the two structures take turns. Returns the one that holds the result. */
+static const struct samples *collect_samples(const struct grid_request *request, const mitral_tensor *data, const mitral_tensor *grid,
+                                             int64_t point, const int64_t *strides, struct samples turns[2])
 {
     int spatial = data->rank - 2;
-    samples->count = 1;
-    samples->offset[0] = 0;
-    samples->weight[0] = 1;
+    struct samples *from = &turns[0], *to = &turns[1];
+    from->count = 1;
+    from->offset[0] = 0;
+    from->weight[0] = 1;
     for (int d = 0; d < spatial; d++) {
         int64_t taps[4];
         double weights[4], n = tensor_get_double(grid, point * spatial + (spatial - 1 - d));
         place_dimension(request, n, grid->dtype != MITRAL_DOUBLE, data->dims[d + 2], taps, weights);
-        int before = samples->count, count = 0;
-        int64_t offset[MAX_SAMPLES];
-        double weight[MAX_SAMPLES];
-        for (int k = 0; k < before; k++)
+        to->count = 0;
+        for (int k = 0; k < from->count; k++)
             for (int t = 0; t < request->taps; t++)
                 if (taps[t] >= 0) { /* a tap on zeros adds nothing */
-                    offset[count] = samples->offset[k] + taps[t] * strides[d + 2];
-                    weight[count++] = samples->weight[k] * weights[t];
+                    to->offset[to->count] = from->offset[k] + taps[t] * strides[d + 2];
+                    to->weight[to->count++] = from->weight[k] * weights[t];
                 }
-        samples->count = count;
-        memcpy(samples->offset, offset, (size_t)count * sizeof(*offset));
-        memcpy(samples->weight, weight, (size_t)count * sizeof(*weight));
+        struct samples *swapped = from;
+        from = to;
+        to = swapped;
     }
+    return from;
 }
 
 static mitral_status run_grid_sample(struct kernel_call *call)
@@ -244,20 +245,21 @@ static mitral_status run_grid_sample(struct kernel_call *call)
     size_t element = element_size(data);
     static const char zero[16];
     int team = copy_team(call->threads, (int64_t)tensor_bytes(output) * request.taps);
+    (void)team; /* without OpenMP */
 #pragma omp parallel for num_threads(team) if (team > 1) schedule(static)
     for (int64_t i = 0; i < total; i++) {
-        struct samples samples;
-        collect_samples(&request, data, grid, i, strides, &samples);
+        struct samples turns[2];
+        const struct samples *samples = collect_samples(&request, data, grid, i, strides, turns);
         int64_t batch = i / points, from = batch * strides[0], to = batch * channels * points + i % points;
         if (compute == COMPUTE_FLOAT)
-            sample_float((float *)target + to, (const float *)source + from, channels, points, strides[1], &samples);
+            sample_float((float *)target + to, (const float *)source + from, channels, points, strides[1], samples);
         else if (compute == COMPUTE_DOUBLE)
-            sample_double((double *)target + to, (const double *)source + from, channels, points, strides[1], &samples);
+            sample_double((double *)target + to, (const double *)source + from, channels, points, strides[1], samples);
         else
             for (int64_t c = 0; c < channels; c++)
                 copy_element((char *)target + (size_t)(to + c * points) * element,
-                             samples.count ? (const char *)source +
-                                                 (size_t)(from + c * strides[1] + samples.offset[0]) * element
+                             samples->count ? (const char *)source +
+                                                 (size_t)(from + c * strides[1] + samples->offset[0]) * element
                                            : zero,
                              element);
     }

@@ -188,6 +188,7 @@ static void pad_rows(const struct kernel_call *call, const struct pad_state *sta
     tensor_strides(data, strides);
     const int64_t *map = state->map[last];
     int team = copy_team(call->threads, (int64_t)tensor_bytes(output));
+    (void)team; /* without OpenMP */
 #pragma omp parallel for num_threads(team) if (team > 1) schedule(static)
     for (int64_t row = 0; row < rows; row++) {
         char *to = (char *)output->data + (size_t)row * (size_t)length * block_bytes;

@@ -196,12 +196,41 @@ static void release_resize(mitral_context *context, void *state)
 
 /* ---- nearest --------------------------------------------------------------------------------------------------------- */
 
+typedef uint8_t bits8 __attribute__((may_alias));
+typedef uint16_t bits16 __attribute__((may_alias));
+typedef uint32_t bits32 __attribute__((may_alias));
+typedef uint64_t bits64 __attribute__((may_alias));
+
+/* Each element twice: what doubling comes to. */
+static void double_row(char *target, const char *source, size_t element, int64_t count)
+{
+#define TWICE(type)                                                                                                    \
+    {                                                                                                                  \
+        type *to = (type *)(void *)target;                                                                             \
+        const type *from = (const type *)(const void *)source;                                                         \
+        for (int64_t i = 0; i < count; i++)                                                                            \
+            to[2 * i] = to[2 * i + 1] = from[i];                                                                       \
+    }
+    switch (element) {
+    case 1: TWICE(bits8) break;
+    case 2: TWICE(bits16) break;
+    case 4: TWICE(bits32) break;
+    default: TWICE(bits64) break;
+    }
+#undef TWICE
+}
+
 static void gather_row(char *target, const char *source, size_t element, const struct resize_table *table, const void *outside)
 {
 #define GATHER(size)                                                                                                   \
     for (int64_t o = 0; o < table->out; o++)                                                                           \
         memcpy(target + (size_t)o * (size),                                                                            \
                table->index[o] < 0 ? (const char *)outside : source + (size_t)table->index[o] * (size), size)
+    bool whole = element == 1 || element == 2 || element == 4 || element == 8; /* then rows are aligned to their elements */
+    if (table->doubles && whole) {
+        double_row(target, source, element, table->in);
+        return;
+    }
     switch (element) {
     case 1: GATHER(1); break;
     case 2: GATHER(2); break;

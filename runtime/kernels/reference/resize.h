@@ -36,6 +36,7 @@ struct resize_table {
     int64_t in, out;
     int64_t taps;
     bool identity;    /* nothing happens along this axis; no tables */
+    bool doubles;     /* nearest: every element twice */
     bool outside;     /* some coordinates take the extrapolation value: index[o] is -1 there */
     int32_t *index;
     float *weight;    /* NULL for nearest */

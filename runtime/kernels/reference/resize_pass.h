@@ -44,6 +44,7 @@ VECTOR_CLONES static void JOIN(PASS, _column)(REAL *restrict target, const REAL 
 static void PASS(REAL *target, const REAL *source, const struct resize_table *table, int64_t before, int64_t after,
                  REAL extrapolation, int team)
 {
+    (void)team; /* without OpenMP */
     int64_t rows = after == 1 ? before : before * table->out;
 #pragma omp parallel for num_threads(team) if (team > 1) schedule(static)
     for (int64_t row = 0; row < rows; row++) {

@@ -302,6 +302,9 @@ void resize_fill(const struct resize_request *request, const struct resize_axis 
             for (int64_t t = 0; t < taps; t++)
                 table->weight_double[t * out + o] /= weights_sum;
     }
+    table->doubles = request->mode == RESIZE_NEAREST && out == 2 * axis->in;
+    for (int64_t o = 0; o < out && table->doubles; o++)
+        table->doubles = table->index[o] == o / 2;
     if (table->weight && table->weight_double)
         for (int64_t i = 0; i < taps * out; i++)
             table->weight[i] = (float)table->weight_double[i];
