@@ -7,11 +7,13 @@
 
 #define KERNEL_FAMILIES(FAMILY)                                                                                        \
     /* the lines below stay in alphabetical order: a file's table is named like the file */                           \
+    FAMILY(channels_concat)                                                                                            \
     FAMILY(channels_scale_shift)                                                                                       \
     FAMILY(onednn_convolution)                                                                                         \
     FAMILY(onednn_matmul)                                                                                              \
     FAMILY(onednn_pooling)                                                                                             \
     FAMILY(onednn_reorder)                                                                                             \
+    FAMILY(planar_dilated_block)                                                                                       \
     FAMILY(reference_accumulate)                                                                                       \
     FAMILY(reference_activation)                                                                                       \
     FAMILY(reference_attention)                                                                                        \
@@ -22,8 +24,10 @@
     FAMILY(reference_convolution)                                                                                      \
     FAMILY(reference_convolution_special)                                                                              \
     FAMILY(reference_detection)                                                                                        \
+    FAMILY(reference_dilated)                                                                                          \
     FAMILY(reference_einsum)                                                                                           \
     FAMILY(reference_fold)                                                                                             \
+    FAMILY(reference_fused)                                                                                            \
     FAMILY(reference_gather)                                                                                           \
     FAMILY(reference_generate)                                                                                         \
     FAMILY(reference_gradient_activation)                                                                              \
@@ -52,9 +56,12 @@
     FAMILY(reference_optimizers)                                                                                       \
     FAMILY(reference_pad)                                                                                              \
     FAMILY(reference_pooling)                                                                                          \
+    FAMILY(reference_projected_attention)                                                                              \
     FAMILY(reference_quantize)                                                                                         \
     FAMILY(reference_quantized_convolution)                                                                            \
+    FAMILY(reference_quantized_elementwise)                                                                            \
     FAMILY(reference_quantized_matmul)                                                                                 \
+    FAMILY(reference_quantized_products)                                                                               \
     FAMILY(reference_random)                                                                                           \
     FAMILY(reference_recurrent)                                                                                        \
     FAMILY(reference_reduce)                                                                                           \
@@ -66,6 +73,7 @@
     FAMILY(reference_sequence)                                                                                         \
     FAMILY(reference_shape)                                                                                            \
     FAMILY(reference_signal)                                                                                           \
+    FAMILY(reference_skip_normalization)                                                                               \
     FAMILY(reference_softmax)                                                                                          \
     FAMILY(reference_text)                                                                                             \
     FAMILY(reference_tfidf)                                                                                            \

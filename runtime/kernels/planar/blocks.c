@@ -1,0 +1,24 @@
+/* The table of one instruction set. */
+#include "runtime/kernels/planar/blocks.h"
+
+const struct planar_blocks BLOCK(planar_blocks) = {
+#if defined(__AVX512F__)
+    .name = "avx512",
+#elif defined(__AVX2__)
+    .name = "avx2",
+#else
+    .name = "portable",
+#endif
+    .lanes = LANES,
+    .plane_product = BLOCK(plane_product),
+    .plane_spread = BLOCK(plane_spread),
+    .plane_gather = BLOCK(plane_gather),
+    .channel_product = BLOCK(channel_product),
+    .channel_batch = BLOCK(channel_batch),
+    .channel_spread = BLOCK(channel_spread),
+    .channel_gather = BLOCK(channel_gather),
+    .channel_finish = BLOCK(channel_finish),
+    .row_upsample = BLOCK(row_upsample),
+    .row_pool = BLOCK(row_pool),
+    .row_planes = BLOCK(row_planes),
+};

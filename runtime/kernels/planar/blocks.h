@@ -1,0 +1,20 @@
+/* What the files compiled once for each instruction set share: the vector, and their functions under suffixed names. */
+#ifndef MITRAL_PLANAR_BLOCKS_H
+#define MITRAL_PLANAR_BLOCKS_H
+
+#include "runtime/kernels/planar/micro.h"
+#include "runtime/kernels/planar/vector.h"
+
+void BLOCK(plane_product)(const struct plane_product *product);
+void BLOCK(plane_spread)(const struct plane_spread *spread);
+void BLOCK(plane_gather)(const struct plane_gather *gather);
+void BLOCK(channel_product)(const struct channel_product *product);
+void BLOCK(channel_batch)(const struct channel_batch *batch);
+void BLOCK(channel_spread)(const struct channel_spread *spread);
+void BLOCK(channel_gather)(const struct channel_gather *gather);
+void BLOCK(channel_finish)(const struct channel_finish *finish);
+void BLOCK(row_upsample)(const struct row_upsample *upsample);
+void BLOCK(row_pool)(const struct row_pool *pool);
+void BLOCK(row_planes)(const struct row_planes *planes);
+
+#endif

@@ -1,0 +1,184 @@
+/* Products of pixels with a weight matrix, lanes along the output channels: 1×1 convolutions and Winograd's products on channels-last
+ * data, and any convolution whose taps are offsets. A tile of some pixels by one to three vectors of channels stays in registers
+ * while taps and depth are walked. */
+#include "runtime/kernels/planar/blocks.h"
+#include "runtime/kernels/planar/finish.h"
+
+/* sum[r][v] += Σ_k input[r * pixel + k * step] · weights[k * width + v], the loop that all the time goes into. */
+#define CORE(ROWS, VECTORS, input, pixel, step, weights, width, depth)                                                 \
+    do {                                                                                                               \
+        const float *from[(ROWS + 3) / 4];                                                                             \
+        _Pragma("GCC unroll 8") for (int q = 0; q < (ROWS + 3) / 4; q++)                                               \
+            from[q] = (input) + 4 * q * (pixel);                                                                       \
+        for (int k = 0; k < (depth); k++, weights += (width)) {                                                        \
+            vec w[VECTORS];                                                                                            \
+            _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                                  \
+                w[v] = vec_load(weights + v * LANES);                                                                  \
+            _Pragma("GCC unroll 32") for (int r = 0; r < ROWS; r++) {                                                  \
+                vec x = vec_set(from[r / 4][r % 4 * (pixel)]);                                                         \
+                _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                              \
+                    sum[r][v] = vec_fma(x, w[v], sum[r][v]);                                                           \
+            }                                                                                                          \
+            _Pragma("GCC unroll 8") for (int q = 0; q < (ROWS + 3) / 4; q++)                                           \
+                from[q] += (step);                                                                                     \
+        }                                                                                                              \
+    } while (0)
+
+/* ROWS pixels from `row` on by VECTORS vectors of channels from `column` on; of the last one PART lanes (0: all) are output.
+ * `plain` tiles are those of Winograd's products: dense, nothing to add, whole vectors. */
+#define TILE(ROWS, VECTORS)                                                                                            \
+    __attribute__((noinline)) static void tile_##ROWS##_##VECTORS(const struct channel_product *p, ptrdiff_t row,      \
+                                                                  ptrdiff_t column, int part)                          \
+    {                                                                                                                  \
+        vec sum[ROWS][VECTORS];                                                                                        \
+        float *to = p->output + row * p->stride + column;                                                              \
+        if (p->accumulate) {                                                                                           \
+            _Pragma("GCC unroll 32") for (int r = 0; r < ROWS; r++)                                                    \
+                _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                              \
+                    sum[r][v] = finish_load(to + r * p->stride + v * LANES, v == VECTORS - 1 ? part : 0);              \
+        } else {                                                                                                       \
+            _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++) {                                                \
+                vec start = p->shift ? finish_load(p->shift + column + v * LANES, v == VECTORS - 1 ? part : 0)         \
+                                     : vec_set(0);                                                                     \
+                _Pragma("GCC unroll 32") for (int r = 0; r < ROWS; r++)                                                \
+                    sum[r][v] = start;                                                                                 \
+            }                                                                                                          \
+        }                                                                                                              \
+        const float *weights = p->weights + column;                                                                    \
+        for (int tap = 0; tap < p->taps; tap++)                                                                        \
+            CORE(ROWS, VECTORS, p->input + (p->offsets ? p->offsets[tap] : 0) + row * p->pixel, p->pixel, p->step,     \
+                 weights, p->width, p->depth);                                                                         \
+        const struct channel_product end = *p; /* a copy that no store can change */                                   \
+        _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++) {                                                    \
+            int count = v == VECTORS - 1 ? part : 0;                                                                   \
+            vec slope = end.activation == PLANAR_SLOPE ? finish_load(end.slope + column + v * LANES, count)            \
+                                                       : vec_set(0);                                                   \
+            _Pragma("GCC unroll 32") for (int r = 0; r < ROWS; r++) {                                                  \
+                vec value = sum[r][v];                                                                                 \
+                if (end.residual)                                                                                      \
+                    value += finish_load(end.residual + (row + r) * end.residual_stride + column + v * LANES, count);  \
+                if (end.activation == PLANAR_RELU)                                                                     \
+                    value = vec_max(vec_set(0), value);                                                                \
+                else if (end.activation == PLANAR_SLOPE)                                                               \
+                    value = vec_slope(value, slope);                                                                   \
+                finish_store(to + r * end.stride + v * LANES, value, count);                                           \
+            }                                                                                                          \
+        }                                                                                                              \
+    }                                                                                                                  \
+    __attribute__((noinline)) static void plain_##ROWS##_##VECTORS(const float *input, ptrdiff_t pixel, int depth,     \
+                                                                   const float *weights, ptrdiff_t width, float *to,   \
+                                                                   ptrdiff_t stride)                                   \
+    {                                                                                                                  \
+        vec sum[ROWS][VECTORS];                                                                                        \
+        _Pragma("GCC unroll 32") for (int r = 0; r < ROWS; r++)                                                        \
+            _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                                  \
+                sum[r][v] = vec_set(0);                                                                                \
+        CORE(ROWS, VECTORS, input, pixel, 1, weights, width, depth);                                                   \
+        _Pragma("GCC unroll 32") for (int r = 0; r < ROWS; r++, to += stride)                                          \
+            _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                                  \
+                vec_store(to + v * LANES, sum[r][v]);                                                                  \
+    }
+
+#if VECTOR_REGISTERS == 32
+TILE(24, 1)
+TILE(20, 1)
+TILE(16, 1)
+TILE(14, 2)
+TILE(12, 2)
+TILE(10, 2)
+TILE(8, 2)
+TILE(9, 3)
+TILE(8, 3)
+TILE(7, 3)
+TILE(6, 3)
+#endif
+TILE(12, 1)
+TILE(10, 1)
+TILE(8, 1)
+TILE(6, 1)
+TILE(4, 1)
+TILE(2, 1)
+TILE(1, 1)
+TILE(6, 2)
+TILE(5, 2)
+TILE(4, 2)
+TILE(2, 2)
+TILE(1, 2)
+TILE(4, 3)
+TILE(3, 3)
+TILE(2, 3)
+TILE(1, 3)
+
+struct tile {
+    int rows;
+    void (*function)(const struct channel_product *p, ptrdiff_t row, ptrdiff_t column, int part);
+    void (*plain)(const float *input, ptrdiff_t pixel, int depth, const float *weights, ptrdiff_t width, float *to,
+                  ptrdiff_t stride);
+};
+
+/* By number of vectors, tallest first. */
+static const struct tile tiles[3][12] = {
+#if VECTOR_REGISTERS == 32
+    {{24, tile_24_1, plain_24_1}, {20, tile_20_1, plain_20_1}, {16, tile_16_1, plain_16_1}, {12, tile_12_1, plain_12_1}, {10, tile_10_1, plain_10_1}, {8, tile_8_1, plain_8_1}, {6, tile_6_1, plain_6_1}, {4, tile_4_1, plain_4_1}, {2, tile_2_1, plain_2_1}, {1, tile_1_1, plain_1_1}, {0, NULL, NULL}},
+    {{14, tile_14_2, plain_14_2}, {12, tile_12_2, plain_12_2}, {10, tile_10_2, plain_10_2}, {8, tile_8_2, plain_8_2}, {6, tile_6_2, plain_6_2}, {5, tile_5_2, plain_5_2}, {4, tile_4_2, plain_4_2}, {2, tile_2_2, plain_2_2}, {1, tile_1_2, plain_1_2}, {0, NULL, NULL}},
+    {{9, tile_9_3, plain_9_3}, {8, tile_8_3, plain_8_3}, {7, tile_7_3, plain_7_3}, {6, tile_6_3, plain_6_3}, {4, tile_4_3, plain_4_3}, {3, tile_3_3, plain_3_3}, {2, tile_2_3, plain_2_3}, {1, tile_1_3, plain_1_3}, {0, NULL, NULL}},
+#else
+    {{12, tile_12_1, plain_12_1}, {10, tile_10_1, plain_10_1}, {8, tile_8_1, plain_8_1}, {6, tile_6_1, plain_6_1}, {4, tile_4_1, plain_4_1}, {2, tile_2_1, plain_2_1}, {1, tile_1_1, plain_1_1}, {0, NULL, NULL}},
+    {{6, tile_6_2, plain_6_2}, {5, tile_5_2, plain_5_2}, {4, tile_4_2, plain_4_2}, {2, tile_2_2, plain_2_2}, {1, tile_1_2, plain_1_2}, {0, NULL, NULL}},
+    {{4, tile_4_3, plain_4_3}, {3, tile_3_3, plain_3_3}, {2, tile_2_3, plain_2_3}, {1, tile_1_3, plain_1_3}, {0, NULL, NULL}},
+#endif
+};
+
+/* The tile that the next of `rows` rows begin with: as few tiles as possible, of about the same height. */
+static const struct tile *next_tile(const struct tile *tile, int rows)
+{
+    int count = (rows + tile->rows - 1) / tile->rows, height = (rows + count - 1) / count;
+    while (tile[1].rows >= height || tile->rows > rows)
+        tile++;
+    return tile;
+}
+
+/* How many of the vectors that are left the next panel takes. */
+static int panel_vectors(int left)
+{
+    return left == 3 || left == 5 ? 3 : left == 1 ? 1 : 2;
+}
+
+void BLOCK(channel_product)(const struct channel_product *p)
+{
+    int vectors = (p->columns + LANES - 1) / LANES;
+    ptrdiff_t column = 0;
+    while (vectors > 0) {
+        int count = panel_vectors(vectors);
+        vectors -= count;
+        int part = vectors == 0 ? p->columns % LANES : 0;
+        for (int row = 0; row < p->rows;) {
+            const struct tile *tile = next_tile(tiles[count - 1], p->rows - row);
+            tile->function(p, row, column, part);
+            row += tile->rows;
+        }
+        column += count * LANES;
+    }
+}
+
+void BLOCK(channel_batch)(const struct channel_batch *b)
+{
+    int vectors = (b->columns + LANES - 1) / LANES;
+    ptrdiff_t column = 0;
+    while (vectors > 0) {
+        int count = panel_vectors(vectors);
+        vectors -= count;
+        const float *weights = b->weights + column;
+        for (int i = 0; i < b->count; i++, weights += b->depth * b->width) {
+            const float *input = b->input + i * b->position;
+            float *output = b->output + i * b->position_out + column;
+            for (int row = 0; row < b->rows;) {
+                const struct tile *tile = next_tile(tiles[count - 1], b->rows - row);
+                tile->plain(input + row * b->pitch, b->pitch, b->depth, weights, b->width, output + row * b->pitch_out,
+                            b->pitch_out);
+                row += tile->rows;
+            }
+        }
+        column += count * LANES;
+    }
+}

@@ -1,0 +1,113 @@
+/* The dilated-parallel block: what the node says (struct dilated_form), and what the kernels make of it for given shapes.
+ *
+ *   x = the sources, concatenated along the channels; each as it is, upsampled ×2 (bilinear, half_pixel) or pooled (2×2 maximum)
+ *   stages: convolutions with bias and activation, of x, of another stage or of the merged map
+ *   merged = the branches (each the result of a stage): concatenated, summed, or fused hierarchically: concatenated running sums
+ *   y = activation(tail(activation(affine(merged (+ shortcut)))) · gate (+ shortcut))
+ *
+ * Inputs of the node: the sources; weights [M, C / groups, kh, kw], bias [M] and slope of each stage; then scale, shift and slope
+ * of the affine, and the slope of the last activation. Absent ones are NULL. */
+#ifndef MITRAL_PLANAR_DILATED_H
+#define MITRAL_PLANAR_DILATED_H
+
+#include "runtime/kernel.h"
+#include "runtime/kernels/planar/micro.h"
+
+enum { DILATED_SOURCES = 8, DILATED_STAGES = 48, DILATED_BRANCHES = 16, DILATED_PLANES = 64 };
+
+enum dilated_scale { SCALE_POOLED = -2, SCALE_SAME = 1, SCALE_UPSAMPLED = 2 };
+enum dilated_merge { MERGE_CONCAT, MERGE_SUM, MERGE_RUNNING }; /* running: branch k is given the sum of the branches up to k */
+enum dilated_shortcut { SHORTCUT_NONE, SHORTCUT_IDENTITY, SHORTCUT_STAGE };
+enum dilated_from { FROM_X = -1, FROM_MERGED = -2, FROM_GATE = -3 }; /* gate: the mean of the merged map over its pixels */
+enum dilated_kind { STAGE_CONVOLUTION = 0, STAGE_GLOBAL = 1 };       /* global: of the mean over the pixels, given to every pixel */
+
+struct dilated_stage {
+    int from, kind, groups;
+    int kernel[2], stride[2], dilation[2], pad_begin[2], pad_end[2];
+    enum planar_activation activation;
+    int channels, outputs;          /* of its input, of its result */
+    int input_size[2], size[2];     /* height and width */
+    const mitral_tensor *weights, *bias, *slope;
+};
+
+struct dilated_form {
+    int source_count, stage_count, branch_count;
+    struct {
+        int channels, scale, height, width;
+    } sources[DILATED_SOURCES];
+    struct dilated_stage stages[DILATED_STAGES];
+    int branches[DILATED_BRANCHES]; /* stages */
+    enum dilated_merge merge;
+    int running_from;               /* MERGE_RUNNING: the first branch that is summed; the ones before stay alone */
+    enum dilated_shortcut shortcut;
+    int shortcut_stage;
+    bool shortcut_first;            /* added before the affine */
+    int tail;                       /* stage, −1: none */
+    int gate[2];                    /* stages, −1: none; the second one ends in a sigmoid */
+    enum planar_activation merged_activation, activation;
+    const mitral_tensor *scale, *shift, *merged_slope, *slope; /* NULL: none */
+    int batch, size[2];             /* height and width of x */
+    int channels;                   /* of x */
+    int merged_channels, outputs;   /* of the merged map, of y */
+    int output_size[2];
+};
+
+/* Reads and checks the call's attributes and the shapes of its inputs. */
+mitral_status dilated_decode(const struct kernel_call *call, struct dilated_form *out);
+mitral_status dilated_shape(struct kernel_call *call);
+/* Multiply-adds times two, as the form says it (not as it may be computed). */
+double dilated_flops(const struct dilated_form *form);
+
+/* ---- what runs fast as one loop ------------------------------------------------------------------------------------- */
+
+/* reduce? → 3×3 dilated branches of stride 1, groups 1 → merge → affine → shortcut → activation. */
+struct dilated_block {
+    int batch, height, width;
+    int source_count;
+    struct {
+        int channels, scale, first;  /* first: its first channel of x */
+        int height, width;           /* of the tensor */
+        int layout;
+    } sources[DILATED_SOURCES];
+    int channels, reduced, outputs;  /* of x, of the branches' input, of y */
+    bool reduce;                     /* false: the branches read x itself */
+    int branch_count;
+    struct {
+        int channels, dilation, first; /* first: its first channel of y */
+        bool read_sum, write_sum, output;
+    } branches[DILATED_BRANCHES];
+    enum dilated_shortcut shortcut;
+    bool shortcut_first;
+    enum planar_activation reduce_activation, activation;
+    int output_layout;
+    int widest;                      /* dilation */
+    int span;                        /* rows and columns that all branches' tiles divide */
+    bool planes;                     /* lanes along pixels (few channels), else along channels */
+};
+
+/* False when the form is not of that kind. */
+bool dilated_block_of(const struct dilated_form *form, struct dilated_block *out);
+
+/* A block with its packed weights, ready to run. */
+struct dilated_plan {
+    struct dilated_block block;
+    const struct planar_blocks *blocks;
+    const float *weights[DILATED_STAGES];   /* [stage] packed */
+    const float *shift[DILATED_STAGES], *slope[DILATED_STAGES]; /* [stage] NULL: none */
+    const float *scale, *offset, *last_slope; /* of the affine and of the last activation; NULL: none */
+    int reduce_stage, shortcut_stage;       /* −1: none */
+    int branch_stages[DILATED_BRANCHES];
+    int threads;
+};
+
+/* Floats of a stage's packed weights: a product of x's pixels by source, or a branch. */
+size_t dilated_packed_size(const struct dilated_block *block, const struct dilated_stage *stage, bool branch);
+void dilated_pack(const struct dilated_block *block, const struct dilated_stage *stage, bool branch, const float *weights, float *out);
+
+size_t dilated_planes_scratch(const struct dilated_plan *plan); /* bytes */
+size_t dilated_channels_scratch(const struct dilated_plan *plan);
+/* sources[i] and output are the tensors' data in the layouts that the block names. */
+void dilated_planes_run(const struct dilated_plan *plan, const float *const *sources, float *output, void *scratch);
+void dilated_channels_run(const struct dilated_plan *plan, const float *const *sources, float *output, void *scratch);
+
+#endif

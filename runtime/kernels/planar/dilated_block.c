@@ -1,0 +1,216 @@
+/* planar.dilated_block: the whole dilated-parallel block as one step (dilated.h says what that is). */
+#include "runtime/kernels/planar/dilated.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char scheme[] = "planar.dilated";
+
+struct state {
+    struct dilated_form form;     /* its tensors are not read after prepare */
+    struct dilated_plan plan;
+    float *packed[DILATED_STAGES]; /* own: raw weights, then packed; NULL: the constant came packed so */
+    char description[DILATED_STAGES][96];
+    struct mitral_packing packing[DILATED_STAGES];
+    int stage_input[DILATED_STAGES];
+    char text[160];
+};
+
+static size_t raw_floats(const struct dilated_stage *stage)
+{
+    return (size_t)stage->outputs * (size_t)(stage->channels / stage->groups) * (size_t)stage->kernel[0] * (size_t)stage->kernel[1];
+}
+
+static bool is_branch_stage(const struct dilated_form *form, int stage)
+{
+    for (int k = 0; k < form->branch_count; k++)
+        if (form->branches[k] == stage)
+            return true;
+    return false;
+}
+
+/* Rows of pixels fill vectors where channels are too few to. */
+static bool prefers_planes(const struct dilated_block *block, int lanes)
+{
+    return block->reduced < lanes && block->reduced <= DILATED_PLANES;
+}
+
+static void choose_blocks(struct dilated_plan *plan)
+{
+    enum isa isa = cpu_isa();
+    struct dilated_block *block = &plan->block;
+    plan->blocks = planar_blocks_of(isa);
+    block->planes = prefers_planes(block, plan->blocks->lanes);
+    int rest = block->reduced % plan->blocks->lanes;
+    /* Half a vector is lost on the last channels, but where a wide vector is two halves anyway, narrow ones lose nothing. */
+    if (!block->planes && cpu_splits_avx512() && isa == ISA_AVX512 && rest > 0 && rest <= plan->blocks->lanes / 2)
+        plan->blocks = planar_blocks_of(ISA_AVX2);
+}
+
+static void describe_packing(const struct state *state, int stage, char *text, size_t size)
+{
+    const struct dilated_block *block = &state->plan.block;
+    int length = snprintf(text, size, "%s:%s", block->planes ? "planes" : "channels", is_branch_stage(&state->form, stage) ? "3x3" : "1x1");
+    for (int s = 0; s < block->source_count && !is_branch_stage(&state->form, stage) && length > 0 && (size_t)length < size; s++)
+        length += snprintf(text + length, size - (size_t)length, ":%d", block->sources[s].channels);
+}
+
+/* The stored form of a stage's weights is the plain one with the packed one behind it: any other kernel or packing can start again
+ * from the plain one. */
+static mitral_status pack_stage(struct kernel_call *call, struct state *state, int stage)
+{
+    const struct dilated_stage *s = &state->form.stages[stage];
+    bool branch = is_branch_stage(&state->form, stage);
+    size_t raw = (raw_floats(s) + 15) / 16 * 16, packed = dilated_packed_size(&state->plan.block, s, branch);
+    describe_packing(state, stage, state->description[stage], sizeof state->description[stage]);
+    state->packing[stage] = (struct mitral_packing){scheme, state->description[stage], (raw + packed + PLANAR_SLACK) * sizeof(float)};
+    if (s->weights->layout == LAYOUT_PACKED && strcmp(s->weights->packing->description, state->description[stage]) == 0
+        && s->weights->packing->bytes >= state->packing[stage].bytes)
+        return MITRAL_OK;
+    float *own = mitral_allocate(call->context, state->packing[stage].bytes);
+    if (!own)
+        return MITRAL_NO_MEMORY;
+    state->packed[stage] = own;
+    memcpy(own, s->weights->data, raw_floats(s) * sizeof *own);
+    dilated_pack(&state->plan.block, s, branch, own, own + raw);
+    return MITRAL_OK;
+}
+
+static void release(mitral_context *context, void *opaque)
+{
+    struct state *state = opaque;
+    if (!state)
+        return;
+    for (int i = 0; i < state->form.stage_count; i++)
+        mitral_release(context, state->packed[i]);
+    mitral_release(context, state);
+}
+
+/* Weights have to be there when the step is prepared, and be float32 as they are or as this kernel packs them. */
+static mitral_status check_weights(struct kernel_call *call, const struct dilated_form *form)
+{
+    for (int i = 0; i < form->stage_count; i++) {
+        const mitral_tensor *weights = form->stages[i].weights;
+        bool packed = weights->layout == LAYOUT_PACKED;
+        if (!weights->data)
+            return call_fail(call, MITRAL_UNSUPPORTED, "stage %d: constant weights expected, found computed ones", i);
+        if (packed && (!weights->packing || strcmp(weights->packing->scheme, scheme) != 0
+                       || weights->packing->bytes < raw_floats(&form->stages[i]) * sizeof(float)))
+            return call_fail(call, MITRAL_UNSUPPORTED, "stage %d: plain weights or ones packed by %s expected, found packing '%s'", i,
+                             scheme, weights->packing ? weights->packing->scheme : "");
+    }
+    return MITRAL_OK;
+}
+
+static void place_stages(struct state *state)
+{
+    const struct dilated_form *form = &state->form;
+    struct dilated_plan *plan = &state->plan;
+    int reduce = form->stages[form->branches[0]].from;
+    plan->reduce_stage = plan->block.reduce ? reduce : -1;
+    plan->shortcut_stage = form->shortcut == SHORTCUT_STAGE ? form->shortcut_stage : -1;
+    for (int k = 0; k < form->branch_count; k++)
+        plan->branch_stages[k] = form->branches[k];
+}
+
+static mitral_status prepare(struct kernel_call *call, void **out, size_t *scratch_bytes)
+{
+    struct state *state = mitral_allocate(call->context, sizeof *state);
+    if (!state)
+        return MITRAL_NO_MEMORY;
+    struct dilated_block *block = &state->plan.block;
+    mitral_status status = dilated_decode(call, &state->form);
+    if (status == MITRAL_OK)
+        status = check_weights(call, &state->form);
+    if (status == MITRAL_OK && !dilated_block_of(&state->form, block))
+        status = call_fail(call, MITRAL_UNSUPPORTED, "a reducing 1x1 stage and 3x3 branches of stride 1 expected, found another form");
+    if (status == MITRAL_OK) {
+        for (int i = 0; i < block->source_count; i++)
+            block->sources[i].layout = call_input(call, (size_t)i)->layout;
+        block->output_layout = call_output(call, 0) ? call_output(call, 0)->layout : LAYOUT_PLAIN;
+        state->plan.threads = call->threads > 0 ? call->threads : 1;
+        choose_blocks(&state->plan);
+        place_stages(state);
+    }
+    for (int i = 0; i < state->form.stage_count && status == MITRAL_OK; i++)
+        status = pack_stage(call, state, i);
+    if (status != MITRAL_OK) {
+        release(call->context, state);
+        return status;
+    }
+    *scratch_bytes = block->planes ? dilated_planes_scratch(&state->plan) : dilated_channels_scratch(&state->plan);
+    snprintf(state->text, sizeof state->text, "%s:%s:winograd%s%s", block->planes ? "planes" : "channels", state->plan.blocks->name,
+             block->planes ? "4" : "4x4", block->source_count > 1 ? ":concat" : "");
+    *out = state;
+    return MITRAL_OK;
+}
+
+static const float *vector_data(const struct kernel_call *call, size_t index)
+{
+    const mitral_tensor *tensor = call_input(call, index);
+    return tensor ? tensor->data : NULL;
+}
+
+static mitral_status run(struct kernel_call *call)
+{
+    const struct state *state = call->state;
+    struct dilated_plan plan = state->plan;
+    const struct dilated_block *block = &plan.block;
+    const float *sources[DILATED_SOURCES];
+    size_t input = (size_t)block->source_count;
+    mitral_tensor *output = call_output(call, 0);
+    if (!output || tensor_count(output) == 0)
+        return MITRAL_OK;
+    for (int i = 0; i < block->source_count; i++)
+        sources[i] = vector_data(call, (size_t)i);
+    for (int i = 0; i < state->form.stage_count; i++, input += 3) {
+        const float *stored = state->packed[i] ? state->packed[i] : vector_data(call, input);
+        plan.weights[i] = stored + (raw_floats(&state->form.stages[i]) + 15) / 16 * 16;
+        plan.shift[i] = vector_data(call, input + 1);
+        plan.slope[i] = vector_data(call, input + 2);
+    }
+    plan.scale = vector_data(call, input);
+    plan.offset = vector_data(call, input + 1);
+    plan.last_slope = vector_data(call, input + 3);
+    if (block->planes)
+        dilated_planes_run(&plan, sources, output->data, call->scratch);
+    else
+        dilated_channels_run(&plan, sources, output->data, call->scratch);
+    return MITRAL_OK;
+}
+
+static mitral_tensor packed(const void *opaque, size_t index)
+{
+    const struct state *state = opaque;
+    size_t first = (size_t)state->form.source_count;
+    mitral_tensor tensor = {.data = NULL};
+    if (index < first || (index - first) % 3 != 0 || (index - first) / 3 >= (size_t)state->form.stage_count)
+        return tensor;
+    size_t stage = (index - first) / 3;
+    const struct dilated_stage *s = &state->form.stages[stage];
+    if (!state->packed[stage])
+        return tensor;
+    const int64_t dims[] = {s->outputs, s->channels / s->groups, s->kernel[0], s->kernel[1]};
+    tensor_set(&tensor, MITRAL_FLOAT, 4, dims);
+    tensor.data = state->packed[stage];
+    tensor.layout = LAYOUT_PACKED;
+    tensor.packing = &state->packing[stage];
+    return tensor;
+}
+
+static const char *describe(const void *opaque)
+{
+    return ((const struct state *)opaque)->text;
+}
+
+static double flops(const struct kernel_call *call)
+{
+    struct dilated_form form;
+    return dilated_decode(call, &form) == MITRAL_OK ? dilated_flops(&form) : 0;
+}
+
+const struct kernel planar_dilated_block[] = {
+    {.name = "planar.dilated_block", .shape = dilated_shape, .prepare = prepare, .run = run, .release = release, .packed = packed,
+     .describe = describe, .flops = flops},
+};
+const size_t planar_dilated_block_count = sizeof planar_dilated_block / sizeof *planar_dilated_block;

@@ -1,0 +1,489 @@
+/* The dilated-parallel block on channels-last data, for more channels: lanes are channels, so every width and dilation is the same
+ * contiguous work.
+ *
+ * First the branches' input (and a projecting shortcut) is made for the whole image. Then pieces of the map are walked: each
+ * branch makes its tiles by Winograd in both directions, adds the running sum, and finishes: scale, shift, shortcut, activation.
+ * Small maps have too few pieces for all threads: there the branches' tiles are shared out singly, into maps of their own, and
+ * finished in a third step. Both ways do the same operations on each element in the same order. */
+#include <omp.h>
+#include <string.h>
+
+#include "runtime/kernels/planar/dilated.h"
+
+enum { ALIGN = 16, PIECE = 32, CHUNK_PIXELS = 224, LARGEST_GROUP = 48, POSITIONS = WINOGRAD_INPUTS * WINOGRAD_INPUTS };
+
+struct geometry {
+    int piece_height, piece_width, pieces_down, pieces_across;
+    int chunk_rows, chunks;
+    int group;                          /* tiles that are transformed and multiplied together */
+    int low_height, low_width;
+    bool upsampled, split;
+    bool copied;                        /* there is no reducing stage, and x is not channels-last */
+    bool waiting;                       /* the shortcut waits in the output: a stage, or x in another layout */
+    ptrdiff_t spread_pitch, spread_position, product_pitch, product_position;
+    /* Floats of the parts of one thread's scratch, and of the team's. */
+    size_t spread, products, sums, rows, temporary, thread, reduced, low, branches, whole;
+};
+
+static size_t aligned(size_t floats)
+{
+    return (floats + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+static int divided(int a, int b)
+{
+    return (a + b - 1) / b;
+}
+
+static int piece_size(int span, int whole)
+{
+    int rounded = divided(whole, span) * span, size = divided(PIECE, span) * span;
+    return span > 2 * PIECE || size > rounded ? rounded : size;
+}
+
+static void measure(const struct dilated_plan *plan, struct geometry *g)
+{
+    const struct dilated_block *b = &plan->block;
+    int most = 0, widest = 0, lanes = plan->blocks->lanes;
+    size_t pixels = (size_t)b->height * (size_t)b->width, branches = 0;
+    bool turned = b->sources[0].layout != LAYOUT_CHANNELS_LAST;
+    *g = (struct geometry){.copied = !b->reduce && turned,
+                           .waiting = b->shortcut == SHORTCUT_STAGE || (b->shortcut == SHORTCUT_IDENTITY && turned)};
+    for (int k = 0; k < b->branch_count; k++) {
+        most = b->branches[k].channels > most ? b->branches[k].channels : most;
+        branches += (size_t)b->branches[k].channels;
+    }
+    for (int s = 0; s < b->source_count; s++) {
+        g->upsampled = g->upsampled || b->sources[s].scale == SCALE_UPSAMPLED;
+        widest = b->sources[s].channels > widest ? b->sources[s].channels : widest;
+    }
+    g->piece_height = piece_size(b->span, b->height);
+    g->piece_width = piece_size(b->span, b->width);
+    g->pieces_down = divided(b->height, g->piece_height);
+    g->pieces_across = divided(b->width, g->piece_width);
+    g->split = plan->threads > 1 && g->pieces_down * g->pieces_across < 4 * plan->threads;
+    g->chunk_rows = b->width < CHUNK_PIXELS ? CHUNK_PIXELS / b->width : 1;
+    while (g->chunk_rows > 1 && divided(b->height, g->chunk_rows) < 2 * plan->threads)
+        g->chunk_rows--;
+    g->chunks = divided(b->height, g->chunk_rows);
+    g->low_height = b->height / 2;
+    g->low_width = b->width / 2;
+    g->spread_pitch = divided(b->reduced, lanes) * lanes;
+    g->product_pitch = divided(most, lanes) * lanes;
+    g->group = g->spread_pitch <= 16 ? LARGEST_GROUP : LARGEST_GROUP / 2;
+    g->spread_position = g->group * g->spread_pitch + ALIGN;
+    g->product_position = g->group * g->product_pitch + ALIGN;
+    g->spread = aligned((size_t)(POSITIONS * g->spread_position) + PLANAR_SLACK);
+    g->products = aligned((size_t)(POSITIONS * g->product_position) + PLANAR_SLACK);
+    g->sums = g->split ? 0 : aligned((size_t)g->piece_height * (size_t)g->piece_width * (size_t)most + PLANAR_SLACK);
+    g->rows = aligned((size_t)g->chunk_rows * (size_t)b->width * (size_t)widest + PLANAR_SLACK);
+    int project = b->shortcut == SHORTCUT_STAGE ? b->outputs : 0, most_low = b->reduced > project ? b->reduced : project;
+    g->temporary = g->upsampled ? aligned(((size_t)g->low_width + 2) * (size_t)most_low + PLANAR_SLACK) : 0;
+    g->thread = g->spread + g->products + g->sums + g->rows + g->temporary;
+    g->reduced = b->reduce || g->copied ? aligned(pixels * (size_t)b->reduced + PLANAR_SLACK) : 0;
+    g->low = g->upsampled ? aligned((size_t)(b->reduced + project) * (size_t)g->low_height * (size_t)g->low_width + PLANAR_SLACK) : 0;
+    g->branches = g->split ? aligned(pixels * branches + PLANAR_SLACK) : 0;
+    g->whole = b->output_layout == LAYOUT_PLAIN ? aligned(pixels * (size_t)b->outputs) : 0;
+}
+
+size_t dilated_channels_scratch(const struct dilated_plan *plan)
+{
+    struct geometry g;
+    measure(plan, &g);
+    return (g.thread * (size_t)plan->threads + g.reduced + g.low + g.branches + g.whole) * sizeof(float);
+}
+
+/* What one thread works with on one image. */
+struct worker {
+    const struct dilated_plan *plan;
+    const struct geometry *g;
+    const float *const *sources;
+    int image;
+    float *output;                       /* of the image, channels last */
+    float *spread, *products, *sums, *rows, *temporary; /* its own */
+    float *reduced, *low, *branches;     /* the team's */
+    const float *input;                  /* of the branches */
+};
+
+/* Pixels of rows [y, y + rows) of a source, as they enter a product: element (pixel, channel) is at [pixel * *pixel + channel * *step]. */
+static const float *source_rows(const struct worker *w, int source, int y, int rows, ptrdiff_t *pixel, ptrdiff_t *step)
+{
+    const struct dilated_block *b = &w->plan->block;
+    int channels = b->sources[source].channels, width = b->sources[source].width;
+    ptrdiff_t plane = (ptrdiff_t)b->sources[source].height * width;
+    const float *image = w->sources[source] + (ptrdiff_t)w->image * channels * plane;
+    bool plain = b->sources[source].layout == LAYOUT_PLAIN;
+    *pixel = plain ? 1 : channels;
+    *step = plain ? plane : 1;
+    if (b->sources[source].scale != SCALE_POOLED)
+        return image + (ptrdiff_t)y * width * *pixel;
+    *step = plain ? (ptrdiff_t)rows * b->width : 1;
+    for (int r = 0; r < rows; r++) {
+        const float *above = image + 2 * (ptrdiff_t)(y + r) * width * *pixel;
+        struct row_pool pool = {.planes = channels, .channels = plain ? 0 : channels, .columns = b->width, .above = above,
+                                .below = above + width * *pixel, .step = plane, .output = w->rows + (ptrdiff_t)r * b->width * *pixel,
+                                .output_step = plain ? *step : channels};
+        w->plan->blocks->row_pool(&pool);
+    }
+    return w->rows;
+}
+
+/* A product of every source that is (or is not) upsampled with its part of a stage's weights; the activation follows the last one. */
+static void multiply_sources(const struct worker *w, int stage, int columns, bool upsampled, int y, int rows, int width,
+                             enum planar_activation activation, bool started, float *output)
+{
+    const struct dilated_block *b = &w->plan->block;
+    const float *weights = w->plan->weights[stage];
+    int left = 0;
+    for (int s = 0; s < b->source_count; s++)
+        left += (b->sources[s].scale == SCALE_UPSAMPLED) == upsampled;
+    for (int s = 0; s < b->source_count; s++) {
+        int depth = b->sources[s].channels;
+        ptrdiff_t padded = divided(columns, PLANAR_WIDTH) * PLANAR_WIDTH;
+        if ((b->sources[s].scale == SCALE_UPSAMPLED) == upsampled) {
+            struct channel_product product = {.rows = rows * width, .columns = columns, .depth = depth, .taps = 1, .weights = weights,
+                                              .width = padded, .output = output, .stride = columns, .accumulate = started,
+                                              .shift = upsampled ? NULL : w->plan->shift[stage],
+                                              .activation = --left == 0 && !upsampled ? activation : PLANAR_LINEAR,
+                                              .slope = w->plan->slope[stage]};
+            product.input = source_rows(w, s, y, rows, &product.pixel, &product.step);
+            w->plan->blocks->channel_product(&product);
+            started = true;
+        }
+        weights += padded * depth;
+    }
+}
+
+static bool any_source(const struct dilated_block *b, bool upsampled)
+{
+    for (int s = 0; s < b->source_count; s++)
+        if ((b->sources[s].scale == SCALE_UPSAMPLED) == upsampled)
+            return true;
+    return false;
+}
+
+/* Starts rows of a stage with what the upsampled sources contribute, and its bias. */
+static void start_rows(const struct worker *w, int stage, int channels, const float *low, int y, int rows, float *output)
+{
+    const struct geometry *g = w->g;
+    ptrdiff_t row = (ptrdiff_t)g->low_width * channels;
+    for (int r = 0; r < rows; r++) {
+        int above = (y + r) / 2 - ((y + r) % 2 == 0), below = above + 1;
+        struct row_upsample up = {.channels = channels, .columns = g->low_width, .above = low + (above < 0 ? 0 : above) * row,
+                                  .below = low + (below < g->low_height ? below : g->low_height - 1) * row,
+                                  .weight = (y + r) % 2 == 0 ? 0.25f : 0.75f, .output = output + 2 * r * row, .output_step = channels,
+                                  .shift = w->plan->shift[stage], .temporary = w->temporary};
+        w->plan->blocks->row_upsample(&up);
+    }
+}
+
+/* Rows of a stage of x, from the sources. */
+static void make_rows(const struct worker *w, int stage, int channels, enum planar_activation activation, const float *low, int y,
+                      int rows, float *output)
+{
+    const struct dilated_block *b = &w->plan->block;
+    if (w->g->upsampled)
+        start_rows(w, stage, channels, low, y, rows, output);
+    if (any_source(b, false)) {
+        multiply_sources(w, stage, channels, false, y, rows, b->width, activation, w->g->upsampled, output);
+        return;
+    }
+    if (activation != PLANAR_LINEAR) { /* nothing but upsampled sources: a product of depth 0 applies the activation */
+        struct channel_product product = {.rows = rows * b->width, .columns = channels, .weights = w->plan->weights[stage],
+                                          .input = output, .output = output, .stride = channels, .accumulate = true,
+                                          .activation = activation, .slope = w->plan->slope[stage]};
+        w->plan->blocks->channel_product(&product);
+    }
+}
+
+static ptrdiff_t low_pixels(const struct geometry *g)
+{
+    return (ptrdiff_t)g->low_height * g->low_width;
+}
+
+/* Rows of a source that is planes, channels last. */
+static void turn_source(const struct worker *w, int y, int rows, float *output)
+{
+    const struct dilated_block *b = &w->plan->block;
+    ptrdiff_t pixel, step;
+    const float *from = source_rows(w, 0, y, rows, &pixel, &step);
+    struct row_planes turn = {.pixels = b->channels, .channels = rows * b->width, .input = from, .pixel = step, .output = output,
+                              .plane = b->channels};
+    w->plan->blocks->row_planes(&turn);
+}
+
+static void make_chunk(const struct worker *w, int chunk)
+{
+    const struct dilated_block *b = &w->plan->block;
+    const struct geometry *g = w->g;
+    int y = chunk * g->chunk_rows, rows = b->height - y < g->chunk_rows ? b->height - y : g->chunk_rows;
+    ptrdiff_t at = (ptrdiff_t)y * b->width;
+    if (b->reduce)
+        make_rows(w, w->plan->reduce_stage, b->reduced, b->reduce_activation, w->low, y, rows, w->reduced + at * b->reduced);
+    if (g->copied)
+        turn_source(w, y, rows, w->reduced + at * b->reduced);
+    if (b->shortcut == SHORTCUT_IDENTITY && g->waiting)
+        turn_source(w, y, rows, w->output + at * b->outputs);
+    if (b->shortcut == SHORTCUT_STAGE)
+        make_rows(w, w->plan->shortcut_stage, b->outputs, PLANAR_LINEAR, w->low + low_pixels(g) * b->reduced, y, rows,
+                  w->output + at * b->outputs);
+}
+
+/* One row of the upsampled sources' products at their own size. */
+static void make_low_row(const struct worker *w, int y)
+{
+    const struct dilated_block *b = &w->plan->block;
+    const struct geometry *g = w->g;
+    ptrdiff_t at = (ptrdiff_t)y * g->low_width;
+    if (b->reduce)
+        multiply_sources(w, w->plan->reduce_stage, b->reduced, true, y, 1, g->low_width, PLANAR_LINEAR, false, w->low + at * b->reduced);
+    if (b->shortcut == SHORTCUT_STAGE)
+        multiply_sources(w, w->plan->shortcut_stage, b->outputs, true, y, 1, g->low_width, PLANAR_LINEAR, false,
+                         w->low + low_pixels(g) * b->reduced + at * b->outputs);
+}
+
+/* ---- tiles ----------------------------------------------------------------------------------------------------------- */
+
+struct piece {
+    int top, left, bottom, right;
+};
+
+/* Tiles of 4 outputs, dilation apart, along `length` that begins at a multiple of 4 · dilation. */
+static int tiles_along(int length, int dilation)
+{
+    int whole = length / (4 * dilation), rest = length % (4 * dilation);
+    return whole * dilation + (rest < dilation ? rest : dilation);
+}
+
+/* Where tile `index` along one direction begins. */
+static int tile_start(int index, int dilation)
+{
+    return index / dilation * 4 * dilation + index % dilation;
+}
+
+static uint8_t inside(int start, int dilation, int size)
+{
+    unsigned bits = 0;
+    for (int i = 0; i < WINOGRAD_INPUTS; i++) {
+        int at = start + (i - 1) * dilation;
+        bits |= (unsigned)(at >= 0 && at < size) << i;
+    }
+    return (uint8_t)bits;
+}
+
+static uint8_t outputs_inside(int start, int dilation, int end)
+{
+    int count = (end - start + dilation - 1) / dilation;
+    return (uint8_t)(count < WINOGRAD_OUTPUTS ? count : WINOGRAD_OUTPUTS);
+}
+
+static void run_group(const struct worker *w, int branch, const struct piece *piece, int first, int count)
+{
+    const struct dilated_plan *plan = w->plan;
+    const struct dilated_block *b = &plan->block;
+    const struct geometry *g = w->g;
+    struct channel_tile tiles[LARGEST_GROUP];
+    int d = b->branches[branch].dilation, channels = b->branches[branch].channels, offset = b->branches[branch].first;
+    int across = tiles_along(piece->right - piece->left, d);
+    ptrdiff_t sum_width = g->split ? b->width : g->piece_width;
+    int sum_top = g->split ? 0 : piece->top, sum_left = g->split ? 0 : piece->left;
+    for (int i = 0; i < count; i++) {
+        int y = piece->top + tile_start((first + i) / across, d), x = piece->left + tile_start((first + i) % across, d);
+        tiles[i] = (struct channel_tile){.input = ((ptrdiff_t)(y - d) * b->width + x - d) * b->reduced,
+                                         .sum = ((y - sum_top) * sum_width + x - sum_left) * channels,
+                                         .output = ((ptrdiff_t)y * b->width + x) * b->outputs + offset,
+                                         .rows_there = inside(y, d, b->height), .columns_there = inside(x, d, b->width),
+                                         .rows = outputs_inside(y, d, piece->bottom), .columns = outputs_inside(x, d, piece->right)};
+    }
+    struct channel_spread spread = {.count = count, .channels = b->reduced, .tiles = tiles, .input = w->input,
+                                    .row = (ptrdiff_t)d * b->width * b->reduced, .column = (ptrdiff_t)d * b->reduced,
+                                    .output = w->spread, .position = g->spread_position, .pitch = g->spread_pitch};
+    plan->blocks->channel_spread(&spread);
+    struct channel_batch batch = {.count = POSITIONS, .rows = count, .columns = channels, .depth = b->reduced, .input = w->spread,
+                                  .position = g->spread_position, .pitch = g->spread_pitch,
+                                  .weights = plan->weights[plan->branch_stages[branch]],
+                                  .width = divided(channels, PLANAR_WIDTH) * PLANAR_WIDTH, .output = w->products,
+                                  .position_out = g->product_position, .pitch_out = g->product_pitch};
+    plan->blocks->channel_batch(&batch);
+    struct planar_finish finish = {.sum = w->sums, .sum_step = (ptrdiff_t)d * channels, .sum_row = d * sum_width * channels};
+    if (g->split) {
+        finish.sum = w->branches;
+        for (int k = 0; k < branch; k++)
+            finish.sum += (ptrdiff_t)b->height * b->width * b->branches[k].channels;
+        finish.write_sum = true;
+    } else {
+        finish.read_sum = b->branches[branch].read_sum;
+        finish.write_sum = b->branches[branch].write_sum;
+        finish.output = b->branches[branch].output ? w->output : NULL;
+        finish.residual = g->waiting ? w->output
+                          : b->shortcut == SHORTCUT_IDENTITY
+                              ? w->sources[0] + (ptrdiff_t)w->image * b->height * b->width * b->outputs : NULL;
+        finish.residual_first = b->shortcut_first;
+        finish.step = (ptrdiff_t)d * b->outputs;
+        finish.row = (ptrdiff_t)d * b->width * b->outputs;
+        finish.scale = plan->scale ? plan->scale + offset : NULL;
+        finish.shift = plan->offset ? plan->offset + offset : NULL;
+        finish.slope = plan->last_slope ? plan->last_slope + offset : NULL;
+        finish.activation = b->activation;
+    }
+    struct channel_gather gather = {.count = count, .channels = channels, .tiles = tiles, .input = w->products,
+                                    .position = g->product_position, .pitch = g->product_pitch, .finish = finish};
+    plan->blocks->channel_gather(&gather);
+}
+
+/* Groups of about the same size, none larger than the scratch. */
+static int group_count(const struct geometry *g, int tiles)
+{
+    return divided(tiles, g->group);
+}
+
+static void run_share(const struct worker *w, int branch, const struct piece *piece, int tiles, int group, int groups)
+{
+    int first = (int)((int64_t)tiles * group / groups), last = (int)((int64_t)tiles * (group + 1) / groups);
+    run_group(w, branch, piece, first, last - first);
+}
+
+static int piece_tiles(const struct worker *w, int branch, const struct piece *piece)
+{
+    int d = w->plan->block.branches[branch].dilation;
+    return tiles_along(piece->bottom - piece->top, d) * tiles_along(piece->right - piece->left, d);
+}
+
+static void run_piece(const struct worker *w, int index)
+{
+    const struct dilated_block *b = &w->plan->block;
+    const struct geometry *g = w->g;
+    struct piece piece = {.top = index / g->pieces_across * g->piece_height, .left = index % g->pieces_across * g->piece_width};
+    piece.bottom = piece.top + g->piece_height < b->height ? piece.top + g->piece_height : b->height;
+    piece.right = piece.left + g->piece_width < b->width ? piece.left + g->piece_width : b->width;
+    for (int k = 0; k < b->branch_count; k++) {
+        int tiles = piece_tiles(w, k, &piece), groups = group_count(g, tiles);
+        for (int i = 0; i < groups; i++)
+            run_share(w, k, &piece, tiles, i, groups);
+    }
+}
+
+/* Item `item` of all branches' groups of tiles over the whole map. */
+static void run_split(const struct worker *w, int item)
+{
+    const struct dilated_block *b = &w->plan->block;
+    struct piece whole = {0, 0, b->height, b->width};
+    for (int k = 0; k < b->branch_count; k++) {
+        int tiles = piece_tiles(w, k, &whole), groups = group_count(w->g, tiles);
+        if (item < groups) {
+            run_share(w, k, &whole, tiles, item, groups);
+            return;
+        }
+        item -= groups;
+    }
+}
+
+static int split_items(const struct worker *w)
+{
+    const struct dilated_block *b = &w->plan->block;
+    struct piece whole = {0, 0, b->height, b->width};
+    int items = 0;
+    for (int k = 0; k < b->branch_count; k++)
+        items += group_count(w->g, piece_tiles(w, k, &whole));
+    return items;
+}
+
+/* The third step of a split map: sums and finish of some rows. */
+static void finish_chunk(const struct worker *w, int chunk)
+{
+    const struct dilated_plan *plan = w->plan;
+    const struct dilated_block *b = &plan->block;
+    int y = chunk * w->g->chunk_rows, rows = b->height - y < w->g->chunk_rows ? b->height - y : w->g->chunk_rows;
+    ptrdiff_t at = (ptrdiff_t)y * b->width, pixels = (ptrdiff_t)b->height * b->width;
+    float *map = w->branches, *sum = NULL;
+    for (int k = 0; k < b->branch_count; k++) {
+        int channels = b->branches[k].channels, offset = b->branches[k].first;
+        float *input = map + at * channels;
+        map += pixels * channels;
+        if (!b->branches[k].read_sum)
+            sum = input;
+        struct planar_finish finish = {
+            .sum = sum, .sum_step = channels, .read_sum = b->branches[k].read_sum,
+            .write_sum = b->branches[k].read_sum && b->branches[k].write_sum, .residual_first = b->shortcut_first,
+            .output = b->branches[k].output ? w->output + at * b->outputs + offset : NULL, .step = b->outputs,
+            .scale = plan->scale ? plan->scale + offset : NULL, .shift = plan->offset ? plan->offset + offset : NULL,
+            .slope = plan->last_slope ? plan->last_slope + offset : NULL, .activation = b->activation};
+        if (w->g->waiting)
+            finish.residual = finish.output;
+        else if (b->shortcut == SHORTCUT_IDENTITY)
+            finish.residual = w->sources[0] + ((ptrdiff_t)w->image * pixels + at) * b->outputs + offset;
+        struct channel_finish call = {.pixels = rows * b->width, .channels = channels, .input = input, .pitch = channels, .finish = finish};
+        plan->blocks->channel_finish(&call);
+    }
+}
+
+static void turn_chunk(const struct worker *w, int chunk, float *output)
+{
+    const struct dilated_block *b = &w->plan->block;
+    int y = chunk * w->g->chunk_rows, rows = b->height - y < w->g->chunk_rows ? b->height - y : w->g->chunk_rows;
+    ptrdiff_t at = (ptrdiff_t)y * b->width;
+    struct row_planes turn = {.pixels = rows * b->width, .channels = b->outputs, .input = w->output + at * b->outputs,
+                              .pixel = b->outputs, .output = output + at, .plane = (ptrdiff_t)b->height * b->width};
+    w->plan->blocks->row_planes(&turn);
+}
+
+/* The team's way through one image. */
+static void run_image(struct worker *w, float *output)
+{
+    const struct dilated_block *b = &w->plan->block;
+    const struct geometry *g = w->g;
+    bool plain = b->output_layout == LAYOUT_PLAIN;
+    ptrdiff_t pixels = (ptrdiff_t)b->height * b->width;
+    int pieces = g->pieces_down * g->pieces_across, items = g->split ? split_items(w) : 0;
+    w->input = b->reduce || g->copied ? w->reduced : w->sources[0] + (ptrdiff_t)w->image * pixels * b->reduced;
+    if (g->upsampled) {
+#pragma omp for schedule(static)
+        for (int y = 0; y < g->low_height; y++)
+            make_low_row(w, y);
+    }
+#pragma omp for schedule(static)
+    for (int chunk = 0; chunk < g->chunks; chunk++)
+        make_chunk(w, chunk);
+    if (g->split) {
+#pragma omp for schedule(dynamic)
+        for (int item = 0; item < items; item++)
+            run_split(w, item);
+#pragma omp for schedule(static)
+        for (int chunk = 0; chunk < g->chunks; chunk++)
+            finish_chunk(w, chunk);
+    } else {
+#pragma omp for schedule(dynamic)
+        for (int piece = 0; piece < pieces; piece++)
+            run_piece(w, piece);
+    }
+    if (plain) {
+#pragma omp for schedule(static)
+        for (int chunk = 0; chunk < g->chunks; chunk++)
+            turn_chunk(w, chunk, output);
+    }
+}
+
+void dilated_channels_run(const struct dilated_plan *plan, const float *const *sources, float *output, void *scratch)
+{
+    const struct dilated_block *b = &plan->block;
+    struct geometry g;
+    measure(plan, &g);
+    float *reduced = (float *)scratch + g.thread * (size_t)plan->threads, *low = reduced + g.reduced, *branches = low + g.low;
+    float *whole = branches + g.branches;
+    ptrdiff_t image_size = (ptrdiff_t)b->height * b->width * b->outputs;
+#pragma omp parallel num_threads(plan->threads)
+    {
+        float *own = (float *)scratch + g.thread * (size_t)omp_get_thread_num();
+        struct worker w = {.plan = plan, .g = &g, .sources = sources, .spread = own, .reduced = reduced, .low = low,
+                           .branches = branches};
+        w.products = w.spread + g.spread;
+        w.sums = w.products + g.products;
+        w.rows = w.sums + g.sums;
+        w.temporary = w.rows + g.rows;
+        for (int image = 0; image < b->batch; image++) {
+            w.image = image;
+            w.output = b->output_layout == LAYOUT_PLAIN ? whole : output + image * image_size;
+            run_image(&w, output + image * image_size);
+        }
+    }
+}

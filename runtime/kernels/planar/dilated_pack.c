@@ -1,0 +1,30 @@
+/* Weights in the order that the loops read them. */
+#include "runtime/kernels/planar/dilated.h"
+#include "runtime/kernels/planar/pack.h"
+
+size_t dilated_packed_size(const struct dilated_block *block, const struct dilated_stage *stage, bool branch)
+{
+    size_t outputs = (size_t)stage->outputs, channels = (size_t)stage->channels;
+    size_t width = block->planes ? (outputs + 3) / 4 * 4 : pack_width(outputs);
+    return width * channels * (!branch ? 1 : block->planes ? 3 * WINOGRAD_INPUTS : WINOGRAD_INPUTS * WINOGRAD_INPUTS);
+}
+
+/* One product for each source, so that each begins where its channels do. */
+static void pack_product(const struct dilated_block *block, const struct dilated_stage *stage, const float *weights, float *out)
+{
+    for (int s = 0; s < block->source_count; s++) {
+        struct pack_matrix matrix = {.values = weights + block->sources[s].first, .rows = stage->outputs,
+                                     .depth = block->sources[s].channels, .row = stage->channels, .step = 1};
+        out += block->planes ? pack_plane_weights(&matrix, out) : pack_channel_weights(&matrix, out);
+    }
+}
+
+void dilated_pack(const struct dilated_block *block, const struct dilated_stage *stage, bool branch, const float *weights, float *out)
+{
+    if (!branch)
+        pack_product(block, stage, weights, out);
+    else if (block->planes)
+        pack_plane_winograd(stage->outputs, stage->channels, weights, out);
+    else
+        pack_channel_winograd(stage->outputs, stage->channels, weights, out);
+}

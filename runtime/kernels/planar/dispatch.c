@@ -1,0 +1,14 @@
+#include "runtime/kernels/planar/micro.h"
+
+const struct planar_blocks *planar_blocks_of(enum isa isa)
+{
+#if defined(__x86_64__)
+    if (isa == ISA_AVX512)
+        return &planar_blocks_avx512;
+    if (isa == ISA_AVX2)
+        return &planar_blocks_avx2;
+#else
+    (void)isa;
+#endif
+    return &planar_blocks_portable;
+}

@@ -1,0 +1,80 @@
+/* The end of every planar kernel (struct planar_finish) on one vector. */
+#ifndef MITRAL_PLANAR_FINISH_H
+#define MITRAL_PLANAR_FINISH_H
+
+#include "runtime/kernels/planar/micro.h"
+#include "runtime/kernels/planar/vector.h"
+
+/* Which parts a call has: constants of the compiler's inside a loop that FINISH_VARIANTS makes for each combination. */
+enum finish_part { FINISH_READ = 1, FINISH_WRITE = 2, FINISH_RESIDUAL = 4, FINISH_OUTPUT = 8 };
+
+INLINE unsigned finish_parts(const struct planar_finish *f)
+{
+    return (f->read_sum ? FINISH_READ : 0u) | (f->write_sum ? FINISH_WRITE : 0u) | (f->residual && f->output ? FINISH_RESIDUAL : 0u)
+           | (f->output ? FINISH_OUTPUT : 0u);
+}
+
+/* Calls `loop(argument, parts)` with `parts` known to the compiler; other combinations than these do not occur often enough to
+ * have code of their own. */
+#define FINISH_VARIANTS(loop, argument, parts)                                                                         \
+    switch (parts) {                                                                                                   \
+    case FINISH_OUTPUT:                                                                                                \
+        loop(argument, FINISH_OUTPUT);                                                                                 \
+        break;                                                                                                         \
+    case FINISH_OUTPUT | FINISH_RESIDUAL:                                                                              \
+        loop(argument, FINISH_OUTPUT | FINISH_RESIDUAL);                                                               \
+        break;                                                                                                         \
+    case FINISH_OUTPUT | FINISH_RESIDUAL | FINISH_READ:                                                                \
+        loop(argument, FINISH_OUTPUT | FINISH_RESIDUAL | FINISH_READ);                                                 \
+        break;                                                                                                         \
+    case FINISH_OUTPUT | FINISH_RESIDUAL | FINISH_WRITE:                                                               \
+        loop(argument, FINISH_OUTPUT | FINISH_RESIDUAL | FINISH_WRITE);                                                \
+        break;                                                                                                         \
+    case FINISH_OUTPUT | FINISH_RESIDUAL | FINISH_READ | FINISH_WRITE:                                                 \
+        loop(argument, FINISH_OUTPUT | FINISH_RESIDUAL | FINISH_READ | FINISH_WRITE);                                  \
+        break;                                                                                                         \
+    default:                                                                                                           \
+        loop(argument, parts);                                                                                         \
+    }
+
+struct finish_constants {
+    vec scale, shift, slope;
+};
+
+INLINE vec finish_load(const float *from, int part)
+{
+    return part ? vec_load_part(from, part) : vec_load(from);
+}
+
+INLINE void finish_store(float *to, vec value, int part)
+{
+    if (part)
+        vec_store_part(to, value, part);
+    else
+        vec_store(to, value);
+}
+
+/* `part` lanes of the vector count (0: all). */
+INLINE void finish_vector(const struct planar_finish *f, unsigned parts, const struct finish_constants *constants, vec value,
+                          ptrdiff_t sum_at, ptrdiff_t at, int part)
+{
+    if (parts & FINISH_READ)
+        value += finish_load(f->sum + sum_at, part);
+    if (parts & FINISH_WRITE)
+        finish_store(f->sum + sum_at, value, part);
+    if (!(parts & FINISH_OUTPUT))
+        return;
+    vec residual = parts & FINISH_RESIDUAL ? finish_load(f->residual + at, part) : vec_set(0);
+    if (parts & FINISH_RESIDUAL && f->residual_first)
+        value += residual;
+    value = vec_fma(value, constants->scale, constants->shift);
+    if (parts & FINISH_RESIDUAL && !f->residual_first)
+        value += residual;
+    if (f->activation == PLANAR_RELU)
+        value = vec_max(vec_set(0), value);
+    else if (f->activation == PLANAR_SLOPE)
+        value = vec_slope(value, constants->slope);
+    finish_store(f->output + at, value, part);
+}
+
+#endif

@@ -1,0 +1,202 @@
+/* The building blocks of the planar kernels, compiled once for each instruction set and chosen at run time. Pure functions over
+ * pointers: no allocation, no threads, no checks. What they compute for one output element does not depend on how a caller
+ * cuts the work into calls, so results are bitwise equal for any number of threads. */
+#ifndef MITRAL_PLANAR_MICRO_H
+#define MITRAL_PLANAR_MICRO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "runtime/cpu.h"
+
+enum planar_activation {
+    PLANAR_LINEAR = 0,
+    PLANAR_RELU = 1,
+    PLANAR_SLOPE = 2 /* x > 0 ? x : slope[channel] · x */
+};
+
+/* How far beyond the last element that a caller asks for a block may read or write scratch memory, in floats. */
+enum { PLANAR_SLACK = 64 };
+
+/* output[r][c] = act(start + Σ_k weights[r][k] · input[offsets[k] + c] + residual[r][c]), lanes along c. `start` is what
+ * output held (accumulate), else shift[r], else 0. */
+struct plane_product {
+    int rows, columns, depth;
+    ptrdiff_t weight_step;     /* depth of the packed weights: depth, or more when this is a part of it */
+    const float *weights;      /* [ceil(rows / 4)][weight_step][4], zeros where a group is not full */
+    const float *input;
+    const ptrdiff_t *offsets;  /* depth entries, in floats */
+    float *output;
+    ptrdiff_t stride;          /* between rows of output */
+    const float *shift;        /* rows entries; NULL: zeros */
+    const float *residual;     /* NULL: none */
+    ptrdiff_t residual_stride;
+    const float *slope;        /* rows entries, of PLANAR_SLOPE */
+    bool accumulate;
+    enum planar_activation activation;
+    ptrdiff_t prefetch;        /* distance of what to fetch into the cache meanwhile; 0: nothing */
+};
+
+/* ---- Winograd ------------------------------------------------------------------------------------------------------
+ * F(4, 3) on the points 0, ±√½, ±√2, ∞: four outputs of a 3-tap filter from six products instead of twelve. With these points
+ * the rounding error stays within a few times that of the direct sum. A dilated filter works on every d-th row (and column). */
+enum { WINOGRAD_INPUTS = 6, WINOGRAD_OUTPUTS = 4 };
+
+/* What happens to a convolution's result on its way out; all strides in floats. `sum` holds the running sum of the branches before
+ * this one (read_sum) and is given the sum with this one (write_sum). Then
+ * output = act(sum · scale[c] + shift[c] + residual), or act((sum + residual) · scale[c] + shift[c]) with residual_first. */
+struct planar_finish {
+    float *sum;
+    ptrdiff_t sum_step, sum_row;
+    bool read_sum, write_sum;
+    float *output;         /* NULL: only the sum is wanted */
+    const float *residual; /* NULL: none; strides are output's; may be output itself */
+    ptrdiff_t step, row;   /* step: between planes, or between columns on channels-last data; row: between the four rows of one
+                              group (dilation × pitch) */
+    bool residual_first;
+    const float *scale, *shift; /* NULL: 1 and 0 */
+    const float *slope;
+    enum planar_activation activation;
+};
+
+/* Planes: output[i * position + c * pitch + x] for six positions i from six rows. */
+struct plane_spread {
+    int channels, columns;
+    const float *rows[WINOGRAD_INPUTS]; /* of channel 0 */
+    ptrdiff_t channel;
+    float *output;
+    ptrdiff_t position, pitch;
+};
+
+/* The way back: up to four rows of `channels` planes from six products at input[i * position + c * pitch + x]. */
+struct plane_gather {
+    int channels, columns, rows;
+    const float *input;
+    ptrdiff_t position, pitch;
+    struct planar_finish finish; /* pointers to channel 0, row 0, column 0 */
+};
+
+/* Channels last: where one tile of 4×4 outputs (dilation apart) has its inputs and outputs. */
+struct channel_tile {
+    ptrdiff_t input;                     /* of input row 0, column 0: one dilation above and left of the first output; it may lie
+                                            outside the map */
+    ptrdiff_t sum, output;               /* of the first output, in `sum`, and in `output` and `residual` */
+    uint8_t rows_there, columns_there;   /* bit i: input row (column) i lies inside the map; the others are zero */
+    uint8_t rows, columns;               /* how many of the four output rows and columns lie inside */
+};
+
+/* output[(6i + j) * position + tile * pitch + c] for 36 positions. */
+struct channel_spread {
+    int count, channels;
+    const struct channel_tile *tiles;
+    const float *input;
+    ptrdiff_t row, column;               /* between neighbouring inputs of a tile (dilation × pitch) */
+    float *output;
+    ptrdiff_t position, pitch;
+};
+
+struct channel_gather {
+    int count, channels;
+    const struct channel_tile *tiles;
+    const float *input;                  /* as channel_spread's output */
+    ptrdiff_t position, pitch;
+    struct planar_finish finish;         /* pointers to the map's channel 0 */
+};
+
+/* output[p][c] = act(start + Σ_tap Σ_k input[offsets[tap] + p * pixel + k * step] · weights[tap][k][c] + residual[p][c]), lanes
+ * along c. `start` is what output held (accumulate), else shift[c], else 0. */
+struct channel_product {
+    int rows, columns, depth, taps;      /* pixels, output channels, input channels */
+    const float *input;
+    ptrdiff_t pixel, step;
+    const ptrdiff_t *offsets;            /* NULL: one tap at 0 */
+    const float *weights;                /* [taps][depth][width] */
+    ptrdiff_t width;                     /* columns rounded up to PLANAR_WIDTH, zeros in between */
+    float *output;
+    ptrdiff_t stride;                    /* between pixels of output */
+    const float *shift, *residual, *slope;
+    ptrdiff_t residual_stride;
+    bool accumulate;
+    enum planar_activation activation;
+};
+enum { PLANAR_WIDTH = 16 };
+
+/* `count` products of the same size: output_i[p][c] = Σ_k input_i[p][k] · weights_i[k][c]. Whole vectors of channels are written:
+ * pitch_out is at least columns rounded up to the lanes. */
+struct channel_batch {
+    int count, rows, columns, depth;
+    const float *input;
+    ptrdiff_t position, pitch;           /* between inputs, between rows of one */
+    const float *weights;                /* [count][depth][width] */
+    ptrdiff_t width;
+    float *output;
+    ptrdiff_t position_out, pitch_out;
+};
+
+/* ---- rows: what a product's input may have to go through first ------------------------------------------------------ */
+
+/* One output row of a bilinear ×2 upsampling (half_pixel) of `planes` planes with channels = 0, or of a channels-last map with
+ * `channels` channels to a pixel: weight · above + (1 − weight) · below down the rows, then along them; shift is added by plane
+ * (by channel). Where the input goes on to the left (right), its next column is used, else its first (last) one again.
+ * `temporary` holds columns + 2 floats, times the channels. */
+struct row_upsample {
+    int planes, channels, columns;       /* columns of the input; the output has twice as many */
+    bool goes_left, goes_right;
+    const float *above, *below;
+    float weight;
+    ptrdiff_t step;                      /* between planes of the input */
+    float *output;
+    ptrdiff_t output_step;               /* between planes, or between pixels on channels-last data */
+    const float *shift;                  /* NULL: zeros */
+    float *temporary;
+};
+
+/* One output row of a 2×2 maximum of stride 2; channels as above. */
+struct row_pool {
+    int planes, channels, columns;       /* columns of the output */
+    const float *above, *below;
+    ptrdiff_t step;
+    float *output;
+    ptrdiff_t output_step;
+};
+
+/* Pixels of a channels-last map to planes. */
+struct row_planes {
+    int pixels, channels;
+    const float *input;
+    ptrdiff_t pixel;
+    float *output;
+    ptrdiff_t plane;
+};
+
+/* Channels last: the finish by itself, of values input[p * pitch + c]. */
+struct channel_finish {
+    int pixels, channels;
+    const float *input;
+    ptrdiff_t pitch;
+    struct planar_finish finish;         /* step and sum_step: between pixels */
+};
+
+struct planar_blocks {
+    const char *name;
+    int lanes;
+    void (*plane_product)(const struct plane_product *product);
+    void (*plane_spread)(const struct plane_spread *spread);
+    void (*plane_gather)(const struct plane_gather *gather);
+    void (*channel_product)(const struct channel_product *product);
+    void (*channel_batch)(const struct channel_batch *batch);
+    void (*channel_spread)(const struct channel_spread *spread);
+    void (*channel_gather)(const struct channel_gather *gather);
+    void (*channel_finish)(const struct channel_finish *finish);
+    void (*row_upsample)(const struct row_upsample *upsample);
+    void (*row_pool)(const struct row_pool *pool);
+    void (*row_planes)(const struct row_planes *planes);
+};
+
+/* The best table for `isa` (which the machine must be able to run). */
+const struct planar_blocks *planar_blocks_of(enum isa isa);
+
+extern const struct planar_blocks planar_blocks_avx512, planar_blocks_avx2, planar_blocks_portable;
+
+#endif

@@ -1,0 +1,28 @@
+/* Packing of convolution weights [M, C, 3, 3] or matrices for the blocks of micro.h. Each returns the floats that it wrote. */
+#ifndef MITRAL_PLANAR_PACK_H
+#define MITRAL_PLANAR_PACK_H
+
+#include "runtime/kernels/planar/micro.h"
+
+/* values[r * row + k * step] */
+struct pack_matrix {
+    const float *values;
+    int rows, depth;
+    ptrdiff_t row, step;
+};
+
+static inline size_t pack_width(size_t columns)
+{
+    return (columns + PLANAR_WIDTH - 1) / PLANAR_WIDTH * PLANAR_WIDTH;
+}
+
+/* [ceil(rows / 4)][depth][4] for plane_product. */
+size_t pack_plane_weights(const struct pack_matrix *matrix, float *out);
+/* [depth][pack_width(rows)] for channel_product. */
+size_t pack_channel_weights(const struct pack_matrix *matrix, float *out);
+/* Filters transformed along the rows: six products of depth 3·C (channel, then column) for plane_product. */
+size_t pack_plane_winograd(int outputs, int channels, const float *weights, float *out);
+/* Filters transformed in both directions: thirty-six products of depth C for channel_batch. */
+size_t pack_channel_winograd(int outputs, int channels, const float *weights, float *out);
+
+#endif

@@ -1,0 +1,163 @@
+/* Rows on their way into a product: upsampled, pooled, turned into planes. Memory, not arithmetic, sets their pace. */
+#include "runtime/kernels/planar/blocks.h"
+#include "runtime/kernels/planar/finish.h"
+
+/* weight · above + (1 − weight) · below of `count` floats. */
+INLINE void blend_rows(float *to, const float *above, const float *below, float weight, ptrdiff_t count)
+{
+    vec w = vec_set(weight), rest = vec_set(1 - weight);
+    ptrdiff_t i = 0;
+    for (; i + LANES <= count; i += LANES)
+        vec_store(to + i, vec_fma(w, vec_load(above + i), rest * vec_load(below + i)));
+    if (i < count) {
+        int part = (int)(count - i);
+        vec_store_part(to + i, vec_fma(w, vec_load_part(above + i, part), rest * vec_load_part(below + i, part)), part);
+    }
+}
+
+static void upsample_plane(const struct row_upsample *u, int plane)
+{
+    float *blend = u->temporary + 1, shift = u->shift ? u->shift[plane] : 0;
+    float *to = u->output + plane * u->output_step;
+    int columns = u->columns, left = u->goes_left, right = u->goes_right;
+    ptrdiff_t from_plane = plane * u->step - left;
+    blend_rows(blend - left, u->above + from_plane, u->below + from_plane, u->weight, columns + left + right);
+    if (!left)
+        blend[-1] = blend[0];
+    if (!right)
+        blend[columns] = blend[columns - 1];
+    vec near = vec_set(0.75f), far = vec_set(0.25f), start = vec_set(shift);
+    for (int x = 0; x < columns; x += LANES) {
+        int part = columns - x < LANES ? columns - x : 0;
+        const float *from = blend + x;
+        vec middle = vec_fma(near, finish_load(from, part), start);
+        vec even = vec_fma(far, finish_load(from - 1, part), middle), odd = vec_fma(far, finish_load(from + 1, part), middle);
+        vec low = vec_low(even, odd), high = vec_high(even, odd);
+        if (part == 0) {
+            vec_store(to + 2 * x, low);
+            vec_store(to + 2 * x + LANES, high);
+        } else if (2 * part < LANES) {
+            vec_store_part(to + 2 * x, low, 2 * part);
+        } else {
+            vec_store(to + 2 * x, low);
+            vec_store_part(to + 2 * x + LANES, high, 2 * part - LANES);
+        }
+    }
+}
+
+static void upsample_channels(const struct row_upsample *u)
+{
+    ptrdiff_t channels = u->channels, columns = u->columns, left = u->goes_left, right = u->goes_right;
+    float *blend = u->temporary + channels;
+    blend_rows(blend - left * channels, u->above - left * channels, u->below - left * channels, u->weight,
+               (columns + left + right) * channels);
+    if (!left)
+        memcpy(u->temporary, blend, (size_t)channels * sizeof *blend);
+    if (!right)
+        memcpy(blend + columns * channels, blend + (columns - 1) * channels, (size_t)channels * sizeof *blend);
+    vec near = vec_set(0.75f), far = vec_set(0.25f);
+    for (ptrdiff_t x = 0; x < columns; x++) {
+        const float *from = blend + x * channels;
+        float *even = u->output + 2 * x * u->output_step, *odd = even + u->output_step;
+        for (ptrdiff_t c = 0; c < channels; c += LANES) {
+            int part = channels - c < LANES ? (int)(channels - c) : 0;
+            vec shift = u->shift ? finish_load(u->shift + c, part) : vec_set(0);
+            vec middle = vec_fma(near, finish_load(from + c, part), shift);
+            finish_store(even + c, vec_fma(far, finish_load(from + c - channels, part), middle), part);
+            finish_store(odd + c, vec_fma(far, finish_load(from + c + channels, part), middle), part);
+        }
+    }
+}
+
+void BLOCK(row_upsample)(const struct row_upsample *u)
+{
+    if (u->channels > 0) {
+        upsample_channels(u);
+        return;
+    }
+    for (int plane = 0; plane < u->planes; plane++)
+        upsample_plane(u, plane);
+}
+
+/* Not a number where one of them is. */
+INLINE vec larger(vec a, vec b)
+{
+    typedef int32_t mask __attribute__((vector_size(LANES * 4)));
+    mask first = (a > b) | (a != a);
+    return (vec)((first & (mask)a) | (~first & (mask)b));
+}
+
+static void pool_channels(const struct row_pool *p)
+{
+    ptrdiff_t channels = p->channels;
+    for (int x = 0; x < p->columns; x++) {
+        const float *above = p->above + 2 * x * channels, *below = p->below + 2 * x * channels;
+        float *to = p->output + x * p->output_step;
+        for (int c = 0; c < channels; c += LANES) {
+            int part = channels - c < LANES ? (int)channels - c : 0;
+            vec top = larger(finish_load(above + c, part), finish_load(above + channels + c, part));
+            vec bottom = larger(finish_load(below + c, part), finish_load(below + channels + c, part));
+            finish_store(to + c, larger(top, bottom), part);
+        }
+    }
+}
+
+/* Of `count` floats of both rows, the rest of the vector zero. */
+INLINE vec larger_row(const float *above, const float *below, int count)
+{
+    if (count >= LANES)
+        return larger(vec_load(above), vec_load(below));
+    return count > 0 ? larger(vec_load_part(above, count), vec_load_part(below, count)) : vec_set(0);
+}
+
+void BLOCK(row_pool)(const struct row_pool *p)
+{
+    if (p->channels > 0) {
+        pool_channels(p);
+        return;
+    }
+    for (int plane = 0; plane < p->planes; plane++) {
+        const float *above = p->above + plane * p->step, *below = p->below + plane * p->step;
+        float *to = p->output + plane * p->output_step;
+        for (int x = 0; x < p->columns; x += LANES) {
+            int left = 2 * (p->columns - x), part = left < 2 * LANES ? left / 2 : 0;
+            vec low = larger_row(above + 2 * x, below + 2 * x, left);
+            vec high = larger_row(above + 2 * x + LANES, below + 2 * x + LANES, left - LANES);
+            finish_store(to + x, larger(vec_even(low, high), vec_odd(low, high)), part);
+        }
+    }
+}
+
+void BLOCK(row_planes)(const struct row_planes *p)
+{
+    /* Eight pixels at a time, so that both sides stay in the nearest cache. */
+    for (int x = 0; x < p->pixels; x += 8) {
+        int count = p->pixels - x < 8 ? p->pixels - x : 8;
+        for (int c = 0; c < p->channels; c++) {
+            const float *from = p->input + x * p->pixel + c;
+            float *to = p->output + c * p->plane + x;
+            for (int i = 0; i < count; i++)
+                to[i] = from[i * p->pixel];
+        }
+    }
+}
+
+INLINE void finish_pixels(const struct channel_finish *whole, unsigned parts)
+{
+    const struct channel_finish g = *whole; /* copies that no store can change */
+    const struct planar_finish f = g.finish;
+    for (int c = 0; c < g.channels; c += LANES) {
+        int part = g.channels - c < LANES ? g.channels - c : 0;
+        struct finish_constants constants = {f.scale ? finish_load(f.scale + c, part) : vec_set(1),
+                                             f.shift ? finish_load(f.shift + c, part) : vec_set(0),
+                                             f.slope ? finish_load(f.slope + c, part) : vec_set(0)};
+        for (int p = 0; p < g.pixels; p++)
+            finish_vector(&f, parts, &constants, finish_load(g.input + p * g.pitch + c, part), p * f.sum_step + c, p * f.step + c,
+                          part);
+    }
+}
+
+void BLOCK(channel_finish)(const struct channel_finish *f)
+{
+    FINISH_VARIANTS(finish_pixels, f, finish_parts(&f->finish))
+}

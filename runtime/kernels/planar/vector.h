@@ -1,0 +1,172 @@
+/* One vector of floats as wide as the instruction set that this translation unit is compiled for. Included only by the files
+ * that are compiled once for each instruction set (meson.build gives the flags). Shuffles are written with the compilers' own
+ * __builtin_shufflevector (GCC 12, clang), so that only loads, stores and fused multiply-adds differ. */
+#ifndef MITRAL_PLANAR_VECTOR_H
+#define MITRAL_PLANAR_VECTOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#define LANES 16
+#define VECTOR_REGISTERS 32
+#define BLOCK(name) name##_avx512
+#elif defined(__AVX2__)
+#include <immintrin.h>
+#define LANES 8
+#define VECTOR_REGISTERS 16
+#define BLOCK(name) name##_avx2
+#else
+#define LANES 4
+#define VECTOR_REGISTERS 16
+#define BLOCK(name) name##_portable
+#endif
+
+typedef float vec __attribute__((vector_size(LANES * 4)));
+typedef float vec_unaligned __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE vec vec_load(const float *from)
+{
+    return *(const vec_unaligned *)from;
+}
+INLINE void vec_store(float *to, vec value)
+{
+    *(vec_unaligned *)to = value;
+}
+
+/* The first `count` lanes (0 … LANES); the other lanes are zero when loaded and not touched when stored. */
+#if defined(__AVX512F__)
+INLINE vec vec_set(float value)
+{
+    return (vec)_mm512_set1_ps(value);
+}
+INLINE vec vec_load_part(const float *from, int count)
+{
+    return (vec)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), from);
+}
+INLINE void vec_store_part(float *to, vec value, int count)
+{
+    _mm512_mask_storeu_ps(to, (__mmask16)((1u << count) - 1), (__m512)value);
+}
+INLINE vec vec_fma(vec a, vec b, vec c)
+{
+    return (vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+}
+INLINE vec vec_fnma(vec a, vec b, vec c)
+{
+    return (vec)_mm512_fnmadd_ps((__m512)a, (__m512)b, (__m512)c);
+}
+INLINE vec vec_max(vec a, vec b)
+{
+    return (vec)_mm512_max_ps((__m512)a, (__m512)b);
+}
+#elif defined(__AVX2__)
+INLINE vec vec_set(float value)
+{
+    return (vec)_mm256_set1_ps(value);
+}
+INLINE __m256i vec_mask(int count)
+{
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+INLINE vec vec_load_part(const float *from, int count)
+{
+    return (vec)_mm256_maskload_ps(from, vec_mask(count));
+}
+INLINE void vec_store_part(float *to, vec value, int count)
+{
+    _mm256_maskstore_ps(to, vec_mask(count), (__m256)value);
+}
+INLINE vec vec_fma(vec a, vec b, vec c)
+{
+    return (vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+}
+INLINE vec vec_fnma(vec a, vec b, vec c)
+{
+    return (vec)_mm256_fnmadd_ps((__m256)a, (__m256)b, (__m256)c);
+}
+INLINE vec vec_max(vec a, vec b)
+{
+    return (vec)_mm256_max_ps((__m256)a, (__m256)b);
+}
+#else
+INLINE vec vec_set(float value)
+{
+    return (vec){value, value, value, value};
+}
+INLINE vec vec_load_part(const float *from, int count)
+{
+    vec value = {0};
+    for (int i = 0; i < count; i++)
+        value[i] = from[i];
+    return value;
+}
+INLINE void vec_store_part(float *to, vec value, int count)
+{
+    for (int i = 0; i < count; i++)
+        to[i] = value[i];
+}
+INLINE vec vec_fma(vec a, vec b, vec c)
+{
+    return a * b + c;
+}
+INLINE vec vec_fnma(vec a, vec b, vec c)
+{
+    return c - a * b;
+}
+INLINE vec vec_max(vec a, vec b)
+{
+    typedef int32_t mask __attribute__((vector_size(LANES * 4)));
+    mask greater = a > b;
+    return (vec)((greater & (mask)a) | (~greater & (mask)b));
+}
+#endif
+
+/* x > 0 ? x : slope · x, and NaN where x is. */
+INLINE vec vec_slope(vec x, vec slope)
+{
+    typedef int32_t mask __attribute__((vector_size(LANES * 4)));
+    mask positive = x > vec_set(0);
+    return (vec)((positive & (mask)x) | (~positive & (mask)(slope * x)));
+}
+
+/* Neighbours apart: lanes 0, 2, 4, … of a and b one behind the other, and 1, 3, 5, …; and back together. */
+#if LANES == 16
+#define LANES_EVEN 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
+#define LANES_ODD 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
+#define LANES_LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define LANES_HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#elif LANES == 8
+#define LANES_EVEN 0, 2, 4, 6, 8, 10, 12, 14
+#define LANES_ODD 1, 3, 5, 7, 9, 11, 13, 15
+#define LANES_LOW 0, 8, 1, 9, 2, 10, 3, 11
+#define LANES_HIGH 4, 12, 5, 13, 6, 14, 7, 15
+#else
+#define LANES_EVEN 0, 2, 4, 6
+#define LANES_ODD 1, 3, 5, 7
+#define LANES_LOW 0, 4, 1, 5
+#define LANES_HIGH 2, 6, 3, 7
+#endif
+INLINE vec vec_even(vec a, vec b)
+{
+    return __builtin_shufflevector(a, b, LANES_EVEN);
+}
+INLINE vec vec_odd(vec a, vec b)
+{
+    return __builtin_shufflevector(a, b, LANES_ODD);
+}
+INLINE vec vec_low(vec even, vec odd)
+{
+    return __builtin_shufflevector(even, odd, LANES_LOW);
+}
+INLINE vec vec_high(vec even, vec odd)
+{
+    return __builtin_shufflevector(even, odd, LANES_HIGH);
+}
+
+#endif

@@ -1,0 +1,36 @@
+/* The transforms of F(4, 3) on vectors: micro.h says which points. Only for the files compiled once for each instruction set. */
+#ifndef MITRAL_PLANAR_WINOGRAD_H
+#define MITRAL_PLANAR_WINOGRAD_H
+
+#include "runtime/kernels/planar/vector.h"
+
+#define WINOGRAD_A 0.70710678118654752440f
+#define WINOGRAD_B 1.41421356237309504880f
+
+/* Six inputs to six positions. */
+INLINE void winograd_spread(vec t[6], vec x0, vec x1, vec x2, vec x3, vec x4, vec x5)
+{
+    vec a = vec_set(WINOGRAD_A), b = vec_set(WINOGRAD_B), two = vec_set(2), half = vec_set(0.5f), middle = vec_set(2.5f);
+    vec even = vec_fnma(two, x2, x4), odd = vec_fnma(two, x1, x3);
+    t[0] = vec_fnma(middle, x2, x0 + x4);
+    t[1] = vec_fma(a, odd, even);
+    t[2] = vec_fnma(a, odd, even);
+    even = vec_fnma(half, x2, x4);
+    odd = vec_fnma(half, x1, x3);
+    t[3] = vec_fma(b, odd, even);
+    t[4] = vec_fnma(b, odd, even);
+    t[5] = vec_fnma(middle, x3, x1 + x5);
+}
+
+/* Six products to four outputs. */
+INLINE void winograd_gather(vec y[4], vec m0, vec m1, vec m2, vec m3, vec m4, vec m5)
+{
+    vec a = vec_set(WINOGRAD_A), b = vec_set(WINOGRAD_B);
+    vec sum_a = m1 + m2, difference_a = m1 - m2, sum_b = m3 + m4, difference_b = m3 - m4;
+    y[0] = vec_fma(b, sum_a, vec_fma(a, sum_b, m0));
+    y[1] = difference_a + difference_b;
+    y[2] = vec_fma(a, sum_a, b * sum_b);
+    y[3] = vec_fma(vec_set(0.5f), difference_a, vec_fma(vec_set(2), difference_b, m5));
+}
+
+#endif

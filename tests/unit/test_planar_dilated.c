@@ -1,0 +1,272 @@
+/* planar.dilated_block against mitral.DilatedParallelBlock: forms, sizes, layouts, threads, stored weights, bad forms.
+ * With --bench also the time of DPU-Net's blocks. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "planar_support.h"
+#include "runtime/kernels/planar/dilated.h"
+
+struct form {
+    int64_t batch, size[2], channels[2], scales[2], reduced, outputs;
+    int branches;
+    int64_t dilations[6], branch_channels[6];
+    const char *merge;
+    int64_t running_from, shortcut, shortcut_first, reduce_activation, activation;
+    bool affine;
+};
+
+static const struct form forms[] = {
+    /* DPU-Net: identity, projection, pooled, decoder. */
+    {1, {40, 40}, {32}, {1}, 8, 32, 4, {1, 2, 4, 8}, {8, 8, 8, 8}, "running", 1, 1, 0, 1, 1, true},
+    {1, {38, 53}, {64}, {1}, 16, 64, 4, {1, 2, 4, 8}, {16, 16, 16, 16}, "running", 1, 1, 0, 1, 1, true},
+    {2, {28, 28}, {96}, {1}, 24, 96, 4, {1, 2, 4, 8}, {24, 24, 24, 24}, "running", 1, 1, 0, 1, 1, true},
+    {1, {28, 28}, {48}, {1}, 32, 128, 4, {1, 2, 4, 8}, {32, 32, 32, 32}, "running", 1, 2, 0, 1, 1, true},
+    {1, {14, 14}, {64}, {-2}, 40, 160, 4, {1, 2, 3, 4}, {40, 40, 40, 40}, "running", 1, 2, 0, 1, 1, true},
+    {1, {48, 96}, {32, 32}, {2, 1}, 8, 32, 4, {1, 2, 4, 8}, {8, 8, 8, 8}, "running", 1, 2, 0, 1, 1, true},
+    {2, {28, 56}, {64, 64}, {2, 1}, 16, 64, 4, {1, 2, 4, 8}, {16, 16, 16, 16}, "running", 1, 2, 0, 1, 1, true},
+    {1, {26, 30}, {16, 24}, {1, 2}, 12, 20, 3, {1, 3, 5}, {8, 6, 6}, "running", 1, 2, 0, 2, 2, true},
+    {1, {12, 20}, {16}, {2}, 8, 8, 1, {1}, {8}, "concat", 0, 2, 0, 1, 1, true},
+    /* ESPNet: unequal widths, the shortcut before the affine, PReLU. */
+    {1, {33, 64}, {64}, {1}, 12, 64, 5, {1, 2, 4, 8, 16}, {16, 12, 12, 12, 12}, "running", 1, 1, 1, 0, 2, true},
+    {1, {17, 23}, {36}, {1}, 7, 36, 5, {1, 2, 4, 8, 16}, {8, 7, 7, 7, 7}, "running", 1, 1, 1, 0, 2, true},
+    /* Other merges and ends. */
+    {1, {19, 21}, {20}, {1}, 8, 20, 3, {1, 2, 3}, {20, 20, 20}, "sum", 0, 1, 0, 1, 1, false},
+    {1, {40, 24}, {12}, {-2}, 16, 48, 3, {6, 12, 18}, {16, 16, 16}, "concat", 0, 0, 0, 1, 1, true},
+    {1, {9, 11}, {8}, {1}, 4, 12, 3, {1, 2, 4}, {4, 4, 4}, "running", 0, 0, 0, 1, 0, false},
+    {1, {16, 16}, {16}, {1}, 0, 48, 3, {1, 2, 4}, {16, 16, 16}, "concat", 0, 0, 0, 0, 1, true},
+    {1, {20, 300}, {8}, {1}, 0, 8, 2, {2, 4}, {8, 8}, "sum", 0, 1, 0, 0, 1, false},
+    {1, {1, 1}, {8}, {1}, 4, 8, 2, {1, 2}, {4, 4}, "concat", 0, 1, 0, 1, 1, true},
+    {1, {3, 200}, {20}, {1}, 5, 20, 4, {1, 2, 4, 8}, {5, 5, 5, 5}, "running", 1, 1, 0, 1, 1, true},
+};
+enum { FORMS = sizeof forms / sizeof *forms };
+
+static void add_stage(struct rig *rig, int64_t *stages, int *count, int64_t from, int64_t channels, int64_t outputs, int64_t kernel,
+                      int64_t dilation, int64_t activation, bool bias)
+{
+    int64_t pad = kernel / 2 * dilation, fields[] = {from, 0, 1, 1, 1, dilation, dilation, pad, pad, pad, pad, activation};
+    int64_t dims[] = {outputs, channels, kernel, kernel};
+    double range = sqrt(3.0 / (double)(channels * kernel * kernel));
+    memcpy(stages + 12 * *count, fields, sizeof fields);
+    ++*count;
+    rig_input(rig, 4, dims, -range, range);
+    if (bias)
+        rig_input(rig, 1, &outputs, -0.5, 0.5);
+    else
+        rig_absent(rig);
+    if (activation == PLANAR_SLOPE)
+        rig_input(rig, 1, &outputs, -0.5, 0.5);
+    else
+        rig_absent(rig);
+}
+
+static void set_up(struct rig *rig, const struct form *f)
+{
+    int64_t stages[12 * 8], branches[6], channels = 0;
+    int sources = f->channels[1] ? 2 : 1, count = 0;
+    for (int s = 0; s < sources; s++) {
+        int64_t dims[4] = {f->batch, f->channels[s]};
+        for (int d = 0; d < 2; d++)
+            dims[2 + d] = f->scales[s] == 2 ? f->size[d] / 2 : f->scales[s] == -2 ? f->size[d] * 2 + d : f->size[d];
+        rig_input(rig, 4, dims, -1, 1);
+        channels += f->channels[s];
+    }
+    int64_t reduced = f->reduced ? f->reduced : channels;
+    if (f->reduced)
+        add_stage(rig, stages, &count, FROM_X, channels, f->reduced, 1, 1, f->reduce_activation, true);
+    for (int k = 0; k < f->branches; k++) {
+        branches[k] = count;
+        add_stage(rig, stages, &count, f->reduced ? 0 : FROM_X, reduced, f->branch_channels[k], 3, f->dilations[k], 0, false);
+    }
+    if (f->shortcut == SHORTCUT_STAGE) {
+        rig_int(rig, "shortcut_stage", count);
+        add_stage(rig, stages, &count, FROM_X, channels, f->outputs, 1, 1, 0, true);
+    }
+    if (f->affine) {
+        rig_input(rig, 1, &f->outputs, 0.5, 1.5);
+        rig_input(rig, 1, &f->outputs, -0.5, 0.5);
+    } else {
+        rig_absent(rig);
+        rig_absent(rig);
+    }
+    rig_absent(rig);
+    if (f->activation == PLANAR_SLOPE)
+        rig_input(rig, 1, &f->outputs, -0.5, 0.5);
+    else
+        rig_absent(rig);
+    rig_ints(rig, "source_scale", f->scales, (size_t)sources);
+    rig_ints(rig, "stages", stages, 12 * (size_t)count);
+    rig_ints(rig, "branches", branches, (size_t)f->branches);
+    rig_text(rig, "merge", f->merge);
+    rig_int(rig, "running_from", f->running_from);
+    rig_int(rig, "shortcut", f->shortcut);
+    rig_int(rig, "shortcut_first", f->shortcut_first);
+    rig_int(rig, "activation", f->activation);
+}
+
+static void check_run(struct rig *rig, const char *kernel)
+{
+    mitral_status status = rig_run(rig, kernel);
+    if (status != MITRAL_OK)
+        print_error("%s: %s\n", kernel, mitral_context_message(rig->context));
+    assert_int_equal(status, MITRAL_OK);
+}
+
+/* Winograd's F(4, 3) in both directions loses up to two more bits than the direct sum, which itself is about 1e-6 of the range off
+ * here. */
+static const double tolerance = 5e-6;
+
+static void check_form(const struct form *form)
+{
+    struct rig rig;
+    rig_open(&rig, (uint32_t)(form - forms) + 1);
+    set_up(&rig, form);
+    check_run(&rig, "mitral.DilatedParallelBlock");
+    mitral_tensor expected = rig.output.tensor, first = {.data = NULL};
+    for (int variant = 0; variant < 8; variant++) {
+        rig.inputs[0].tensor = rig_relayout(&rig, &rig.inputs[0].tensor, variant & 1);
+        if (form->channels[1])
+            rig.inputs[1].tensor = rig_relayout(&rig, &rig.inputs[1].tensor, variant >> 2);
+        rig.output.tensor = (mitral_tensor){.layout = variant >> 1 & 1};
+        rig.threads = 1;
+        check_run(&rig, "planar.dilated_block");
+        double distance = rig_distance(&rig.output.tensor, &expected);
+        if (!(distance <= tolerance))
+            print_error("form %d, layouts %d: %s is %g off\n", (int)(form - forms), variant, rig.description, distance);
+        assert_true(distance <= tolerance);
+        first = rig.output.tensor;
+        for (int threads = 2; threads <= 5; threads++) {
+            rig.threads = threads;
+            rig.output.tensor = (mitral_tensor){.layout = variant >> 1 & 1};
+            check_run(&rig, "planar.dilated_block");
+            assert_memory_equal(rig.output.tensor.data, first.data, tensor_bytes(&first));
+        }
+    }
+    rig_close(&rig);
+}
+
+static void test_forms(void **state)
+{
+    (void)state;
+    for (int i = 0; i < FORMS; i++)
+        check_form(&forms[i]);
+}
+
+/* What the kernel packed gives the same bits, and is not packed again. */
+static void test_stored_weights(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 6; i++) {
+        struct rig rig;
+        rig_open(&rig, 7);
+        set_up(&rig, &forms[i]);
+        check_run(&rig, "planar.dilated_block");
+        mitral_tensor first = rig.output.tensor;
+        int stored = 0;
+        for (size_t j = 0; j < rig.input_count; j++)
+            if (rig.packed[j].data) {
+                rig.inputs[j].tensor = rig.packed[j];
+                stored++;
+            }
+        assert_true(stored >= 5);
+        check_run(&rig, "planar.dilated_block");
+        assert_memory_equal(rig.output.tensor.data, first.data, tensor_bytes(&first));
+        for (size_t j = 0; j < rig.input_count; j++)
+            assert_null(rig.packed[j].data);
+        /* Packed otherwise: taken apart and packed again. */
+        for (size_t j = 0; j < rig.input_count; j++)
+            if (rig.inputs[j].tensor.packing) {
+                static struct mitral_packing other;
+                other = *rig.inputs[j].tensor.packing;
+                other.description = "another";
+                rig.inputs[j].tensor.packing = &other;
+                break;
+            }
+        check_run(&rig, "planar.dilated_block");
+        assert_memory_equal(rig.output.tensor.data, first.data, tensor_bytes(&first));
+        rig_close(&rig);
+    }
+}
+
+static void expect_refusal(struct rig *rig, const char *word)
+{
+    assert_int_not_equal(rig_run(rig, "planar.dilated_block"), MITRAL_OK);
+    if (!strstr(mitral_context_message(rig->context), word))
+        print_error("'%s' is not in: %s\n", word, mitral_context_message(rig->context));
+    assert_non_null(strstr(mitral_context_message(rig->context), word));
+}
+
+static void test_bad_forms(void **state)
+{
+    (void)state;
+    struct rig rig;
+    int64_t bad_branch[] = {9}, bad_scale[] = {3}, none[] = {0};
+    rig_open(&rig, 3);
+    set_up(&rig, &forms[0]);
+    rig_text(&rig, "merge", "product");
+    expect_refusal(&rig, "concat, sum or running");
+    rig_text(&rig, "merge", "concat");
+    rig_ints(&rig, "branches", bad_branch, 1);
+    expect_refusal(&rig, "branch");
+    rig_ints(&rig, "stages", none, 0);
+    expect_refusal(&rig, "stages");
+    rig_ints(&rig, "source_scale", bad_scale, 1);
+    expect_refusal(&rig, "source_scale");
+    rig_close(&rig);
+    rig_open(&rig, 3);
+    set_up(&rig, &forms[0]);
+    rig.inputs[1].tensor.dims[1] = 31;
+    expect_refusal(&rig, "32 channels");
+    rig.inputs[1].tensor.dims[1] = 32;
+    rig_int(&rig, "shortcut", SHORTCUT_STAGE);
+    expect_refusal(&rig, "shortcut");
+    rig_close(&rig);
+}
+
+/* DPU-Net's blocks at their sizes. */
+static void bench_blocks(void **state)
+{
+    (void)state;
+    if (!rig_bench)
+        skip();
+    static const struct form blocks[] = {
+        {1, {224, 224}, {32}, {1}, 8, 32, 4, {1, 2, 4, 8}, {8, 8, 8, 8}, "running", 1, 1, 0, 1, 1, true},
+        {1, {112, 112}, {32}, {-2}, 16, 64, 4, {1, 2, 4, 8}, {16, 16, 16, 16}, "running", 1, 2, 0, 1, 1, true},
+        {1, {112, 112}, {64}, {1}, 16, 64, 4, {1, 2, 4, 8}, {16, 16, 16, 16}, "running", 1, 1, 0, 1, 1, true},
+        {1, {56, 56}, {96}, {1}, 24, 96, 4, {1, 2, 4, 8}, {24, 24, 24, 24}, "running", 1, 1, 0, 1, 1, true},
+        {1, {28, 28}, {128}, {1}, 32, 128, 4, {1, 2, 4, 8}, {32, 32, 32, 32}, "running", 1, 1, 0, 1, 1, true},
+        {1, {14, 14}, {160}, {1}, 40, 160, 4, {1, 2, 3, 4}, {40, 40, 40, 40}, "running", 1, 1, 0, 1, 1, true},
+        {1, {28, 28}, {128, 128}, {2, 1}, 32, 128, 4, {1, 2, 4, 8}, {32, 32, 32, 32}, "running", 1, 2, 0, 1, 1, true},
+        {1, {56, 56}, {96, 96}, {2, 1}, 24, 96, 4, {1, 2, 4, 8}, {24, 24, 24, 24}, "running", 1, 2, 0, 1, 1, true},
+        {1, {112, 112}, {64, 64}, {2, 1}, 16, 64, 4, {1, 2, 4, 8}, {16, 16, 16, 16}, "running", 1, 2, 0, 1, 1, true},
+        {1, {224, 224}, {32, 32}, {2, 1}, 8, 32, 4, {1, 2, 4, 8}, {8, 8, 8, 8}, "running", 1, 2, 0, 1, 1, true},
+    };
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
+        for (int layout = 0; layout < 2; layout++) {
+            struct rig rig;
+            rig_open(&rig, 1);
+            set_up(&rig, &blocks[i]);
+            rig.inputs[0].tensor = rig_relayout(&rig, &rig.inputs[0].tensor, layout);
+            if (blocks[i].channels[1])
+                rig.inputs[1].tensor = rig_relayout(&rig, &rig.inputs[1].tensor, layout);
+            rig.output.tensor.layout = layout;
+            rig.repeat = 30;
+            check_run(&rig, "planar.dilated_block");
+            mitral_value *outputs[] = {&rig.output};
+            struct kernel_call call = {.context = rig.context, .attributes = &rig.attributes, .input_count = rig.input_count,
+                                       .inputs = rig.input_list, .output_count = 1, .outputs = outputs};
+            printf("%3dx%-3d %3d -> %3d %s %-40s %.3f ms, %.0f GFLOP/s\n", (int)blocks[i].size[0], (int)blocks[i].size[1],
+                   (int)(blocks[i].channels[0] + blocks[i].channels[1]), (int)blocks[i].outputs, layout ? "last " : "plain",
+                   rig.description, rig.milliseconds, kernel_find("planar.dilated_block")->flops(&call) / rig.milliseconds * 1e-6);
+            rig_close(&rig);
+        }
+}
+
+int main(int argc, char **argv)
+{
+    rig_bench = argc > 1 && strcmp(argv[1], "--bench") == 0;
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_forms), cmocka_unit_test(test_stored_weights),
+                                       cmocka_unit_test(test_bad_forms), cmocka_unit_test(bench_blocks)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
