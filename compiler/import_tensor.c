@@ -260,7 +260,7 @@ mitral_status import_sparse_tensor(struct importer *importer, const Onnx__Sparse
             ((mitral_string *)out->data)[i].data = "";
     size_t size = mitral_dtype_size((mitral_dtype)out->dtype);
     for (int64_t i = 0; i < values.dims[0]; i++) {
-        int64_t position;
+        int64_t position = 0;
         TRY(sparse_position(importer, out, &indices, i, &position));
         memcpy((char *)out->data + (size_t)position * size, (const char *)values.data + (size_t)i * size, size);
     }

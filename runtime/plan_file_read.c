@@ -73,9 +73,11 @@ static mitral_status decode_tensor(struct reader *reader, struct mitral_plan *pl
         message->layout > LAYOUT_PACKED)
         return bad(reader, "constant", name, "a known element type, rank and layout");
     tensor_set(out, message->dtype, (int32_t)message->n_dims, message->dims);
+    for (int32_t i = 0; i < out->rank; i++)
+        if (out->dims[i] < 0)
+            return bad(reader, "constant", name, "dimensions from 0");
     out->layout = message->layout;
-    int64_t bytes = mitral_tensor_size(out);
-    if (bytes < 0 || bytes > reader->context->options.max_tensor_bytes)
+    if (tensor_check_size(reader->context, out) != MITRAL_OK)
         return bad(reader, "constant", name, "dimensions that fit in memory");
     if (message->offset > reader->section_size || message->size > reader->section_size - message->offset ||
         message->offset % PLAN_ALIGNMENT != 0)
@@ -98,7 +100,7 @@ static mitral_status decode_tensor(struct reader *reader, struct mitral_plan *pl
         return bad(reader, "constant", name, "a packed layout to say how");
     if (out->dtype == MITRAL_STRING)
         return decode_strings(reader, plan, name, data, message->size, out);
-    return message->size == (uint64_t)bytes ? MITRAL_OK : bad(reader, "constant", name, "as many bytes as its dimensions take");
+    return message->size == (uint64_t)tensor_bytes(out) ? MITRAL_OK : bad(reader, "constant", name, "as many bytes as its dimensions take");
 }
 
 /* ---- values -------------------------------------------------------------------------------------------------------- */
