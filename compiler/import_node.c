@@ -183,6 +183,12 @@ static bool is_standard(const char *domain)
     return !*domain || strcmp(domain, "ai.onnx.ml") == 0 || strncmp(domain, "ai.onnx.preview", strlen("ai.onnx.preview")) == 0;
 }
 
+/* ONNX Runtime's optimiser writes these into the default domain of opsets that do not have them. */
+static bool is_runtime_extension(const char *domain, const char *name)
+{
+    return !*domain && (strcmp(name, "LayerNormalization") == 0 || strcmp(name, "SimplifiedLayerNormalization") == 0);
+}
+
 mitral_status import_node(struct scope *scope, const onnx_node *proto)
 {
     mitral_context *context = scope->importer->context;
@@ -199,7 +205,7 @@ mitral_status import_node(struct scope *scope, const onnx_node *proto)
     const struct schema *schema = schema_find(domain, name, opset);
     /* What older opsets say of an operator holds when it has not been changed since. */
     bool known = schema ? *domain || opset >= IMPORT_OLDEST_OPSET || schema == schema_find(domain, name, IMPORT_OLDEST_OPSET)
-                        : !is_standard(domain);
+                        : !is_standard(domain) || is_runtime_extension(domain, name);
     if (known && !*domain && strcmp(name, "Constant") == 0)
         return import_constant(scope, proto, schema, opset);
     const struct op *op = op_find(domain, name);

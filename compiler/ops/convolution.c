@@ -8,6 +8,5 @@ const struct op ops_convolution[] = {
     {.name = "Conv", .lower = lower_convolution, .gradient = differentiate_convolution},
     {.name = "ConvTranspose", .gradient = differentiate_convolution_transpose},
     {.name = "DeformConv"},
-    {.name = "FusedConv", .domain = "com.microsoft"},
 };
 const size_t ops_convolution_count = sizeof(ops_convolution) / sizeof(*ops_convolution);

@@ -15,6 +15,7 @@
     FAMILY(ops_control)                                                                                                \
     FAMILY(ops_convolution)                                                                                            \
     FAMILY(ops_detection)                                                                                              \
+    FAMILY(ops_dilated)                                                                                                \
     FAMILY(ops_fused)                                                                                                  \
     FAMILY(ops_gather)                                                                                                 \
     FAMILY(ops_generate)                                                                                               \
@@ -22,6 +23,7 @@
     FAMILY(ops_image)                                                                                                  \
     FAMILY(ops_loss)                                                                                                   \
     FAMILY(ops_matmul)                                                                                                 \
+    FAMILY(ops_microsoft)                                                                                              \
     FAMILY(ops_ml)                                                                                                     \
     FAMILY(ops_normalization)                                                                                          \
     FAMILY(ops_optimizers)                                                                                             \

@@ -1,5 +1,5 @@
-/* BatchNormalization, every version: X, scale, bias, mean, variance. Statistics are taken in training mode, which before version 14
- * is asked for by asking for more outputs than Y. */
+/* BatchNormalization, every version: X, scale, bias, mean, variance. Statistics are taken in training mode, which an attribute asks
+ * for, and in versions 7 and 9 asking for more outputs than Y. */
 #include <math.h>
 #include <string.h>
 
@@ -30,7 +30,12 @@ static struct sizes sizes_of(const struct kernel_call *call)
     struct sizes s = {x->dims[0], x->rank > 1 ? x->dims[1] : 1, 1, false};
     for (int32_t i = 2; i < x->rank; i++)
         *(by_position ? &s.channels : &s.inner) *= x->dims[i];
-    s.training = call->opset < 14 ? call->output_count > 1 : attribute_int(call->attributes, "training_mode", 0) != 0;
+    if (call->opset < 7)
+        s.training = attribute_int(call->attributes, "is_test", 0) == 0;
+    else if (call->opset < 14)
+        s.training = call->output_count > 1;
+    else
+        s.training = attribute_int(call->attributes, "training_mode", 0) != 0;
     return s;
 }
 

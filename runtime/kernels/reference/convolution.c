@@ -1,7 +1,6 @@
-/* Conv, ConvTranspose, CausalConvWithState, FusedConv. */
+/* Conv, ConvTranspose. */
 #include "runtime/kernels/reference/convolution.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "runtime/kernels/reference/operand.h"
@@ -262,7 +261,7 @@ mitral_status shape_convolution_transpose(struct kernel_call *call)
 }
 
 struct operands {
-    const void *x, *w, *bias, *sum;
+    const void *x, *w, *bias;
     void *y;
 };
 
@@ -271,7 +270,6 @@ static void place(const struct kernel_call *call, struct work *work, enum comput
     out->x = work_operand(work, compute, call_input(call, 0));
     out->w = work_operand(work, compute, call_input(call, 1));
     out->bias = work_operand(work, compute, call_input(call, 2));
-    out->sum = work_operand(work, compute, call_input(call, 3));
     out->y = work_result(work, compute, call_output(call, 0));
 }
 
@@ -324,74 +322,9 @@ static double flops_convolution_transpose(const struct kernel_call *call)
     return call_convolution_transpose_parameters(call, &p) == MITRAL_OK ? convolution_flops(&p, true) : 0;
 }
 
-/* ---- FusedConv: Conv, then the addend, then an activation ---------------------------------------------------------- */
-
-static mitral_status shape_fused(struct kernel_call *call)
-{
-    const char *activation = attribute_string(call->attributes, "activation", "");
-    const char *const names[] = {"", "Relu", "Tanh", "Sigmoid", "LeakyRelu", "Clip", "HardSigmoid"};
-    const size_t parameters[] = {0, 0, 0, 0, 1, 2, 2};
-    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
-        size_t found;
-        attribute_floats(call->attributes, "activation_params", &found);
-        if (strcmp(activation, names[i]) == 0)
-            return found >= parameters[i] ? shape_convolution(call)
-                                          : call_fail(call, MITRAL_INVALID, "%zu activation_params for %s expected, found %zu",
-                                                      parameters[i], activation, found);
-    }
-    return call_fail(call, MITRAL_UNSUPPORTED, "activation Relu, Tanh, Sigmoid, LeakyRelu, Clip or HardSigmoid expected, found %.40s",
-                     activation);
-}
-
-static double activate(char kind, double x, double alpha, double beta)
-{
-    switch (kind) {
-    case 'R': return x < 0 ? 0 : x;
-    case 'T': return tanh(x);
-    case 'S': return 1 / (1 + exp(-x));
-    case 'L': return x < 0 ? alpha * x : x;
-    case 'C': return x < alpha ? alpha : x > beta ? beta : x;
-    case 'H': x = alpha * x + beta; return x < 0 ? 0 : x > 1 ? 1 : x;
-    default: return x;
-    }
-}
-
-static mitral_status run_fused(struct kernel_call *call)
-{
-    struct convolution_parameters p;
-    TRY(call_convolution_parameters(call, &p));
-    enum compute compute = compute_of(call_input(call, 0)->dtype);
-    struct work work = work_of(call);
-    struct operands o;
-    place(call, &work, compute, &o);
-    if (!o.y)
-        return MITRAL_OK; /* nobody asked, or nothing to compute */
-    size_t found;
-    const float *parameters = attribute_floats(call->attributes, "activation_params", &found);
-    const char kind = attribute_string(call->attributes, "activation", "")[0];
-    const double alpha = found > 0 ? parameters[0] : 0, beta = found > 1 ? parameters[1] : 0;
-    const int64_t count = tensor_count(call_output(call, 0));
-    if (compute == COMPUTE_FLOAT) {
-        float *y = o.y;
-        const float *sum = o.sum;
-        convolution_float(&p, call->threads, o.x, o.w, o.bias, y);
-        for (int64_t i = 0; i < count; i++)
-            y[i] = (float)activate(kind, y[i] + (sum ? sum[i] : 0), alpha, beta);
-    } else {
-        double *y = o.y;
-        const double *sum = o.sum;
-        convolution_double(&p, call->threads, o.x, o.w, o.bias, y);
-        for (int64_t i = 0; i < count; i++)
-            y[i] = activate(kind, y[i] + (sum ? sum[i] : 0), alpha, beta);
-    }
-    work_store(compute, call_output(call, 0), o.y);
-    return MITRAL_OK;
-}
-
 const struct kernel reference_convolution[] = {
     {.name = "Conv", .shape = shape_convolution, .prepare = prepare, .run = run_convolution, .flops = flops_convolution},
     {.name = "ConvTranspose", .shape = shape_convolution_transpose, .prepare = prepare, .run = run_convolution_transpose,
      .flops = flops_convolution_transpose},
-    {.name = "microsoft.FusedConv", .shape = shape_fused, .prepare = prepare, .run = run_fused, .flops = flops_convolution},
 };
 const size_t reference_convolution_count = sizeof(reference_convolution) / sizeof(*reference_convolution);

@@ -122,6 +122,16 @@ static uint64_t scale_integer(float factor, uint64_t value)
 #undef NAME
 #undef SCALE
 
+void matmul_compute(enum compute compute, const struct matmul_parameters *p, int threads, const void *a, const void *b, void *y)
+{
+    if (compute == COMPUTE_FLOAT)
+        matmul_float(p, threads, a, b, y);
+    else if (compute == COMPUTE_DOUBLE)
+        matmul_double(p, threads, a, b, y);
+    else
+        matmul_integer(p, threads, a, b, y);
+}
+
 /* ---- MatMul -------------------------------------------------------------------------------------------------------- */
 
 static mitral_status check_types(const struct kernel_call *call)
@@ -183,12 +193,7 @@ static mitral_status run_matmul(struct kernel_call *call)
     place(call, &work, compute, false, &o);
     if (!o.y)
         return MITRAL_OK;
-    if (compute == COMPUTE_FLOAT)
-        matmul_float(&p, call->threads, o.a, o.b, o.y);
-    else if (compute == COMPUTE_DOUBLE)
-        matmul_double(&p, call->threads, o.a, o.b, o.y);
-    else
-        matmul_integer(&p, call->threads, o.a, o.b, o.y);
+    matmul_compute(compute, &p, call->threads, o.a, o.b, o.y);
     work_store(compute, call_output(call, 0), o.y);
     return MITRAL_OK;
 }

@@ -2,7 +2,7 @@
 #ifndef MITRAL_REFERENCE_MATMUL_H
 #define MITRAL_REFERENCE_MATMUL_H
 
-#include "runtime/kernel.h"
+#include "runtime/kernels/reference/operand.h"
 
 /* Y[batch…, m, n] = A[…, m, k] · B[…, k, n] with numpy's rules: a vector A has m = 1, a vector B has n = 1, and the
  * dimension is dropped from Y; the leading dimensions broadcast. */
@@ -20,6 +20,9 @@ mitral_status matmul_decode(const struct kernel_call *call, const mitral_tensor 
                             struct matmul_parameters *out);
 /* Index of the matrix of A (or B, by its strides) that batch number `index` of Y uses. */
 int64_t matmul_batch_offset(const struct matmul_parameters *parameters, const int64_t *strides, int64_t index);
+
+/* The products themselves, in float, double or wrapping integers. */
+void matmul_compute(enum compute compute, const struct matmul_parameters *p, int threads, const void *a, const void *b, void *y);
 
 /* Y[m, n] = alpha · op(A) · op(B) + beta · C, C broadcast to [m, n]. */
 struct gemm_parameters {

@@ -33,4 +33,10 @@ struct recurrent_parameters {
 mitral_status call_recurrent_parameters(const struct kernel_call *call, enum recurrent_kind kind,
                                         struct recurrent_parameters *out);
 
+/* One step of an LSTM from the sums of its four gates (input, output, forget, cell): h and c are replaced. peepholes may be NULL. */
+void lstm_cell_float(const struct recurrent_parameters *p, const struct recurrent_activations *f, const float *peepholes,
+                     const float *gates, float *h, float *c);
+void lstm_cell_double(const struct recurrent_parameters *p, const struct recurrent_activations *f, const double *peepholes,
+                      const double *gates, double *h, double *c);
+
 #endif

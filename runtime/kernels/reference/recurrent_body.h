@@ -87,12 +87,11 @@ static void NAME(step_gru)(const struct recurrent_parameters *p, const struct re
 }
 
 /* Gates in the order input, output, forget, cell; peepholes input, output, forget. */
-static void NAME(step_lstm)(const struct recurrent_parameters *p, const struct recurrent_activations *f, const REAL *r,
-                            const REAL *r_bias, const REAL *peepholes, REAL *gates, REAL *h, REAL *c)
+void NAME(lstm_cell)(const struct recurrent_parameters *p, const struct recurrent_activations *f, const REAL *peepholes,
+                     const REAL *gates, REAL *h, REAL *c)
 {
     const int64_t hidden = p->hidden;
     const double clip = (double)p->clip;
-    NAME(add_hidden_products)(p, h, r, r_bias, 0, 4, gates);
     for (int64_t j = 0; j < hidden; j++) {
         const REAL look_in = peepholes ? peepholes[j] * c[j] : 0, look_forget = peepholes ? peepholes[2 * hidden + j] * c[j] : 0;
         const REAL in = NAME(activate)(&f[0], clip, (double)(gates[j] + look_in));
@@ -130,12 +129,14 @@ static void NAME(run_sequence)(const struct recurrent_parameters *p, const struc
         if (i < length) {
             NAME(input_products)(p, o->x + x_at * p->input, w, bias, products);
             const REAL *r_bias = bias ? bias + gates * hidden : NULL;
-            if (p->kind == RECURRENT_RNN)
+            if (p->kind == RECURRENT_RNN) {
                 NAME(step_rnn)(p, f, r, r_bias, products, h);
-            else if (p->kind == RECURRENT_GRU)
+            } else if (p->kind == RECURRENT_GRU) {
                 NAME(step_gru)(p, f, r, r_bias, products, h, spare);
-            else
-                NAME(step_lstm)(p, f, r, r_bias, peepholes, products, h, c);
+            } else {
+                NAME(add_hidden_products)(p, h, r, r_bias, 0, 4, products);
+                NAME(lstm_cell)(p, f, peepholes, products, h, c);
+            }
         }
         for (int64_t j = 0; o->y && j < hidden; j++)
             o->y[y_at * hidden + j] = i < length ? h[j] : 0;

@@ -1,0 +1,188 @@
+"""The operators of com.microsoft against ONNX Runtime, which defines them. Tolerances: 1e-5 for float arithmetic in another order;
+one step where a result is rounded to 8 bits, because ONNX Runtime multiplies by rounded ratios of scales."""
+
+import numpy as np
+
+from one_node import Operator, compare_all, main
+
+generator = np.random.default_rng(7)
+
+
+def real(*shape, scale=1.0):
+    return (generator.standard_normal(shape) * scale).astype(np.float32)
+
+
+def byte(*shape, dtype=np.uint8):
+    info = np.iinfo(dtype)
+    return generator.integers(info.min, info.max + 1, shape).astype(dtype)
+
+
+def const(value, dtype=np.float32):
+    return ("const", np.asarray(value, dtype))
+
+
+def microsoft(op, inputs, **options):
+    return Operator(op, inputs, domain="com.microsoft", **options)
+
+
+def test_fused_convolution():
+    x, w, b, z = real(2, 6, 9, 8), real(4, 3, 3, 3), real(4), real(2, 4, 9, 8)
+    common = dict(group=2, pads=[1, 1, 1, 1], kernel_shape=[3, 3])
+    compare_all([
+        microsoft("FusedConv", [x, w, b], activation="Relu", **common),
+        microsoft("FusedConv", [x, w, b, z], activation="Relu", **common),
+        microsoft("FusedConv", [x, w, b], activation="LeakyRelu", activation_params=[0.2], **common),
+        microsoft("FusedConv", [x, w, b], activation="Clip", activation_params=[-0.5, 0.75], **common),
+        microsoft("FusedConv", [x, w, None], activation="Sigmoid", **common),
+        microsoft("FusedConv", [x, w, b], activation="Tanh", **common),
+        microsoft("FusedConv", [x, w, b], activation="HardSigmoid", activation_params=[0.3, 0.4], **common),
+    ])
+
+
+def test_fused_products():
+    compare_all([
+        microsoft("FusedMatMul", [real(3, 5), real(5, 4)], alpha=0.5),
+        microsoft("FusedMatMul", [real(2, 5, 3), real(2, 5, 4)], transA=1, alpha=2.0),
+        microsoft("FusedMatMul", [real(2, 3, 5), real(4, 5)], transB=1),
+        microsoft("FusedMatMul", [real(2, 3, 5, 4), real(2, 3, 6, 4)], transB=1, alpha=0.125),
+        microsoft("FusedMatMul", [real(3, 2, 5), real(4, 2, 5)], transBatchA=1, transBatchB=1, transB=1),
+        microsoft("FusedMatMul", [real(5, 2, 3), real(2, 5, 4)], transBatchA=1, transA=1),
+        microsoft("TransposeMatMul", [real(5, 3), real(4, 5)], transA=1, transB=1),
+        microsoft("FusedGemm", [real(3, 5), real(5, 4), real(4)], activation="Relu", alpha=0.5, beta=2.0),
+        microsoft("FusedGemm", [real(5, 3), real(4, 5), real(3, 1)], activation="LeakyRelu", activation_alpha=0.1, transA=1, transB=1),
+        microsoft("FusedGemm", [real(3, 5), real(5, 4)], activation="Sigmoid"),
+    ])
+
+
+def test_gelu():
+    compare_all([
+        microsoft("Gelu", [real(2, 3, 8)]),
+        microsoft("QuickGelu", [real(2, 3, 8)], alpha=1.702),
+        microsoft("QuickGelu", [real(2, 3, 8)], alpha=1.0),
+        microsoft("BiasGelu", [real(2, 3, 8), real(8)]),
+        microsoft("FastGelu", [real(2, 3, 8), real(8)]),
+        microsoft("FastGelu", [real(2, 3, 8)]),
+    ])
+
+
+def test_normalization():
+    x, skip, gamma, beta, bias = real(2, 5, 8), real(2, 5, 8), real(8), real(8), real(8)
+    compare_all([
+        microsoft("SkipLayerNormalization", [x, skip, gamma, beta, bias], outputs=[0, 3], epsilon=1e-5),
+        microsoft("SkipLayerNormalization", [x, skip, gamma], epsilon=1e-5),
+        microsoft("SkipLayerNormalization", [x, real(5, 8), gamma, beta]),
+        microsoft("SkipLayerNormalization", [x, real(1, 5, 8), gamma, None, bias]),
+        microsoft("SkipSimplifiedLayerNormalization", [x, skip, gamma, bias], outputs=[0, 3], epsilon=1e-6),
+        microsoft("SkipSimplifiedLayerNormalization", [real(6, 8), real(6, 8), gamma]),
+        Operator("SimplifiedLayerNormalization", [x, gamma], axis=-1, epsilon=1e-6),
+        Operator("SimplifiedLayerNormalization", [x, gamma], outputs=2, axis=2),
+        microsoft("EmbedLayerNormalization", [generator.integers(0, 20, (2, 5)).astype(np.int32), generator.integers(0, 2, (2, 5)).astype(np.int32),
+                                              real(20, 8), real(10, 8), real(2, 8), gamma, beta,
+                                              np.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]], np.int32)], outputs=2, epsilon=1e-5),
+        microsoft("EmbedLayerNormalization", [generator.integers(0, 20, (2, 5)).astype(np.int32), None, real(20, 8), real(10, 8), None,
+                                              gamma, beta], outputs=2),
+    ])
+
+
+def test_attention():
+    batch, length, hidden, heads = 2, 5, 12, 3
+    x, w, b = real(batch, length, hidden), real(hidden, 3 * hidden, scale=0.5), real(3 * hidden)
+    past, bias = real(2, batch, heads, 4, 4), real(1, heads, length, length)
+    raw = np.array([[1, 1, 1, 1, 0], [1, 1, 0, 0, 0]], np.int32)
+    compare_all([
+        microsoft("Attention", [x, ("const", w), ("const", b)], num_heads=heads),
+        microsoft("Attention", [x, ("const", w), ("const", b)], num_heads=heads, unidirectional=1),
+        microsoft("Attention", [x, ("const", w), ("const", b), raw], num_heads=heads),
+        microsoft("Attention", [x, ("const", w), ("const", b), np.array([4, 2], np.int32)], num_heads=heads),
+        microsoft("Attention", [x, ("const", w), ("const", b), np.array([5, 3, 1, 0], np.int32)], num_heads=heads),
+        microsoft("Attention", [x, ("const", w), ("const", b), np.stack([raw] * length, 1)], num_heads=heads, scale=0.3),
+        microsoft("Attention", [x, ("const", w), ("const", b), None, None, bias], num_heads=heads),
+        microsoft("Attention", [x, ("const", w), ("const", b), None, past], outputs=2, num_heads=heads, unidirectional=1),
+        microsoft("Attention", [x, ("const", real(hidden, 2 * 6 + 9)), ("const", real(21))], num_heads=heads, qkv_hidden_sizes=[6, 6, 9]),
+    ])
+
+
+def test_multi_head_attention():
+    q, k, v, b = real(2, 5, 12), real(2, 7, 12), real(2, 7, 18), real(42)
+    compare_all([
+        microsoft("MultiHeadAttention", [q, k, v], num_heads=3),
+        microsoft("MultiHeadAttention", [q, k, v, b], num_heads=3, scale=0.4),
+        microsoft("MultiHeadAttention", [q, k, v, None, (generator.random((2, 7)) > 0.3).astype(np.int32)], num_heads=3),
+        microsoft("MultiHeadAttention", [q, k, v, None, np.array([3, 7], np.int32)], num_heads=3),
+        microsoft("MultiHeadAttention", [q, k, v, None, None, real(1, 3, 5, 7)], num_heads=3),
+        microsoft("MultiHeadAttention", [q, real(2, 3, 7, 4), real(2, 3, 7, 4)], num_heads=3),
+        microsoft("MultiHeadAttention", [q, real(2, 5, 12), real(2, 5, 12), real(36), None, None, real(2, 3, 6, 4), real(2, 3, 6, 4)],
+                  outputs=3, num_heads=3, unidirectional=1),
+    ])
+
+
+def test_rotary_embedding():
+    positions = np.array([[0, 1, 2, 3], [4, 5, 6, 7]], np.int64)
+    compare_all([
+        microsoft("RotaryEmbedding", [real(2, 4, 24), positions, real(16, 4), real(16, 4)]),
+        microsoft("RotaryEmbedding", [real(2, 4, 24), np.array([3], np.int64), real(16, 4), real(16, 4)], interleaved=1),
+        microsoft("RotaryEmbedding", [real(2, 3, 4, 8), positions, real(16, 2), real(16, 2)], rotary_embedding_dim=4, num_heads=3),
+    ])
+
+
+def test_quantized_elementwise():
+    operators = []
+    for dtype in (np.uint8, np.int8):
+        zero = const(100 if dtype == np.uint8 else -20, dtype)
+        half = const(128 if dtype == np.uint8 else 0, dtype)
+        a, b = byte(2, 3, 4, dtype=dtype), byte(3, 1, dtype=dtype)
+        operators += [
+            microsoft("QLinearAdd", [a, const(0.02), zero, b, const(0.03), half, const(0.05), half], ulps=1),
+            microsoft("QLinearMul", [a, const(0.02), zero, b, const(0.03), half, const(0.01), zero], ulps=1),
+            microsoft("QLinearSigmoid", [a, const(0.05), half, const(1 / 256), zero], ulps=1),
+            microsoft("QLinearLeakyRelu", [a, const(0.05), half, const(0.04), zero], alpha=0.1, ulps=1),
+            microsoft("QLinearSoftmax", [a, const(0.05), half, const(1 / 256), const(0 if dtype == np.uint8 else -128, dtype)], axis=-1,
+                      opset=13, ulps=1),
+            microsoft("QLinearConcat", [const(0.04), half, a, const(0.02), zero, byte(2, 2, 4, dtype=dtype), const(0.05), half], axis=1, ulps=1),
+            microsoft("QLinearAveragePool", [byte(2, 3, 7, 6, dtype=dtype), const(0.03), zero, const(0.02), half], kernel_shape=[3, 3],
+                      strides=[2, 2], pads=[1, 1, 1, 1], ulps=1),
+            microsoft("QLinearAveragePool", [byte(2, 7, 6, 3, dtype=dtype), const(0.03), zero, const(0.02), half], kernel_shape=[2, 2],
+                      strides=[2, 2], channels_last=1, ulps=1),
+            microsoft("QLinearGlobalAveragePool", [byte(2, 3, 7, 6, dtype=dtype), const(0.03), zero, const(0.01), half], ulps=1),
+            microsoft("QLinearGlobalAveragePool", [byte(2, 7, 6, 3, dtype=dtype), const(0.03), zero, const(0.01), half], channels_last=1, ulps=1),
+        ]
+    compare_all(operators)
+
+
+def test_quantized_products():
+    operators = []
+    for dtype in (np.uint8, np.int8):
+        b, zero, zeros = ("const", byte(6, 4, dtype=dtype)), const(7, dtype), const([1, 2, 3, 4], dtype)
+        scales = const([0.01, 0.02, 0.03, 0.04])
+        operators += [
+            microsoft("DynamicQuantizeMatMul", [real(2, 3, 6), b, const(0.02), zero]),
+            microsoft("DynamicQuantizeMatMul", [real(3, 6), b, scales, zeros, real(4)]),
+            microsoft("MatMulIntegerToFloat", [byte(3, 6), b, const(0.03), const(0.02), const(100, np.uint8), zero]),
+            microsoft("MatMulIntegerToFloat", [byte(2, 3, 6), b, const(0.03), scales, None, zeros, real(4)]),
+            microsoft("QGemm", [byte(3, 6), const(0.03), const(100, np.uint8), b, const(0.02), zero, ("const", np.arange(4, dtype=np.int32))]),
+            microsoft("QGemm", [byte(3, 6), const(0.03), const(100, np.uint8), ("const", byte(4, 6, dtype=np.int8)), const([0.01, 0.02, 0.03, 0.04]),
+                                const([0, 0, 0, 0], np.int8), ("const", np.arange(4, dtype=np.int32) * 50), const(0.05), const(90, np.uint8)],
+                      transB=1, ulps=1),
+        ]
+    operators.append(microsoft("QAttention", [byte(2, 5, 12), ("const", byte(12, 36, dtype=np.int8)), const(real(36)), const(0.02), const(0.01),
+                                              np.array([4, 5], np.int32), const(120, np.uint8), const(0, np.int8)], num_heads=3))
+    compare_all(operators)
+
+
+def test_dynamic_quantized_lstm():
+    """The hidden states of a batch are quantized together, as in ONNX Runtime with one thread (with more, it splits the batch)."""
+    time, batch, size, hidden = 6, 3, 5, 8
+    operators = []
+    for directions, direction in ((1, "forward"), (1, "reverse"), (2, "bidirectional")):
+        for dtype in (np.int8, np.uint8):
+            operators.append(microsoft("DynamicQuantizeLSTM", [
+                real(time, batch, size), ("const", byte(directions, size, 4 * hidden, dtype=dtype)),
+                ("const", byte(directions, hidden, 4 * hidden, dtype=dtype)), ("const", real(directions, 8 * hidden)), None,
+                real(directions, batch, hidden), real(directions, batch, hidden), None, const([0.01] * directions),
+                const([3 if dtype == np.int8 else 120] * directions, dtype), const([0.01] * directions),
+                const([0 if dtype == np.int8 else 128] * directions, dtype)], outputs=3, hidden_size=hidden, direction=direction))
+    compare_all(operators)
+
+
+if __name__ == "__main__":
+    main(globals())
