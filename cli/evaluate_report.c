@@ -118,8 +118,9 @@ static void print_agreement(FILE *out, const char *name, const char *what, const
 {
     if (agreement->count == 0)
         return;
-    fprintf(out, "%-12.12s %-18s %4zu  %+8.1f  %+8.1f to %+.1f %s", name, what, agreement->count, agreement->bias, agreement->lower,
-            agreement->upper, unit);
+    fprintf(out, "%-12.12s %-18s %4zu  %+8.1f %s", name, what, agreement->count, agreement->bias, unit);
+    if (agreement->count > 1)
+        fprintf(out, "  %+8.1f to %+.1f %s", agreement->lower, agreement->upper, unit);
     if (!isnan(agreement->correlation))
         fprintf(out, "   r %.3f", agreement->correlation);
     fputc('\n', out);

@@ -201,9 +201,11 @@ mitral_agreement mitral_agree(const double *prediction, const double *reference,
         ab += a * b;
         dd += (a - b) * (a - b);
     }
-    double deviation = result.count > 1 ? sqrt(dd / (n - 1)) : 0;
-    result.lower = result.bias - 1.96 * deviation;
-    result.upper = result.bias + 1.96 * deviation;
+    if (result.count > 1) {
+        double deviation = sqrt(dd / (n - 1));
+        result.lower = result.bias - 1.96 * deviation;
+        result.upper = result.bias + 1.96 * deviation;
+    }
     if (aa > 0 && bb > 0)
         result.correlation = ab / sqrt(aa * bb);
     return result;

@@ -250,7 +250,7 @@ static mitral_status read_header(struct header *out, znzFile file, mitral_contex
     } header;
     memset(&header, 0, sizeof header);
     *out = (struct header){0};
-    TRY(read_bytes(file, context, path, "header", &header, sizeof header.first));
+    TRY(read_bytes(file, context, path, "NIfTI header", &header, sizeof header.first));
     int32_t size = header.size, swapped = size;
     swap_field(&swapped, sizeof swapped);
     out->swapped = size != (int32_t)sizeof header.first && size != (int32_t)sizeof header.second;

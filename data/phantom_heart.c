@@ -98,8 +98,8 @@ static double right_depth_at(const struct heart *heart, double angle, double lev
 
 /* ---- volumes ------------------------------------------------------------------------------------------------------- */
 
-#define VOLUME_LEVELS 48
-#define VOLUME_ANGLES 60
+#define VOLUME_LEVELS 32
+#define VOLUME_ANGLES 48
 
 double heart_left_volume(const struct heart *heart, double squeeze)
 {
@@ -130,7 +130,7 @@ double heart_right_volume(const struct heart *heart, double squeeze)
 static void solve(double *value, double low, double high, double sign, const struct heart *heart,
                   double (*volume)(const struct heart *, double), double squeeze, double target)
 {
-    for (int i = 0; i < 40; i++) {
+    for (int i = 0; i < 28; i++) {
         *value = 0.5 * (low + high);
         if (sign * (volume(heart, squeeze) - target) < 0)
             low = *value;

@@ -220,21 +220,38 @@ static struct intensity_map zscore(const float *values, int64_t slice, int64_t s
     }
     double deviation = total.count > 0 ? sqrt(squares / total.count) : 0;
     /* A constant image becomes zeros. */
-    return (struct intensity_map){deviation > 1e-12 * fabs(mean) && deviation > 0 ? (float)(1.0 / deviation) : 0.0f, (float)mean};
+    return (struct intensity_map){deviation > 1e-12 * fabs(mean) && deviation > 0 ? 1.0 / deviation : 0.0, mean};
 }
 
-static void resample_slice(float *out, const mitral_preprocessing *preprocessing, const float *image, int64_t width,
-                           const struct tap *columns, const struct tap *rows, struct intensity_map map)
+static float or_mean(float value, double mean)
 {
+    return isfinite(value) ? value : (float)mean;
+}
+
+/* sample() where voxels that are not finite count as the mean; they must not spread to their neighbours. */
+static float sample_around_holes(const float *image, int64_t width, struct tap x, struct tap y, double mean)
+{
+    const float *a = image + y.low * width, *b = image + y.high * width;
+    float square[4] = {or_mean(a[x.low], mean), or_mean(a[x.high], mean), or_mean(b[x.low], mean), or_mean(b[x.high], mean)};
+    return sample(square, 2, (struct tap){0, 1, x.fraction}, (struct tap){0, 1, y.fraction});
+}
+
+static void resample_slice(float *out, const struct frame_view *view, const float *image, struct intensity_map map)
+{
+    const mitral_preprocessing *preprocessing = view->preprocessing;
     for (int64_t y = 0; y < preprocessing->height; y++) {
         float *row = out + y * preprocessing->width;
+        struct tap down = view->rows[y];
         for (int64_t x = 0; x < preprocessing->width; x++) {
-            if (rows[y].low < 0 || columns[x].low < 0) {
+            struct tap across = view->columns[x];
+            if (down.low < 0 || across.low < 0) {
                 row[x] = 0;
                 continue;
             }
-            float value = (sample(image, width, columns[x], rows[y]) - map.offset) * map.scale;
-            row[x] = isfinite(value) ? value : 0.0f;
+            float value = view->holes ? sample_around_holes(image, view->width, across, down, map.offset)
+                                      : sample(image, view->width, across, down);
+            value = (float)((value - map.offset) * map.scale);
+            row[x] = isfinite(value) ? value : 0.0f; /* differences of huge voxels overflow */
         }
     }
 }
@@ -266,6 +283,8 @@ mitral_status frame_view_create(struct frame_view *out, mitral_context *context,
     out->whole = (struct intensity_map){1, 0};
     if (preprocessing->normalisation == MITRAL_NORMALISE_ZSCORE_VOLUME)
         out->whole = zscore(out->voxels, out->slice, geometry->size[2]);
+    for (int64_t i = 0; i < out->slice * geometry->size[2] && !out->holes; i++)
+        out->holes = !isfinite(out->voxels[i]);
     return MITRAL_OK;
 }
 
@@ -282,7 +301,7 @@ void frame_view_slice(float *out, const struct frame_view *view, int64_t z)
     struct intensity_map map = view->whole;
     if (view->preprocessing->normalisation == MITRAL_NORMALISE_ZSCORE_SLICE)
         map = zscore(image, view->slice, 1);
-    resample_slice(out, view->preprocessing, image, view->width, view->columns, view->rows, map);
+    resample_slice(out, view, image, map);
 }
 
 mitral_status mitral_preprocess_frame(float *out, mitral_context *context, const mitral_preprocessing *preprocessing,

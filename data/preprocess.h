@@ -11,7 +11,7 @@ struct tap {
 
 /* out = (value - offset) * scale */
 struct intensity_map {
-    float scale, offset;
+    double scale, offset;
 };
 
 /* One 3D frame, ready to be read slice by slice on the network's grid. Borrows the preprocessing and the volume. */
@@ -21,6 +21,7 @@ struct frame_view {
     int64_t width, slice;
     struct tap *columns, *rows;
     struct intensity_map whole;
+    bool holes; /* some voxels are not finite */
 };
 
 mitral_status frame_view_create(struct frame_view *out, mitral_context *context, const mitral_preprocessing *preprocessing,

@@ -162,8 +162,8 @@ MITRAL_API bool mitral_preprocessing_property(const mitral_preprocessing *prepro
                                               char *value, size_t value_size);
 
 /* One 3D frame as the network sees it: out[slices][height][width]. The centre of the image lies on the centre of the
- * network's input; resampled linearly; outside of the image is the mean (0 after z-score). Voxels that are not finite count as the
- * mean. Deterministic, for any number of threads (0: all). */
+ * network's input; resampled linearly; outside of the image is the mean (0 after z-score; 0 without). Voxels that are not finite
+ * count as that too. Deterministic, for any number of threads (0: all). */
 MITRAL_API mitral_status mitral_preprocess_frame(float *out, mitral_context *context,
                                                  const mitral_preprocessing *preprocessing, const mitral_volume *volume,
                                                  int64_t frame, int threads);
@@ -278,7 +278,7 @@ MITRAL_API mitral_summary mitral_summarise(const double *values, size_t count);
 /* Bland and Altman: prediction - reference. Pairs with a NaN are left out. */
 typedef struct mitral_agreement {
     size_t count;
-    double bias, lower, upper; /* mean difference and bias ± 1.96 SD of the differences */
+    double bias, lower, upper; /* mean difference and bias ± 1.96 SD of the differences, which one pair does not have: NaN */
     double correlation;        /* Pearson; NaN below 2 pairs or without variance */
 } mitral_agreement;
 MITRAL_API mitral_agreement mitral_agree(const double *prediction, const double *reference, size_t count);
