@@ -48,3 +48,19 @@ mitral_status lower_global_max_pool(struct lowering *lowering, const struct node
 {
     return lower_as(lowering, node, "onednn.global_max_pool", done);
 }
+
+mitral_status lower_concat(struct lowering *lowering, const struct node *node, bool *done)
+{
+    if (lowering->graph->values[node->outputs[0]].layout != LAYOUT_CHANNELS_LAST)
+        return MITRAL_OK;
+    return lower_node(lowering, node, "channels.concat", done);
+}
+
+mitral_status lower_split(struct lowering *lowering, const struct node *node, bool *done)
+{
+    bool channels_last = false;
+    for (size_t i = 0; i < node->output_count; i++)
+        if (node->outputs[i] != NO_VALUE)
+            channels_last |= lowering->graph->values[node->outputs[i]].layout == LAYOUT_CHANNELS_LAST;
+    return channels_last ? lower_node(lowering, node, "channels.split", done) : MITRAL_OK;
+}

@@ -14,8 +14,10 @@ static const struct pass {
     {"simplify", pass_simplify, ALWAYS},
     {"merge-equal", pass_merge_equal, ALWAYS},
     {"fold-batch-norm", pass_fold_batch_norm, INFERENCE},
+    {"dilated-parallel", pass_dilated_parallel, INFERENCE},
     {"fuse-convolution", pass_fuse_convolution, INFERENCE},
     {"fuse-matmul", pass_fuse_matmul, INFERENCE},
+    {"layout", pass_layout, INFERENCE},
 };
 
 enum { PASS_COUNT = sizeof passes / sizeof *passes };

@@ -1,10 +1,11 @@
 /* Operators that move elements or look at shapes. */
 #include "compiler/gradients/gradients.h"
+#include "compiler/lower_onednn.h"
 
 const struct op ops_shape[] = {
     {.name = "CenterCropPad", .traits = OP_MOVES_DATA},
     {.name = "Compress", .traits = OP_MOVES_DATA},
-    {.name = "Concat", .traits = OP_MOVES_DATA, .gradient = differentiate_concat},
+    {.name = "Concat", .traits = OP_MOVES_DATA, .lower = lower_concat, .gradient = differentiate_concat},
     {.name = "DepthToSpace", .traits = OP_MOVES_DATA, .gradient = differentiate_depth_to_space},
     {.name = "Expand", .traits = OP_MOVES_DATA, .gradient = differentiate_expand},
     {.name = "Flatten", .traits = OP_MOVES_DATA, .gradient = differentiate_reshape},
@@ -17,7 +18,7 @@ const struct op ops_shape[] = {
     {.name = "Size"},
     {.name = "Slice", .traits = OP_MOVES_DATA, .gradient = differentiate_slice},
     {.name = "SpaceToDepth", .traits = OP_MOVES_DATA, .gradient = differentiate_space_to_depth},
-    {.name = "Split", .traits = OP_MOVES_DATA, .gradient = differentiate_split},
+    {.name = "Split", .traits = OP_MOVES_DATA, .lower = lower_split, .gradient = differentiate_split},
     {.name = "Squeeze", .traits = OP_MOVES_DATA, .gradient = differentiate_reshape},
     {.name = "Tile", .traits = OP_MOVES_DATA, .gradient = differentiate_tile},
     {.name = "TopK", .gradient = differentiate_top_k},

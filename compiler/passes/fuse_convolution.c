@@ -129,30 +129,6 @@ static mitral_status fuse_scale_shift(struct fusion *fusion, node_id id)
     return MITRAL_OK;
 }
 
-/* ONNX Runtime's FusedConv says the same with other attributes. */
-static mitral_status read_fused(struct fusion *fusion, node_id id)
-{
-    struct graph *graph = fusion->graph;
-    struct node *node = &graph->nodes[id];
-    static const char *const known[] = {"Relu", "Tanh", "Sigmoid", "LeakyRelu", "Clip", "HardSigmoid"};
-    const char *name = attribute_string(&node->attributes, "activation", "");
-    size_t count;
-    const float *parameters = attribute_floats(&node->attributes, "activation_params", &count);
-    bool found = !*name;
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        found = found || strcmp(known[i], name) == 0;
-    if (!found || !has_fast_output(graph, node))
-        return MITRAL_OK;
-    attributes_remove(&node->attributes, "activation");
-    attributes_remove(&node->attributes, "activation_params");
-    struct activation activation = {.name = name, .alpha = count > 0 ? parameters[0] : 0, .beta = count > 1 ? parameters[1] : 0,
-                                    .slope = NO_VALUE};
-    if (*name)
-        TRY(activation_set(graph, id, &activation));
-    TRY(node_extend_inputs(graph, id, INPUTS));
-    return become(fusion, id, "Convolution");
-}
-
 mitral_status pass_fuse_convolution(struct graph *graph, const struct pass_options *options, bool *changed)
 {
     if (options->training)
@@ -161,14 +137,12 @@ mitral_status pass_fuse_convolution(struct graph *graph, const struct pass_optio
     TRY(graph_find_uses(graph, &fusion.uses));
     mitral_status status = MITRAL_OK;
     for (size_t i = 0; i < graph->node_count && status == MITRAL_OK; i++) {
-        struct node *node = &graph->nodes[i];
+        const struct node *node = &graph->nodes[i];
         if (!node->op)
             continue;
-        if (strcmp(node->op->name, "FusedConv") == 0 && strcmp(op_domain(node->op), "com.microsoft") == 0)
-            status = read_fused(&fusion, (node_id)i);
-        if (status == MITRAL_OK && is_convolution(&graph->nodes[i]))
+        if (is_convolution(node))
             status = fuse_convolution(&fusion, (node_id)i);
-        else if (status == MITRAL_OK && node_is_own(&graph->nodes[i], "ScaleShift"))
+        else if (node_is_own(node, "ScaleShift"))
             status = fuse_scale_shift(&fusion, (node_id)i);
     }
     graph_free_uses(graph, &fusion.uses);

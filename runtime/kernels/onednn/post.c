@@ -46,9 +46,11 @@ mitral_status onednn_read_post(const struct kernel_call *call, size_t residual_i
     const bool slope = strcmp(name, "PRelu") == 0;
     if (slope != (out->slope_input != SIZE_MAX))
         return call_fail(call, MITRAL_INVALID, "expected a slope if and only if the activation is PRelu, found activation '%s'", name);
-    if (*name && !slope
-        && !onednn_activation(name, attribute_float(call->attributes, "activation_alpha", 0),
-                              attribute_float(call->attributes, "activation_beta", 0), out))
+    size_t count;
+    const float *parameters = attribute_floats(call->attributes, "activation_params", &count); /* of FusedConv */
+    const float alpha = attribute_float(call->attributes, "activation_alpha", count > 0 ? parameters[0] : 0);
+    const float beta = attribute_float(call->attributes, "activation_beta", count > 1 ? parameters[1] : 0);
+    if (*name && !slope && !onednn_activation(name, alpha, beta, out))
         return call_fail(call, MITRAL_UNSUPPORTED, "expected an activation that can follow a convolution, found '%s'", name);
     return MITRAL_OK;
 }

@@ -176,7 +176,7 @@ mitral_status onednn_attributes(const struct kernel_call *call, dnnl_primitive_a
 
 mitral_status onednn_shape_keeping_layouts(struct kernel_call *call, mitral_status (*shape)(struct kernel_call *call))
 {
-    enum { OUTPUTS = 8 };
+    enum { OUTPUTS = 64 };
     int32_t layouts[OUTPUTS] = {0};
     for (size_t i = 0; i < call->output_count && i < OUTPUTS; i++)
         if (call->outputs[i])
