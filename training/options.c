@@ -38,7 +38,7 @@ static const struct option_row rows[] = {
     REAL("validation", validation, 0, 0.9, "0", "share of the training patients that is held back to validate on"),
     INTEGER("patience", patience, 0, 1e6, "0", "validations without a better Dice after which training stops; 0: never", true),
     CHOICE("optimizer", optimizer, "sgd|adam|adamw", "sgd", "how gradients become updates"),
-    REAL("lr", rate, 0, 1e6, "0.01", "learning rate"),
+    REAL("lr", rate, 0, 1e38, "0.01", "learning rate"),
     REAL("momentum", momentum, 0, 1, "0.9", "sgd"),
     SWITCH("nesterov", nesterov, "sgd: look ahead", true),
     REAL("weight-decay", weight_decay, 0, 1e6, "0.0001", "not on norms and biases"),

@@ -1,0 +1,220 @@
+"""Whole runs of the commands: the same bits for the same seed, for any number of threads, after being killed and resumed; exports
+that others load; refusals with both facts.
+"""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import tempfile
+import time
+import warnings
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+
+import networks
+from support import MITRAL, call, main
+
+SMALL = ["--widths", "8,16,24,32,40", "--size", "64"]
+
+
+class Folder:
+    """A phantom with a student and a teacher, made once."""
+
+    def __init__(self):
+        self.storage = tempfile.TemporaryDirectory()
+        self.path = pathlib.Path(self.storage.name)
+        call(MITRAL, "phantom", self.path / "data", "--patients", 3, "--seed", 1)
+        call(MITRAL, "create", "dpu-net", "-o", self.path / "student.onnx", *SMALL)
+        call(MITRAL, "create", "unet", "-o", self.path / "teacher.onnx", *SMALL, "--seed", 3)
+
+    def __truediv__(self, name):
+        return self.path / name
+
+    def distill(self, *arguments, code=0, command="distill"):
+        models = ["--teacher", self / "teacher.onnx", "--student", self / "student.onnx"] if command == "distill" \
+            else ["--model", self / "student.onnx"]
+        return call(MITRAL, command, *models, "--data", self / "data", "--batch", 2, *arguments, code=code)
+
+
+FOLDER = Folder()
+warnings.filterwarnings("ignore")  # the exporter remarks on every batch norm in training mode
+
+
+def same(a, b):
+    return (FOLDER / a).read_bytes() == (FOLDER / b).read_bytes()
+
+
+def test_same_seed_same_bits_for_any_number_of_threads():
+    for threads in (1, 2, 3):
+        FOLDER.distill("--steps", 4, "--threads", threads, "-o", FOLDER / f"threads{threads}.onnx", "--ema", 0.9)
+    assert same("threads1.onnx", "threads2.onnx"), "one and two threads give different weights"
+    assert same("threads1.onnx", "threads3.onnx"), "one and three threads give different weights"
+    FOLDER.distill("--steps", 4, "--threads", 2, "-o", FOLDER / "again.onnx", "--ema", 0.9)
+    assert same("threads2.onnx", "again.onnx"), "a second run gives different weights"
+    FOLDER.distill("--steps", 4, "--threads", 2, "-o", FOLDER / "other.onnx", "--ema", 0.9, "--seed", 1)
+    assert not same("threads2.onnx", "other.onnx"), "another seed gives the same weights"
+
+
+def test_killed_and_resumed():
+    """kill -9 somewhere in the middle, several times; then the end has the bits of a run that nobody touched."""
+    options = ["--steps", 12, "--method", "logits", "--checkpoint-every", 2, "--validation", 0.3, "--validate-every", 4]
+    FOLDER.distill(*options, "-o", FOLDER / "whole.onnx", "--checkpoint", FOLDER / "whole")
+    command = [MITRAL, "distill", "--teacher", FOLDER / "teacher.onnx", "--student", FOLDER / "student.onnx", "--data", FOLDER / "data",
+               "--batch", 2, *options, "-o", FOLDER / "killed.onnx", "--checkpoint", FOLDER / "killed", "--log", FOLDER / "killed.jsonl", "--resume"]
+    checkpoint = FOLDER / "killed" / "checkpoint.bin"
+    kills = 0
+    for _ in range(3):
+        before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+        process = subprocess.Popen([str(c) for c in command], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        while process.poll() is None and (checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0) == before:
+            time.sleep(0.005)
+        time.sleep(0.02)
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.wait()
+    assert kills, "expected to kill a run before its end"
+    call(*command)
+    assert same("whole.onnx", "killed.onnx"), "the resumed run has other weights"
+    steps = [json.loads(line)["step"] for line in (FOLDER / "killed.jsonl").read_text().splitlines() if "loss" in line]
+    assert steps == list(range(1, 13)), f"log holds steps {steps}"
+    assert not list((FOLDER / "killed").glob("*.tmp*")), "a file was left beside the checkpoint"
+
+
+def test_interrupt_writes_a_checkpoint():
+    command = [MITRAL, "train", "--model", FOLDER / "student.onnx", "--data", FOLDER / "data", "--batch", 2, "--steps", 100000,
+               "-o", FOLDER / "interrupted.onnx", "--checkpoint", FOLDER / "interrupted", "--log", FOLDER / "interrupted.jsonl"]
+    process = subprocess.Popen([str(c) for c in command], stderr=subprocess.PIPE, text=True)
+    log = FOLDER / "interrupted.jsonl"
+    while process.poll() is None and (not log.exists() or not log.read_text()):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    error = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, f"exit {process.returncode}"
+    assert "--resume goes on" in error and (FOLDER / "interrupted" / "checkpoint.bin").exists(), error
+    assert not (FOLDER / "interrupted.onnx").exists(), "an unfinished run wrote a model"
+
+
+def test_checkpoint_of_another_run_or_damaged():
+    FOLDER.distill("--steps", 2, "--method", "none", "-o", FOLDER / "a.onnx", "--checkpoint", FOLDER / "a")
+    error = FOLDER.distill("--steps", 2, "--method", "none", "--lr", 0.5, "-o", FOLDER / "a.onnx", "--checkpoint", FOLDER / "a", "--resume", code=1)
+    assert "lr 0.01 there and 0.5 now" in error, error
+    path = FOLDER / "a" / "checkpoint.bin"
+    bytes_ = bytearray(path.read_bytes())
+    bytes_[len(bytes_) // 2] ^= 1
+    path.write_bytes(bytes_)
+    error = FOLDER.distill("--steps", 2, "--method", "none", "-o", FOLDER / "a.onnx", "--checkpoint", FOLDER / "a", "--resume", code=1)
+    assert "truncated or altered" in error, error
+    path.write_bytes(bytes_[:100])
+    error = FOLDER.distill("--steps", 2, "--method", "none", "-o", FOLDER / "a.onnx", "--checkpoint", FOLDER / "a", "--resume", code=1)
+    assert "truncated or altered" in error, error
+    FOLDER.distill("--steps", 2, "--method", "none", "-o", FOLDER / "fresh.onnx", "--checkpoint", FOLDER / "empty", "--resume")
+    assert same("a.onnx", "fresh.onnx"), "--resume without a checkpoint does not start at step 0"
+
+
+def test_export_is_what_others_load():
+    """Same names, order and metadata; outputs equal in ONNX Runtime and PyTorch within 1e-4 of the range; no adapters, no training mode."""
+    FOLDER.distill("--steps", 5, "--validation", 0.3, "-o", FOLDER / "student_trained.onnx")
+    before, after = onnx.load(FOLDER / "student.onnx"), onnx.load(FOLDER / "student_trained.onnx")
+    onnx.checker.check_model(after, full_check=True)
+    assert [i.name for i in before.graph.initializer] == [i.name for i in after.graph.initializer]
+    assert [(n.name, n.op_type, list(n.input), list(n.output)) for n in before.graph.node] == \
+           [(n.name, n.op_type, list(n.input), list(n.output)) for n in after.graph.node]
+    assert {p.key: p.value for p in before.metadata_props}.items() <= {p.key: p.value for p in after.metadata_props}.items()
+    configuration = json.loads((FOLDER / "student_trained.json").read_text())
+    assert configuration["steps"] == 5 and configuration["method"] == "mavkd"
+    changed = [i.name for i, k in zip(before.graph.initializer, after.graph.initializer, strict=True) if i.raw_data != k.raw_data]
+    assert "head.weight" in changed and any(name.endswith("running_var") for name in changed)
+    x = np.random.default_rng(0).standard_normal((2, 1, 64, 64)).astype(np.float32)
+    np.save(FOLDER / "x.npy", x)
+    call(MITRAL, "run", FOLDER / "student_trained.onnx", "-i", f"image={FOLDER / 'x.npy'}", "-o", FOLDER / "out")
+    ours = np.load(FOLDER / "out" / "logits.npy")
+    peer = onnxruntime.InferenceSession(FOLDER / "student_trained.onnx", providers=["CPUExecutionProvider"]).run(None, {"image": x})[0]
+    module = networks.DPUNet((8, 16, 24, 32, 40)).eval()
+    state = {i.name: torch.from_numpy(onnx.numpy_helper.to_array(i).copy()) for i in after.graph.initializer}
+    missing, unexpected = module.load_state_dict({k: v for k, v in state.items() if k in module.state_dict()}, strict=False)
+    assert all(k.endswith("num_batches_tracked") for k in missing) and not unexpected
+    with torch.no_grad():
+        torchs = module(torch.from_numpy(x)).numpy()
+    span = float(peer.max() - peer.min())
+    assert np.abs(ours - peer).max() <= 1e-4 * span and np.abs(ours - torchs).max() <= 1e-4 * span
+
+
+def test_export_from_pytorch_in_training_mode():
+    """Unfolded exports go back into a state_dict by name; the trained file is for inference."""
+    module = networks.initialise(networks.DPUNet((8, 16, 24, 32, 40)), 5).train()
+    path = FOLDER / "exported.onnx"
+    torch.onnx.export(module, torch.zeros(2, 1, 64, 64), path, training=torch.onnx.TrainingMode.TRAINING, do_constant_folding=False, dynamo=False,
+                      input_names=["image"], output_names=["logits"], dynamic_axes={"image": {0: "batch"}, "logits": {0: "batch"}})
+    out = FOLDER / "exported_trained.onnx"
+    call(MITRAL, "train", "--model", path, "--data", FOLDER / "data", "--batch", 2, "--steps", 3, "-o", out)
+    trained = onnx.load(out)
+    onnx.checker.check_model(trained, full_check=True)
+    state = {i.name: torch.from_numpy(onnx.numpy_helper.to_array(i).copy()) for i in trained.graph.initializer}
+    missing, _ = module.load_state_dict({k: v for k, v in state.items() if k in module.state_dict()}, strict=False)
+    assert all(k.endswith("num_batches_tracked") for k in missing), f"not in the export: {missing[:3]}"
+    x = np.random.default_rng(1).standard_normal((2, 1, 64, 64)).astype(np.float32)
+    peer = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"]).run(None, {"image": x})[0]
+    with torch.no_grad():
+        want = module.eval()(torch.from_numpy(x)).numpy()
+    assert np.abs(peer - want).max() <= 1e-4 * float(want.max() - want.min()), "PyTorch and the export differ"
+
+
+def test_folded_student_is_remarked():
+    module = networks.initialise(networks.UNet((8, 16, 24, 32, 40)), 5).eval()
+    path = FOLDER / "folded.onnx"
+    torch.onnx.export(module, torch.zeros(2, 1, 64, 64), path, dynamo=False, input_names=["image"], output_names=["logits"],
+                      dynamic_axes={"image": {0: "batch"}, "logits": {0: "batch"}})
+    done = subprocess.run([MITRAL, "train", "--model", path, "--data", FOLDER / "data", "--batch", "2", "--steps", "1", "-o",
+                           FOLDER / "folded_trained.onnx"], capture_output=True, text=True, check=True)
+    assert "do_constant_folding=False" in done.stderr, done.stderr
+    done = subprocess.run([MITRAL, "train", "--model", FOLDER / "student.onnx", "--data", FOLDER / "data", "--batch", "2", "--steps", "1", "-o",
+                           FOLDER / "unfolded_trained.onnx"], capture_output=True, text=True, check=True)
+    assert "do_constant_folding" not in done.stderr, done.stderr
+
+
+def test_misfits_are_refused_with_both_facts():
+    call(MITRAL, "create", "unet", "-o", FOLDER / "three.onnx", *SMALL, "--classes", 3)
+    call(MITRAL, "create", "unet", "-o", FOLDER / "large.onnx", "--widths", "8,16,24,32,40", "--size", 96)
+    base = ["--student", FOLDER / "student.onnx", "--data", FOLDER / "data", "-o", FOLDER / "never.onnx", "--batch", 2, "--steps", 1]
+    cases = {
+        ("three.onnx",): ("3", "4"),
+        ("large.onnx",): ("64", "96"),
+        ("teacher.onnx", "--taps", "dec0=nothing"): ("nothing", "teacher"),
+        ("teacher.onnx", "--taps", "nowhere=dec0"): ("nowhere", "student"),
+        ("teacher.onnx", "--scale-weights", "1,2"): ("5", "2"),
+        ("teacher.onnx", "--class-weights", "1,2"): ("4", "2"),
+        ("missing.onnx",): ("missing.onnx",),
+    }
+    for (teacher, *options), facts in cases.items():
+        error = call(MITRAL, "distill", "--teacher", FOLDER / teacher, *base, *options, code=1)
+        last = error.strip().splitlines()[-1]
+        assert all(fact in last for fact in facts), f"{teacher} {options}: {last}"
+        assert not (FOLDER / "never.onnx").exists()
+
+
+def test_loss_that_is_no_number_stops():
+    error = FOLDER.distill("--steps", 50, "--lr", 1e30, "--method", "none", "--checkpoint", FOLDER / "nan", "--checkpoint-every", 1,
+                           "-o", FOLDER / "nan.onnx", code=1)
+    last = error.strip().splitlines()[-1]
+    assert "finite loss" in last and "term" in last and "checkpoint" in last, last
+    assert not (FOLDER / "nan.onnx").exists()
+
+
+def test_configuration_file():
+    (FOLDER / "config.json").write_text(json.dumps({"steps": 2, "lr": 0.02, "method": "cwd", "class-weights": [1, 2, 2, 2], "nesterov": True}))
+    FOLDER.distill("--lr", 0.03, "--config", FOLDER / "config.json", "-o", FOLDER / "configured.onnx")
+    written = json.loads((FOLDER / "configured.json").read_text())
+    assert (written["steps"], written["lr"], written["method"], written["nesterov"]) == (2, 0.03, "cwd", True)
+    (FOLDER / "config.json").write_text('{"stepz": 2}')
+    assert "stepz" in FOLDER.distill("--config", FOLDER / "config.json", "-o", FOLDER / "configured.onnx", code=1)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    main(globals())
