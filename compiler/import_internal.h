@@ -127,6 +127,9 @@ const char *import_node_label(struct scope *scope, const onnx_node *proto);
 /* The id of each input and output; arrays in the scratch arena. */
 mitral_status import_node_values(struct scope *scope, const onnx_node *proto, value_id **inputs, value_id **outputs);
 
+/* import_legacy.c: a node of opset 6 or before as one of opset 7; *out is NULL when there is none that means the same. */
+mitral_status import_legacy(struct scope *scope, const onnx_node *original, const struct schema *schema, const onnx_node **out);
+
 /* import_attribute.c */
 /* Resolves a reference to an attribute of the function around it. *out is NULL when that one was left out. */
 mitral_status import_attribute_resolve(struct scope *scope, const onnx_node *node, const onnx_attribute *proto,

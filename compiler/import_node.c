@@ -206,6 +206,16 @@ mitral_status import_node(struct scope *scope, const onnx_node *proto)
     /* What older opsets say of an operator holds when it has not been changed since. */
     bool known = schema ? *domain || opset >= IMPORT_OLDEST_OPSET || schema == schema_find(domain, name, IMPORT_OLDEST_OPSET)
                         : !is_standard(domain) || is_runtime_extension(domain, name);
+    if (!known && schema && !*domain) {
+        const onnx_node *newer;
+        TRY(import_legacy(scope, proto, schema, &newer));
+        if (newer) {
+            proto = newer;
+            opset = IMPORT_OLDEST_OPSET;
+            schema = schema_find(domain, name, opset);
+            known = true;
+        }
+    }
     if (known && !*domain && strcmp(name, "Constant") == 0)
         return import_constant(scope, proto, schema, opset);
     const struct op *op = op_find(domain, name);
