@@ -19,6 +19,11 @@ mitral_status lower_convolution(struct lowering *lowering, const struct node *no
     return lower_as(lowering, node, "onednn.convolution", done);
 }
 
+mitral_status lower_convolution_transpose(struct lowering *lowering, const struct node *node, bool *done)
+{
+    return lower_as(lowering, node, "onednn.deconvolution", done);
+}
+
 mitral_status lower_matmul(struct lowering *lowering, const struct node *node, bool *done)
 {
     return lower_as(lowering, node, "onednn.matmul", done);

@@ -6,7 +6,7 @@ const struct op ops_convolution[] = {
     {.name = "CausalConvWithState"},
     {.name = "Col2Im"},
     {.name = "Conv", .lower = lower_convolution, .gradient = differentiate_convolution},
-    {.name = "ConvTranspose", .gradient = differentiate_convolution_transpose},
+    {.name = "ConvTranspose", .lower = lower_convolution_transpose, .gradient = differentiate_convolution_transpose},
     {.name = "DeformConv"},
 };
 const size_t ops_convolution_count = sizeof(ops_convolution) / sizeof(*ops_convolution);

@@ -1,5 +1,5 @@
 /* A convolution takes up what follows it alone: the sum with a residual of its own shape, and an activation, in either order. The
- * result is a mitral.Convolution. A mitral.ScaleShift takes up a simple activation. */
+ * result is a mitral.Convolution. A transposed convolution takes up an activation, a mitral.ScaleShift a simple one. */
 #include <string.h>
 
 #include "compiler/passes/activation.h"
@@ -111,6 +111,18 @@ static mitral_status fuse_convolution(struct fusion *fusion, node_id id)
     }
 }
 
+static mitral_status fuse_transposed(struct fusion *fusion, node_id id)
+{
+    struct graph *graph = fusion->graph;
+    struct activation activation;
+    if (!has_fast_output(graph, &graph->nodes[id])
+        || !activation_find(graph, &fusion->uses, graph->nodes[id].outputs[0], 1, &activation) || activation.slope != NO_VALUE)
+        return MITRAL_OK;
+    TRY(activation_set(graph, id, &activation));
+    activation_take(graph, id, &activation);
+    return become(fusion, id, "ConvolutionTranspose");
+}
+
 static mitral_status fuse_scale_shift(struct fusion *fusion, node_id id)
 {
     struct graph *graph = fusion->graph;
@@ -142,6 +154,8 @@ mitral_status pass_fuse_convolution(struct graph *graph, const struct pass_optio
             continue;
         if (is_convolution(node))
             status = fuse_convolution(&fusion, (node_id)i);
+        else if (node_is(node, "ConvTranspose"))
+            status = fuse_transposed(&fusion, (node_id)i);
         else if (node_is_own(node, "ScaleShift"))
             status = fuse_scale_shift(&fusion, (node_id)i);
     }

@@ -144,7 +144,8 @@ static void weigh_node(const struct layouts *layouts, const struct node *node, s
         || !(one_output_is_used(layouts, node) || node_is(node, "Split")))
         return;
     const int64_t in = bytes_of(graph, node->inputs[0]), result = bytes_of(graph, node->outputs[0]);
-    if (node_is(node, "Conv") || node_is_own(node, "Convolution")) {
+    if (node_is(node, "Conv") || node_is_own(node, "Convolution") || node_is(node, "ConvTranspose")
+        || node_is_own(node, "ConvolutionTranspose")) {
         out->role = CHANNELS_ONLY; /* its plain form is this one between two reorders */
     } else if (node_is(node, "MaxPool") || node_is(node, "AveragePool") || node_is(node, "GlobalAveragePool")
                || node_is(node, "GlobalMaxPool")) {

@@ -10,6 +10,7 @@
     FAMILY(channels_concat)                                                                                            \
     FAMILY(channels_scale_shift)                                                                                       \
     FAMILY(onednn_convolution)                                                                                         \
+    FAMILY(onednn_deconvolution)                                                                                       \
     FAMILY(onednn_matmul)                                                                                              \
     FAMILY(onednn_pooling)                                                                                             \
     FAMILY(onednn_reorder)                                                                                             \

@@ -277,8 +277,9 @@ static void check_packed(const struct form *form, bool foreign)
         int64_t kh = form->kernel[0], kw = form->kernel[1], channels = plain.dims[1];
         struct mitral_packing *packing = arena_allocate(&bench.arena, sizeof *packing);
         char *text = arena_allocate(&bench.arena, 256);
-        snprintf(text, 256, "f32 d%d,%d,%d,%d p%d,%d,%d,%d s%d,%d,%d,%d b4 i0", (int)features, (int)channels, (int)kh, (int)kw, (int)padded,
-                 (int)channels, (int)kh, (int)kw, (int)(rest * 4), (int)(kh * kw * 4), (int)(kw * 4), 4);
+        snprintf(text, 256, "f32 d%d,%d,%d,%d p%d,%d,%d,%d s%d,%d,%d,%d b4 i0 t%d,%d,%d,%d", (int)features, (int)channels, (int)kh, (int)kw,
+                 (int)padded, (int)channels, (int)kh, (int)kw, (int)(rest * 4), (int)(kh * kw * 4), (int)(kw * 4), 4, (int)rest,
+                 (int)(kh * kw), (int)kw, 1);
         float *data = arena_allocate(&bench.arena, (size_t)(padded * rest) * sizeof *data);
         for (int64_t f = 0; f < features; f++)
             for (int64_t i = 0; i < rest; i++)
@@ -309,11 +310,14 @@ static void test_corrupt_packing_is_refused(void **state)
 {
     (void)state;
     static const char *const descriptions[] = {
-        "", "f32", "f32 d32,16,3,3", "f32 d32,16,3,3 p32,16,3,3 s144,9,3,1 b i ", "f32 d32,16,3,9 p32,16,3,3 s144,9,3,1 b i",
-        "f32 d32,16,3,3 p32,16,3,3 s99999,9,3,1 b i", "f32 d32,16,3,3 p32,16,3,3 s144,9,3,1 b4 i7",
-        "f32 d32,16,3,3 p32,16,3,3 s9223372036854775807,9,3,1 b4 i0", "f32 d32,16,3,3 p31,16,3,3 s144,9,3,1 b i",
-        "f32 d32,16,3,3 p32,16,3,3 s144,9,3,1 b0 i0", "f99 d32,16,3,3 p32,16,3,3 s144,9,3,1 b i",
-        "f32 d1,1,1,1,1,1,1,1,1,1,1,1,1,1 p1 s1 b i"};
+        "", "f32", "f32 d32,16,3,3", "f32 d32,16,3,3 p32,16,3,3 s144,9,3,1 b i t144,9,3,1 ",
+        "f32 d32,16,3,9 p32,16,3,3 s144,9,3,1 b i t144,9,3,1", "f32 d32,16,3,3 p32,16,3,3 s99999,9,3,1 b i t144,9,3,1",
+        "f32 d32,16,3,3 p32,16,3,3 s144,9,3,1 b4 i7 t144,9,3,1",
+        "f32 d32,16,3,3 p32,16,3,3 s9223372036854775807,9,3,1 b4 i0 t144,9,3,1",
+        "f32 d32,16,3,3 p31,16,3,3 s144,9,3,1 b i t144,9,3,1", "f32 d32,16,3,3 p32,16,3,3 s144,9,3,1 b0 i0 t144,9,3,1",
+        "f99 d32,16,3,3 p32,16,3,3 s144,9,3,1 b i t144,9,3,1", "f32 d32,16,3,3 p32,16,3,3 s144,9,3,1 b i",
+        "f32 d32,16,3,3 p32,16,3,3 s144,9,3,1 b i t145,9,3,1", "f32 d32,16,3,3 p32,16,3,3 s144,9,3,1 b i t144,9,3",
+        "f32 d1,1,1,1,1,1,1,1,1,1,1,1,1,1 p1 s1 b i t1"};
     for (size_t i = 0; i < sizeof descriptions / sizeof *descriptions; i++) {
         struct bench bench;
         set_up_form(&bench, &forms[0], MITRAL_FLOAT);

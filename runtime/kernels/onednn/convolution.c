@@ -74,14 +74,14 @@ static mitral_status add_convolution(struct onednn_program *program, const struc
                                      const struct convolution_parameters *p, const struct onednn_post *post, int layout,
                                      struct descriptors *d, dnnl_primitive_attr_t attributes)
 {
-    struct onednn_operand operands[4 + ONEDNN_POST_OPERANDS] = {{DNNL_ARG_SRC, {PLACE_NONE, 0}}, {DNNL_ARG_WEIGHTS, {PLACE_NONE, 0}},
-                                                                {DNNL_ARG_DST, {PLACE_NONE, 0}}};
+    struct onednn_operand operands[4 + ONEDNN_POST_OPERANDS] = {{DNNL_ARG_SRC, {PLACE_NONE, 0, 0}}, {DNNL_ARG_WEIGHTS, {PLACE_NONE, 0, 0}},
+                                                                {DNNL_ARG_DST, {PLACE_NONE, 0, 0}}};
     size_t count = 3;
     TRY(describe_weights(call, p, d));
     TRY(onednn_input_as(program, call, X, layout, &d->x, &operands[0].where));
     TRY(onednn_output_as(program, call, 0, layout, &d->y, &operands[2].where));
     if (call_input(call, BIAS))
-        operands[count++] = (struct onednn_operand){DNNL_ARG_BIAS, {PLACE_INPUT, BIAS}};
+        operands[count++] = (struct onednn_operand){DNNL_ARG_BIAS, {PLACE_INPUT, BIAS, 0}};
     dnnl_post_ops_t list;
     DNNL_TRY(call, dnnl_post_ops_create(&list), "post-operations");
     mitral_status status = onednn_append_post(program, call, post, layout, d->y, list, operands, &count);

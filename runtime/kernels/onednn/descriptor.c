@@ -90,11 +90,13 @@ static void append(struct text *text, const char *lead, const int64_t *numbers, 
         text->at += snprintf(text->at, (size_t)(text->end - text->at), "%s", lead);
 }
 
-mitral_status onednn_descriptor_text(const struct kernel_call *call, const_dnnl_memory_desc_t descriptor, char out[ONEDNN_TEXT])
+mitral_status onednn_descriptor_text(const struct kernel_call *call, const_dnnl_memory_desc_t plain, const_dnnl_memory_desc_t descriptor,
+                                     char out[ONEDNN_TEXT])
 {
     int ndims, blocks;
     dnnl_data_type_t type;
-    const dnnl_dims_t *dims, *padded, *strides, *sizes, *indices;
+    const dnnl_dims_t *dims, *padded, *strides, *sizes, *indices, *from;
+    DNNL_TRY(call, dnnl_memory_desc_query(plain, dnnl_query_strides, &from), "query");
     DNNL_TRY(call, dnnl_memory_desc_query(descriptor, dnnl_query_ndims_s32, &ndims), "query");
     DNNL_TRY(call, dnnl_memory_desc_query(descriptor, dnnl_query_data_type, &type), "query");
     DNNL_TRY(call, dnnl_memory_desc_query(descriptor, dnnl_query_dims, &dims), "query");
@@ -114,6 +116,7 @@ mitral_status onednn_descriptor_text(const struct kernel_call *call, const_dnnl_
     append(&text, " s", *strides, ndims);
     append(&text, " b", *sizes, blocks);
     append(&text, " i", *indices, blocks);
+    append(&text, " t", *from, ndims);
     if (!name || text.at >= text.end)
         return call_fail(call, MITRAL_UNSUPPORTED, "expected packed weights that %d characters describe", ONEDNN_TEXT);
     return MITRAL_OK;
@@ -126,6 +129,7 @@ struct packed {
     int ndims, blocks;
     int64_t dims[DNNL_MAX_NDIMS], padded[DNNL_MAX_NDIMS], strides[DNNL_MAX_NDIMS];
     int64_t sizes[DNNL_MAX_NDIMS], indices[DNNL_MAX_NDIMS];
+    int64_t tensor_strides[DNNL_MAX_NDIMS]; /* of the unpacked tensor, by the same dimensions */
 };
 
 static const char *read_list(const char *text, char letter, int64_t *out, int *count)
@@ -154,21 +158,23 @@ static bool read_packed(const char *text, struct packed *out)
             text += length;
         }
     }
-    int counts[5];
+    int counts[6];
     text = read_list(text, 'd', out->dims, &counts[0]);
     text = read_list(text, 'p', out->padded, &counts[1]);
     text = read_list(text, 's', out->strides, &counts[2]);
     text = read_list(text, 'b', out->sizes, &counts[3]);
     text = read_list(text, 'i', out->indices, &counts[4]);
+    text = read_list(text, 't', out->tensor_strides, &counts[5]);
     out->ndims = counts[0];
     out->blocks = counts[3];
-    return text && !*text && out->dtype && counts[0] > 0 && counts[1] == counts[0] && counts[2] == counts[0] && counts[3] == counts[4];
+    return text && !*text && out->dtype && counts[0] > 0 && counts[1] == counts[0] && counts[2] == counts[0] && counts[3] == counts[4]
+           && counts[5] == counts[0];
 }
 
-/* Whether every element that the description names lies in `bytes`, and there are `count` of them. */
+/* Whether every element that the description names lies in `bytes`, and in a tensor of `count` of them. */
 static bool packed_fits(const struct packed *p, int64_t count, size_t bytes)
 {
-    int64_t product = 1, inner = 1, block[DNNL_MAX_NDIMS], last = 0;
+    int64_t product = 1, inner = 1, block[DNNL_MAX_NDIMS], last = 0, tensor_last = 0;
     for (int d = 0; d < p->ndims; d++)
         block[d] = 1;
     for (int i = 0; i < p->blocks; i++) {
@@ -179,11 +185,13 @@ static bool packed_fits(const struct packed *p, int64_t count, size_t bytes)
     for (int d = 0; d < p->ndims; d++) {
         int64_t step;
         if (p->dims[d] < 1 || p->padded[d] < p->dims[d] || __builtin_mul_overflow(product, p->dims[d], &product)
-            || __builtin_mul_overflow((p->padded[d] - 1) / block[d], p->strides[d], &step) || __builtin_add_overflow(last, step, &last))
+            || __builtin_mul_overflow((p->padded[d] - 1) / block[d], p->strides[d], &step) || __builtin_add_overflow(last, step, &last)
+            || __builtin_mul_overflow(p->dims[d] - 1, p->tensor_strides[d], &step)
+            || __builtin_add_overflow(tensor_last, step, &tensor_last))
             return false;
     }
     int64_t elements;
-    return product == count && !__builtin_add_overflow(last, inner, &elements)
+    return product == count && tensor_last < count && !__builtin_add_overflow(last, inner, &elements)
            && (uint64_t)elements <= bytes / mitral_dtype_size((mitral_dtype)p->dtype);
 }
 
@@ -215,11 +223,13 @@ mitral_status onednn_unpack(const struct kernel_call *call, const mitral_tensor 
     const size_t size = mitral_dtype_size((mitral_dtype)packed.dtype);
     int64_t position[DNNL_MAX_NDIMS] = {0};
     for (int64_t i = 0; i < count; i++) {
-        int64_t offset = packed_offset(&packed, position);
+        int64_t offset = packed_offset(&packed, position), at = 0;
+        for (int d = 0; d < packed.ndims; d++)
+            at += position[d] * packed.tensor_strides[d];
         if (packed.dtype == tensor->dtype)
-            memcpy((char *)out + (size_t)i * size, (const char *)tensor->data + (size_t)offset * size, size);
+            memcpy((char *)out + (size_t)at * size, (const char *)tensor->data + (size_t)offset * size, size);
         else
-            tensor_set_double(&to, i, tensor_get_double(&from, offset), false);
+            tensor_set_double(&to, at, tensor_get_double(&from, offset), false);
         for (int d = packed.ndims - 1; d >= 0 && ++position[d] == packed.dims[d]; d--)
             position[d] = 0;
     }

@@ -157,7 +157,7 @@ static mitral_status describe(const struct kernel_call *call, const struct produ
 static mitral_status scale_addend(struct onednn_program *program, const struct kernel_call *call, float beta, struct onednn_where *where)
 {
     const mitral_tensor *addend = call_input(call, BIAS);
-    *where = (struct onednn_where){PLACE_INPUT, BIAS};
+    *where = (struct onednn_where){PLACE_INPUT, BIAS, 0};
     if (beta == 1)
         return MITRAL_OK;
     if (!addend->data)
@@ -189,7 +189,7 @@ static mitral_status add_product(struct onednn_program *program, const struct ke
                                  const struct onednn_post *post, struct descriptors *d, dnnl_primitive_attr_t attributes)
 {
     struct onednn_operand operands[4 + ONEDNN_POST_OPERANDS] = {
-        {DNNL_ARG_SRC, {PLACE_INPUT, A}}, {DNNL_ARG_WEIGHTS, {PLACE_INPUT, B}}, {DNNL_ARG_DST, {PLACE_OUTPUT, 0}}};
+        {DNNL_ARG_SRC, {PLACE_INPUT, A, 0}}, {DNNL_ARG_WEIGHTS, {PLACE_INPUT, B, 0}}, {DNNL_ARG_DST, {PLACE_OUTPUT, 0, 0}}};
     size_t count = 3;
     const bool as_bias = p->has_addend && p->beta != 0 && p->alpha == 1 && p->addend_dims[p->rank - 2] == 1
                          && p->addend_dims[p->rank - 1] == p->y_dims[p->rank - 1];
@@ -263,10 +263,10 @@ static mitral_status add_reference(struct onednn_program *program, const struct 
     const mitral_tensor *bias = call_input(call, BIAS);
     if (!gemm && (bias || p->alpha != 1)) {
         struct finish finish = {.y = *call_output(call, 0), .alpha = p->alpha, .columns = p->y_dims[p->rank - 1]};
-        struct onednn_where wheres[2] = {where, {PLACE_NONE, 0}};
+        struct onednn_where wheres[2] = {where, {PLACE_NONE, 0, 0}};
         if (bias) {
             finish.bias = *bias;
-            wheres[1] = (struct onednn_where){PLACE_INPUT, BIAS};
+            wheres[1] = (struct onednn_where){PLACE_INPUT, BIAS, 0};
         }
         TRY(onednn_add_function(program, call, run_finish, wheres, 2, &finish, sizeof finish));
     }

@@ -40,11 +40,14 @@ mitral_status onednn_descriptor_any(const struct kernel_call *call, dnnl_memory_
 void onednn_descriptor_free(dnnl_memory_desc_t *descriptor);
 /* Whether plain and channels-last are the same bytes: one channel, or one pixel. */
 bool onednn_layouts_agree(int32_t rank, const int64_t *dims);
-/* A descriptor as text that names the layout exactly ("f32:64x32x3x3:p…:s…:b…"); equal texts mean equal layouts. `size` bytes. */
+/* A descriptor as text that names the layout exactly, and how the tensor it was packed from lies (`plain`, the same dimensions):
+ * "f32 d<dims> p<padded dims> s<strides> b<inner blocks> i<their dimensions> t<strides of the tensor>". Equal texts mean equal
+ * layouts. */
 enum { ONEDNN_TEXT = 512 };
-mitral_status onednn_descriptor_text(const struct kernel_call *call, const_dnnl_memory_desc_t descriptor, char text[ONEDNN_TEXT]);
-/* Undoes a packing: the elements of `packed` (a LAYOUT_PACKED tensor of scheme "onednn") in row-major order and of the tensor's own
- * element type, into `out`. MITRAL_CORRUPT when the description does not fit the tensor. */
+mitral_status onednn_descriptor_text(const struct kernel_call *call, const_dnnl_memory_desc_t plain, const_dnnl_memory_desc_t descriptor,
+                                     char text[ONEDNN_TEXT]);
+/* Undoes a packing: the elements of `packed` (a LAYOUT_PACKED tensor of scheme "onednn") in the tensor's own order and element type,
+ * into `out`. MITRAL_CORRUPT when the description does not fit the tensor. */
 mitral_status onednn_unpack(const struct kernel_call *call, const mitral_tensor *packed, void *out);
 
 /* ---- programs ------------------------------------------------------------------------------------------------------- */
@@ -53,7 +56,8 @@ enum onednn_place { PLACE_INPUT, PLACE_OUTPUT, PLACE_SCRATCH, PLACE_BUFFER, PLAC
 
 struct onednn_where {
     enum onednn_place place;
-    size_t index; /* of the input, output or buffer; offset in bytes into the scratch memory */
+    size_t index;  /* of the input, output or buffer; offset in bytes into the scratch memory */
+    size_t offset; /* in bytes, from there */
 };
 
 /* An operand of a primitive: `argument` is DNNL_ARG_…. */

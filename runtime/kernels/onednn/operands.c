@@ -80,7 +80,7 @@ static struct buffer *append_buffer(struct onednn_program *program, size_t bytes
     buffer->tensor.rank = -1;
     buffer->next = program->buffers;
     program->buffers = buffer;
-    *out = (struct onednn_where){PLACE_BUFFER, program->buffer_count++};
+    *out = (struct onednn_where){PLACE_BUFFER, program->buffer_count++, 0};
     return buffer;
 }
 
@@ -110,19 +110,19 @@ mitral_status onednn_add_weights(struct onednn_program *program, const struct ke
     const mitral_tensor *tensor = call_input(call, index);
     const bool packed = tensor->data && tensor->layout == LAYOUT_PACKED;
     if (!packed && dnnl_memory_desc_equal(plain, descriptor)) {
-        *out = (struct onednn_where){PLACE_INPUT, index};
+        *out = (struct onednn_where){PLACE_INPUT, index, 0};
         return MITRAL_OK;
     }
     size_t bytes = dnnl_memory_desc_get_size(descriptor);
     if (!tensor->data) {
         *out = onednn_scratch(program, bytes);
-        return onednn_add_reorder(program, call, plain, (struct onednn_where){PLACE_INPUT, index}, descriptor, *out);
+        return onednn_add_reorder(program, call, plain, (struct onednn_where){PLACE_INPUT, index, 0}, descriptor, *out);
     }
     char text[ONEDNN_TEXT];
-    TRY(onednn_descriptor_text(call, descriptor, text));
+    TRY(onednn_descriptor_text(call, plain, descriptor, text));
     if (packed && strcmp(tensor->packing->scheme, "onednn") == 0 && strcmp(tensor->packing->description, text) == 0
         && tensor->packing->bytes >= bytes) {
-        *out = (struct onednn_where){PLACE_INPUT, index};
+        *out = (struct onednn_where){PLACE_INPUT, index, 0};
         return MITRAL_OK;
     }
     struct buffer *buffer = append_buffer(program, bytes, out);
@@ -162,7 +162,7 @@ mitral_status onednn_input_in(struct onednn_program *program, const struct kerne
                               struct onednn_where *where)
 {
     const mitral_tensor *tensor = call_input(call, index);
-    const struct onednn_where from = {PLACE_INPUT, index};
+    const struct onednn_where from = {PLACE_INPUT, index, 0};
     *where = from;
     if (has_layout(tensor, layout))
         return MITRAL_OK;
@@ -173,7 +173,7 @@ mitral_status onednn_input_in(struct onednn_program *program, const struct kerne
 struct onednn_where onednn_output_in(struct onednn_program *program, const struct kernel_call *call, size_t index, int layout)
 {
     const mitral_tensor *tensor = call_output(call, index);
-    return has_layout(tensor, layout) ? (struct onednn_where){PLACE_OUTPUT, index} : onednn_scratch(program, tensor_bytes(tensor));
+    return has_layout(tensor, layout) ? (struct onednn_where){PLACE_OUTPUT, index, 0} : onednn_scratch(program, tensor_bytes(tensor));
 }
 
 mitral_status onednn_finish_output(struct onednn_program *program, const struct kernel_call *call, size_t index, int layout,
@@ -182,7 +182,7 @@ mitral_status onednn_finish_output(struct onednn_program *program, const struct 
     const mitral_tensor *tensor = call_output(call, index);
     if (where.place == PLACE_OUTPUT)
         return MITRAL_OK;
-    return onednn_add_relayout(program, call, tensor, layout, where, tensor->layout, (struct onednn_where){PLACE_OUTPUT, index});
+    return onednn_add_relayout(program, call, tensor, layout, where, tensor->layout, (struct onednn_where){PLACE_OUTPUT, index, 0});
 }
 
 mitral_status onednn_input_as(struct onednn_program *program, const struct kernel_call *call, size_t index, int layout,
@@ -221,7 +221,7 @@ static mitral_status delegate_inputs(struct onednn_program *program, const struc
         wheres[i].place = PLACE_NONE;
         if (!tensor)
             continue;
-        wheres[i] = (struct onednn_where){PLACE_INPUT, i};
+        wheres[i] = (struct onednn_where){PLACE_INPUT, i, 0};
         if (tensor->layout == LAYOUT_PACKED) {
             TRY(unpack_input(program, call, tensor, &wheres[i]));
         } else {

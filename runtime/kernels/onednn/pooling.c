@@ -75,7 +75,7 @@ static mitral_status create_descriptor(struct onednn_program *program, const str
 static mitral_status add_pooling(struct onednn_program *program, const struct kernel_call *call, const struct request *request,
                                  const struct pool_parameters *p, int layout)
 {
-    struct onednn_operand operands[] = {{DNNL_ARG_SRC, {PLACE_NONE, 0}}, {DNNL_ARG_DST, {PLACE_NONE, 0}}};
+    struct onednn_operand operands[] = {{DNNL_ARG_SRC, {PLACE_NONE, 0, 0}}, {DNNL_ARG_DST, {PLACE_NONE, 0, 0}}};
     dnnl_primitive_desc_t descriptor;
     TRY(create_descriptor(program, call, request, p, layout, operands, &descriptor));
     TRY(onednn_add_primitive(program, call, descriptor, operands, 2));

@@ -84,7 +84,7 @@ static mitral_status append_residual(struct onednn_program *program, const struc
                                      int layout, const_dnnl_memory_desc_t destination, dnnl_post_ops_t list,
                                      struct onednn_operand *operands, size_t *count)
 {
-    struct onednn_operand operand = {DNNL_ARG_ATTR_MULTIPLE_POST_OP(dnnl_post_ops_len(list)) | DNNL_ARG_SRC_1, {PLACE_NONE, 0}};
+    struct onednn_operand operand = {DNNL_ARG_ATTR_MULTIPLE_POST_OP(dnnl_post_ops_len(list)) | DNNL_ARG_SRC_1, {PLACE_NONE, 0, 0}};
     TRY(onednn_input_in(program, call, post->residual_input, layout, &operand.where));
     DNNL_TRY(call, dnnl_post_ops_append_binary(list, dnnl_binary_add, destination), "residual");
     operands[(*count)++] = operand;
@@ -96,7 +96,7 @@ static mitral_status append_activation(const struct kernel_call *call, const str
 {
     if (post->slope_input != SIZE_MAX) {
         operands[(*count)++] = (struct onednn_operand){
-            DNNL_ARG_ATTR_MULTIPLE_POST_OP(dnnl_post_ops_len(list)) | DNNL_ARG_WEIGHTS, {PLACE_INPUT, post->slope_input}};
+            DNNL_ARG_ATTR_MULTIPLE_POST_OP(dnnl_post_ops_len(list)) | DNNL_ARG_WEIGHTS, {PLACE_INPUT, post->slope_input, 0}};
         DNNL_TRY(call, dnnl_post_ops_append_prelu(list, 2), "PRelu");
     } else if (post->has_activation) {
         DNNL_TRY(call, dnnl_post_ops_append_eltwise(list, post->algorithm, post->alpha, post->beta), "activation");
@@ -183,12 +183,12 @@ mitral_status onednn_add_post_loop(struct onednn_program *program, const struct 
         return MITRAL_OK;
     for (int32_t i = 2; i < loop.output.rank; i++)
         loop.pixels *= loop.output.dims[i];
-    struct onednn_where wheres[3] = {where, {PLACE_NONE, 0}, {PLACE_NONE, 0}};
+    struct onednn_where wheres[3] = {where, {PLACE_NONE, 0, 0}, {PLACE_NONE, 0, 0}};
     if (post->residual_input != SIZE_MAX)
         TRY(onednn_input_in(program, call, post->residual_input, LAYOUT_PLAIN, &wheres[1]));
     if (post->slope_input != SIZE_MAX) {
         loop.slope = *call_input(call, post->slope_input);
-        wheres[2] = (struct onednn_where){PLACE_INPUT, post->slope_input};
+        wheres[2] = (struct onednn_where){PLACE_INPUT, post->slope_input, 0};
     }
     return onednn_add_function(program, call, run_post_loop, wheres, 3, &loop, sizeof loop);
 }

@@ -88,7 +88,7 @@ static size_t round_up(size_t bytes)
 
 struct onednn_where onednn_scratch(struct onednn_program *program, size_t bytes)
 {
-    struct onednn_where where = {PLACE_SCRATCH, program->scratch_bytes};
+    struct onednn_where where = {PLACE_SCRATCH, program->scratch_bytes, 0};
     program->scratch_bytes += round_up(bytes);
     return where;
 }
@@ -193,14 +193,14 @@ mitral_status onednn_shape_keeping_layouts(struct kernel_call *call, mitral_stat
 static void *address(const struct onednn_program *program, const struct kernel_call *call, struct onednn_where where)
 {
     switch ((int)where.place) {
-    case PLACE_INPUT: return call->inputs[where.index]->tensor.data;
-    case PLACE_OUTPUT: return call->outputs[where.index]->tensor.data;
-    case PLACE_SCRATCH: return (char *)call->scratch + where.index;
+    case PLACE_INPUT: return (char *)call->inputs[where.index]->tensor.data + where.offset;
+    case PLACE_OUTPUT: return (char *)call->outputs[where.index]->tensor.data + where.offset;
+    case PLACE_SCRATCH: return (char *)call->scratch + where.index + where.offset;
     case PLACE_BUFFER: {
         const struct buffer *buffer = program->buffers;
         for (size_t i = program->buffer_count - 1; i > where.index; i--)
             buffer = buffer->next;
-        return buffer->data;
+        return (char *)buffer->data + where.offset;
     }
     case SCRATCHPAD: return program->work_bytes ? (char *)call->scratch + program->scratch_bytes : NULL;
     default: return NULL;

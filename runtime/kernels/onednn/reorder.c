@@ -24,14 +24,14 @@ static mitral_status add_reorder(struct onednn_program *program, const struct ke
     if (!y || tensor_count(y) == 0)
         return MITRAL_OK;
     if (x->dtype == y->dtype)
-        return onednn_add_relayout(program, call, x, x->layout, (struct onednn_where){PLACE_INPUT, 0}, y->layout,
-                                   (struct onednn_where){PLACE_OUTPUT, 0});
+        return onednn_add_relayout(program, call, x, x->layout, (struct onednn_where){PLACE_INPUT, 0, 0}, y->layout,
+                                   (struct onednn_where){PLACE_OUTPUT, 0, 0});
     dnnl_memory_desc_t from = NULL, to = NULL;
     mitral_status status = onednn_descriptor(call, &from, x->dtype, x->rank, x->dims, x->layout);
     if (status == MITRAL_OK)
         status = onednn_descriptor(call, &to, y->dtype, y->rank, y->dims, y->layout);
     if (status == MITRAL_OK)
-        status = onednn_add_reorder(program, call, from, (struct onednn_where){PLACE_INPUT, 0}, to, (struct onednn_where){PLACE_OUTPUT, 0});
+        status = onednn_add_reorder(program, call, from, (struct onednn_where){PLACE_INPUT, 0, 0}, to, (struct onednn_where){PLACE_OUTPUT, 0, 0});
     onednn_descriptor_free(&from);
     onednn_descriptor_free(&to);
     return status;
