@@ -340,7 +340,8 @@ static mitral_status match_one(struct kernel_call *call, const mitral_string *te
         found = pcre2_dfa_match(call->state, subject, text->size, 0, PCRE2_ANCHORED | PCRE2_ENDANCHORED, data, limits,
                                 call->scratch, AUTOMATON_WORDS);
     if (found >= 0 || found == PCRE2_ERROR_NOMATCH || (found <= PCRE2_ERROR_UTF8_ERR1 && found >= PCRE2_ERROR_UTF8_ERR21)) {
-        *out = found >= 0; /* text that is not UTF-8 matches nothing */
+        /* Text that is not UTF-8 matches nothing. The automaton lists the longest match first, and may ignore the end's anchor. */
+        *out = found >= 0 && pcre2_get_ovector_pointer(data)[1] == text->size;
         return MITRAL_OK;
     }
     if (found == PCRE2_ERROR_NOMEMORY)
