@@ -15,6 +15,15 @@ struct window {
     double p;
 };
 
+/* Windows of 2×2 that tile the input. */
+static bool is_halving(const struct window *w)
+{
+    bool halving = w->input[0] == 1 && w->output[0] == 1 && w->kernel[0] == 1;
+    for (int i = 1; i < 3; i++)
+        halving &= w->kernel[i] == 2 && w->stride[i] == 2 && w->dilation[i] == 1 && w->pad[i] == 0 && w->input[i] == 2 * w->output[i];
+    return halving;
+}
+
 /* By how many elements an average is divided: those inside the input, or inside the padded input. */
 static double pool_divisor(const struct window *w, const int64_t *origin, const int64_t *low, const int64_t *high)
 {
@@ -100,7 +109,11 @@ static mitral_status run(struct kernel_call *call, enum pool_kind kind)
     if (!p.outputs[0])
         return MITRAL_OK;
     const void *values = kind == POOL_AVERAGE ? NULL : p.inputs[1], *results = kind == POOL_LP ? p.inputs[2] : NULL;
-    if (compute == COMPUTE_FLOAT)
+    if (kind == POOL_MAXIMUM && is_halving(&window) && compute == COMPUTE_FLOAT)
+        halve_float(&window, call->threads, p.inputs[0], values, p.outputs[0]);
+    else if (kind == POOL_MAXIMUM && is_halving(&window))
+        halve_double(&window, call->threads, p.inputs[0], values, p.outputs[0]);
+    else if (compute == COMPUTE_FLOAT)
         pool_backward_float(&window, kind, call->threads, p.inputs[0], values, results, p.outputs[0]);
     else
         pool_backward_double(&window, kind, call->threads, p.inputs[0], values, results, p.outputs[0]);

@@ -1,5 +1,29 @@
 /* Included once for each REAL. Planes are independent; windows may overlap within one. */
 
+/* The usual pooling, windows of 2×2 side by side: every element belongs to one window, and the first of equal ones wins. */
+LEAF_LOOP static void NAME(halve_rows)(const REAL *restrict dy, const REAL *restrict top, const REAL *restrict low, REAL *restrict dtop,
+                                       REAL *restrict dlow, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++) {
+        const REAL a = top[2 * i], b = top[2 * i + 1], c = low[2 * i], d = low[2 * i + 1], g = dy[i];
+        const REAL upper = b > a ? b : a, lower = d > c ? d : c;
+        const bool is_lower = lower > upper;
+        dtop[2 * i] = !is_lower && !(b > a) ? g : 0;
+        dtop[2 * i + 1] = !is_lower && b > a ? g : 0;
+        dlow[2 * i] = is_lower && !(d > c) ? g : 0;
+        dlow[2 * i + 1] = is_lower && d > c ? g : 0;
+    }
+}
+
+static void NAME(halve)(const struct window *w, int threads, const REAL *dy, const REAL *x, REAL *dx)
+{
+    const int64_t width = w->input[2], rows = w->planes * w->output[1];
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+    for (int64_t row = 0; row < rows; row++)
+        NAME(halve_rows)(dy + row * w->output[2], x + 2 * row * width, x + (2 * row + 1) * width, dx + 2 * row * width,
+                         dx + (2 * row + 1) * width, w->output[2]);
+}
+
 static void NAME(pool_backward)(const struct window *w, enum pool_kind kind, int threads, const REAL *dy, const REAL *x, const REAL *y, REAL *dx)
 {
     const int64_t in_plane = w->input[0] * w->input[1] * w->input[2], out_plane = w->output[0] * w->output[1] * w->output[2];
