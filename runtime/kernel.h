@@ -82,9 +82,11 @@ const struct kernel *kernel_at(size_t index);
 
 /* ---- for kernels --------------------------------------------------------------------------------------------------- */
 
+/* NULL too for an input of another kind: a kernel that takes tensors sees it as missing. */
 static inline const mitral_tensor *call_input(const struct kernel_call *call, size_t index)
 {
-    return index < call->input_count && call->inputs[index] ? &call->inputs[index]->tensor : NULL;
+    bool present = index < call->input_count && call->inputs[index] && call->inputs[index]->kind == MITRAL_TENSOR;
+    return present ? &call->inputs[index]->tensor : NULL;
 }
 static inline mitral_tensor *call_output(const struct kernel_call *call, size_t index)
 {

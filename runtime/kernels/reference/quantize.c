@@ -304,12 +304,10 @@ static mitral_status DynamicQuantizeLinear_run(struct kernel_call *call)
         low = values[i] < low ? values[i] : low;
         high = values[i] > high ? values[i] : high;
     }
-    float scale = (high - low) / 255.0f;
-    float zero = scale > 0 ? rintf(fminf(fmaxf(0.0f - low / scale, 0.0f), 255.0f)) : 0.0f;
-    uint8_t zero_point = (uint8_t)zero;
-    /* All zeros: any divisor does. */
-    float divisor = scale > 0 ? scale : 1.0f;
-    const mitral_tensor scale_tensor = {.dtype = MITRAL_FLOAT, .data = &divisor};
+    /* All zeros: any scale does but 0. */
+    float scale = high > low ? (high - low) / 255.0f : 1.0f;
+    uint8_t zero_point = (uint8_t)rintf(fminf(fmaxf(0.0f - low / scale, 0.0f), 255.0f));
+    const mitral_tensor scale_tensor = {.dtype = MITRAL_FLOAT, .data = &scale};
     const mitral_tensor zero_tensor = {.dtype = MITRAL_UINT8, .data = &zero_point};
     if (call_output(call, 0)) {
         struct linear q = {x, &scale_tensor, &zero_tensor, call_output(call, 0), MITRAL_FLOAT, true, 0, 255};
