@@ -14,6 +14,7 @@
     FAMILY(onednn_matmul)                                                                                              \
     FAMILY(onednn_pooling)                                                                                             \
     FAMILY(onednn_reorder)                                                                                             \
+    FAMILY(planar_convolution)                                                                                         \
     FAMILY(planar_dilated_block)                                                                                       \
     FAMILY(reference_accumulate)                                                                                       \
     FAMILY(reference_activation)                                                                                       \

@@ -1,0 +1,313 @@
+#include "runtime/kernels/planar/convolution.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime/kernels/planar/pack.h"
+#include "runtime/kernels/reference/convolution.h"
+#include "runtime/kernels/reference/shapes.h"
+
+enum { X, W, BIAS, RESIDUAL, SLOPE };
+
+static const char scheme[] = "planar.convolution";
+
+/* ---- ways -------------------------------------------------------------------------------------------------------------- */
+
+static bool is_pointwise(const struct convolution_shape *s)
+{
+    return s->kernel[0] == 1 && s->kernel[1] == 1 && s->stride[0] == 1 && s->stride[1] == 1 && s->pad_begin[0] == 0 && s->pad_begin[1] == 0
+           && s->input[0] == s->output[0] && s->input[1] == s->output[1];
+}
+
+static bool is_3x3(const struct convolution_shape *s)
+{
+    return s->kernel[0] == 3 && s->kernel[1] == 3 && s->stride[0] == 1 && s->stride[1] == 1 && s->dilation[0] == s->dilation[1];
+}
+
+/* Tiles of four outputs, dilation apart, that cover `size` outputs. */
+static int64_t tiles_along(int64_t size, int64_t dilation)
+{
+    int64_t rest = size % (4 * dilation);
+    return size / (4 * dilation) * dilation + (rest < dilation ? rest : dilation);
+}
+
+/* Multiplications saved against weights that are four times as large: in units of one multiplication, fetching a weight from
+ * memory costs about sixteen. */
+static bool winograd_pays(const struct convolution_shape *s)
+{
+    if (!is_3x3(s) || s->channels < 12 || s->features < 12)
+        return false;
+    if (s->output[0] < 0 || s->output[1] < 0)
+        return true;
+    double tiles = (double)(tiles_along(s->output[0], s->dilation[0]) * tiles_along(s->output[1], s->dilation[1]) * s->batch);
+    double pixels = (double)(s->output[0] * s->output[1] * s->batch), fetch = s->channels * s->features > 64 * 1024 ? 16 : 2;
+    return 36 * tiles * 1.25 + 36 * fetch < 9 * pixels + 9 * fetch;
+}
+
+enum convolution_way planar_convolution_way(const struct convolution_shape *s)
+{
+    if (s->groups != 1 || (s->residual && s->residual_layout != s->output_layout))
+        return WAY_NONE;
+    bool planes = s->output_layout == LAYOUT_PLAIN;
+    if (is_pointwise(s))
+        return planes ? WAY_POINTWISE_PLANES : WAY_POINTWISE_CHANNELS;
+    if (planes)
+        return WAY_DIRECT_PLANES;
+    return winograd_pays(s) && s->input_layout == LAYOUT_CHANNELS_LAST ? WAY_WINOGRAD : WAY_DIRECT_CHANNELS;
+}
+
+bool planar_convolution_likes_planes(const struct convolution_shape *s)
+{
+    return s->groups == 1 && (s->channels <= 4 || s->features <= 8 || (is_pointwise(s) && s->channels <= 64));
+}
+
+bool planar_convolution_preferred(const struct convolution_shape *s)
+{
+    switch (planar_convolution_way(s)) {
+    case WAY_POINTWISE_PLANES:
+    case WAY_POINTWISE_CHANNELS:
+        return s->channels <= 512;
+    case WAY_DIRECT_PLANES:
+        return s->channels * s->kernel[0] * s->kernel[1] <= 256 || s->features <= 8;
+    case WAY_DIRECT_CHANNELS:
+        return s->channels <= 4;
+    case WAY_WINOGRAD:
+        return true;
+    case WAY_NONE:
+        break;
+    }
+    return false;
+}
+
+/* ---- weights ------------------------------------------------------------------------------------------------------------ */
+
+/* Products on channels-last data walk taps, and the channels of a tap: of a row of taps all at once where they are neighbours. */
+static size_t depth_of(const struct convolution *c)
+{
+    return (size_t)(c->shape.channels * c->shape.kernel[0] * c->shape.kernel[1]);
+}
+
+size_t convolution_packed_floats(const struct convolution *c)
+{
+    size_t features = (size_t)c->shape.features;
+    if (c->way == WAY_WINOGRAD)
+        return WINOGRAD_INPUTS * WINOGRAD_INPUTS * (size_t)c->shape.channels * pack_width(features);
+    return depth_of(c) * (c->way == WAY_POINTWISE_PLANES || c->way == WAY_DIRECT_PLANES ? (features + 3) / 4 * 4 : pack_width(features));
+}
+
+void convolution_pack(const struct convolution *c, const float *weights, float *out)
+{
+    const struct convolution_shape *s = &c->shape;
+    struct pack_matrix matrix = {.values = weights, .rows = (int)s->features, .depth = (int)depth_of(c), .row = (ptrdiff_t)depth_of(c),
+                                 .step = 1};
+    if (c->way == WAY_WINOGRAD) {
+        pack_channel_winograd((int)s->features, (int)s->channels, weights, out);
+    } else if (c->way == WAY_POINTWISE_PLANES || c->way == WAY_DIRECT_PLANES) {
+        pack_plane_weights(&matrix, out);
+    } else {
+        int64_t taps = s->kernel[0] * s->kernel[1];
+        matrix.depth = (int)s->channels;
+        matrix.step = taps;
+        for (int64_t tap = 0; tap < taps; tap++, matrix.values++)
+            out += pack_channel_weights(&matrix, out);
+    }
+}
+
+/* ---- the kernel ---------------------------------------------------------------------------------------------------------- */
+
+struct state {
+    struct convolution convolution;
+    float *packed;                   /* own: plain weights, then packed; NULL: the constant came packed so */
+    float *slope;                    /* own, of a LeakyRelu */
+    size_t raw_floats;               /* rounded up */
+    char description[64], text[96];
+    struct mitral_packing packing;
+};
+
+static void release(mitral_context *context, void *opaque)
+{
+    struct state *state = opaque;
+    if (!state)
+        return;
+    mitral_release(context, state->packed);
+    mitral_release(context, state->slope);
+    mitral_release(context, state);
+}
+
+static mitral_status shape(struct kernel_call *call)
+{
+    const mitral_tensor *y = call_output(call, 0);
+    int32_t layout = y ? y->layout : LAYOUT_PLAIN;
+    TRY(shape_convolution(call));
+    if (y)
+        call_output(call, 0)->layout = layout;
+    return MITRAL_OK;
+}
+
+static mitral_status read_activation(struct kernel_call *call, struct state *state)
+{
+    struct convolution_shape *s = &state->convolution.shape;
+    const char *name = attribute_string(call->attributes, "activation", "");
+    const mitral_tensor *slope = call_input(call, SLOPE);
+    if (s->residual && *name && !attribute_int(call->attributes, "residual_before_activation", 1))
+        return call_fail(call, MITRAL_UNSUPPORTED, "a residual before the activation expected, found one after it");
+    if (strcmp(name, "PRelu") == 0) {
+        if (!slope || slope->dtype != MITRAL_FLOAT || tensor_count(slope) != s->features)
+            return call_fail(call, MITRAL_INVALID, "slope: one float32 a channel expected");
+        s->activation = PLANAR_SLOPE;
+    } else if (strcmp(name, "LeakyRelu") == 0) {
+        s->activation = PLANAR_SLOPE;
+        state->slope = mitral_allocate(call->context, (size_t)s->features * sizeof *state->slope + 64);
+        if (!state->slope)
+            return MITRAL_NO_MEMORY;
+        for (int64_t i = 0; i < s->features; i++)
+            state->slope[i] = attribute_float(call->attributes, "activation_alpha", 0);
+    } else if (strcmp(name, "Relu") == 0) {
+        s->activation = PLANAR_RELU;
+    } else if (*name) {
+        return call_fail(call, MITRAL_UNSUPPORTED, "activation Relu, LeakyRelu or PRelu expected, found %s", name);
+    }
+    return MITRAL_OK;
+}
+
+static mitral_status read_shape(struct kernel_call *call, struct state *state)
+{
+    struct convolution_parameters p;
+    struct convolution_shape *s = &state->convolution.shape;
+    const mitral_tensor *x = call_input(call, X), *residual = call_input(call, RESIDUAL), *y = call_output(call, 0);
+    TRY(call_convolution_parameters(call, &p));
+    if (p.spatial != 2 || x->dtype != MITRAL_FLOAT)
+        return call_fail(call, MITRAL_UNSUPPORTED, "float32 of two spatial dimensions expected, found %s of %d",
+                         mitral_dtype_name((mitral_dtype)x->dtype), (int)p.spatial);
+    *s = (struct convolution_shape){.batch = p.batch, .channels = p.channels, .features = p.features, .groups = p.group,
+                                    .input_layout = x->layout, .output_layout = y ? y->layout : LAYOUT_PLAIN,
+                                    .residual = residual != NULL, .residual_layout = residual ? residual->layout : LAYOUT_PLAIN};
+    for (int i = 0; i < 2; i++) {
+        s->input[i] = p.input[i];
+        s->output[i] = p.output[i];
+        s->kernel[i] = p.kernel[i];
+        s->stride[i] = p.strides[i];
+        s->dilation[i] = p.dilations[i];
+        s->pad_begin[i] = p.pads_begin[i];
+        if (p.input[i] > INT32_MAX / 4 || p.output[i] > INT32_MAX / 4 || p.pads_begin[i] > INT32_MAX / 4 || p.pads_end[i] > INT32_MAX / 4)
+            return call_fail(call, MITRAL_LIMIT, "a smaller image expected");
+    }
+    if (p.channels * p.kernel[0] * p.kernel[1] > INT32_MAX / 64 || p.features > INT32_MAX / 64)
+        return call_fail(call, MITRAL_LIMIT, "fewer channels expected");
+    TRY(read_activation(call, state));
+    state->convolution.way = planar_convolution_way(s);
+    if (state->convolution.way == WAY_NONE)
+        return call_fail(call, MITRAL_UNSUPPORTED, "one group, and a residual in the output's layout, expected");
+    return MITRAL_OK;
+}
+
+static mitral_status pack(struct kernel_call *call, struct state *state)
+{
+    static const char *const names[] = {"", "pointwise:planes", "pointwise:channels", "direct:planes", "direct:channels", "winograd4x4"};
+    struct convolution *c = &state->convolution;
+    const mitral_tensor *w = call_input(call, W);
+    snprintf(state->description, sizeof state->description, "%s", names[c->way]);
+    snprintf(state->text, sizeof state->text, "%s:%s", names[c->way], c->blocks->name);
+    state->raw_floats = ((size_t)tensor_count(w) + 15) / 16 * 16;
+    state->packing = (struct mitral_packing){scheme, state->description,
+                                             (state->raw_floats + convolution_packed_floats(c) + PLANAR_SLACK) * sizeof(float)};
+    if (!w->data)
+        return call_fail(call, MITRAL_UNSUPPORTED, "constant weights expected, found computed ones");
+    if (w->layout == LAYOUT_PACKED && (!w->packing || strcmp(w->packing->scheme, scheme) != 0
+                                       || w->packing->bytes < (size_t)tensor_count(w) * sizeof(float)))
+        return call_fail(call, MITRAL_UNSUPPORTED, "plain weights or ones packed by %s expected, found packing '%s'", scheme,
+                         w->packing ? w->packing->scheme : "");
+    if (w->layout == LAYOUT_PACKED && strcmp(w->packing->description, state->description) == 0
+        && w->packing->bytes >= state->packing.bytes)
+        return MITRAL_OK;
+    state->packed = mitral_allocate(call->context, state->packing.bytes);
+    if (!state->packed)
+        return MITRAL_NO_MEMORY;
+    memcpy(state->packed, w->data, (size_t)tensor_count(w) * sizeof(float));
+    convolution_pack(c, state->packed, state->packed + state->raw_floats);
+    return MITRAL_OK;
+}
+
+static mitral_status prepare(struct kernel_call *call, void **out, size_t *scratch_bytes)
+{
+    struct state *state = mitral_allocate(call->context, sizeof *state);
+    if (!state)
+        return MITRAL_NO_MEMORY;
+    struct convolution *c = &state->convolution;
+    mitral_status status = read_shape(call, state);
+    c->threads = call->threads > 0 ? call->threads : 1;
+    c->blocks = planar_blocks_of(cpu_isa());
+    if (status == MITRAL_OK)
+        status = pack(call, state);
+    if (status != MITRAL_OK) {
+        release(call->context, state);
+        return status;
+    }
+    if (c->way == WAY_WINOGRAD)
+        *scratch_bytes = convolution_winograd_scratch(c);
+    else
+        *scratch_bytes = c->shape.output_layout == LAYOUT_PLAIN ? convolution_planes_scratch(c) : convolution_channels_scratch(c);
+    *out = state;
+    return MITRAL_OK;
+}
+
+static const float *data_of(const struct kernel_call *call, size_t index)
+{
+    const mitral_tensor *tensor = call_input(call, index);
+    return tensor ? tensor->data : NULL;
+}
+
+static mitral_status run(struct kernel_call *call)
+{
+    const struct state *state = call->state;
+    struct convolution c = state->convolution;
+    mitral_tensor *y = call_output(call, 0);
+    if (!y || tensor_count(y) == 0)
+        return MITRAL_OK;
+    c.x = data_of(call, X);
+    c.weights = (state->packed ? state->packed : data_of(call, W)) + state->raw_floats;
+    c.bias = data_of(call, BIAS);
+    c.residual = data_of(call, RESIDUAL);
+    c.slope = state->slope ? state->slope : data_of(call, SLOPE);
+    c.y = y->data;
+    c.scratch = call->scratch;
+    if (c.way == WAY_WINOGRAD)
+        convolution_winograd_run(&c);
+    else if (c.shape.output_layout == LAYOUT_PLAIN)
+        convolution_planes_run(&c);
+    else
+        convolution_channels_run(&c);
+    return MITRAL_OK;
+}
+
+static mitral_tensor packed(const void *opaque, size_t index)
+{
+    const struct state *state = opaque;
+    const struct convolution_shape *s = &state->convolution.shape;
+    mitral_tensor tensor = {.data = NULL};
+    if (index != W || !state->packed)
+        return tensor;
+    const int64_t dims[] = {s->features, s->channels, s->kernel[0], s->kernel[1]};
+    tensor_set(&tensor, MITRAL_FLOAT, 4, dims);
+    tensor.data = state->packed;
+    tensor.layout = LAYOUT_PACKED;
+    tensor.packing = &state->packing;
+    return tensor;
+}
+
+static const char *describe(const void *opaque)
+{
+    return ((const struct state *)opaque)->text;
+}
+
+static double flops(const struct kernel_call *call)
+{
+    struct convolution_parameters p;
+    return call_convolution_parameters(call, &p) == MITRAL_OK ? convolution_flops(&p, false) : 0;
+}
+
+const struct kernel planar_convolution[] = {
+    {.name = "planar.convolution", .shape = shape, .prepare = prepare, .run = run, .release = release, .packed = packed,
+     .describe = describe, .flops = flops},
+};
+const size_t planar_convolution_count = sizeof planar_convolution / sizeof *planar_convolution;

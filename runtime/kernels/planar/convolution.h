@@ -1,0 +1,52 @@
+/* planar.convolution: two-dimensional float32 convolutions (mitral.Convolution's inputs and attributes) by the blocks of micro.h. */
+#ifndef MITRAL_PLANAR_CONVOLUTION_H
+#define MITRAL_PLANAR_CONVOLUTION_H
+
+#include "runtime/kernel.h"
+#include "runtime/kernels/planar/micro.h"
+
+/* What decides how a convolution is best run; sizes of −1 are not known. Layouts are enum layout. */
+struct convolution_shape {
+    int64_t batch, channels, features, groups;
+    int64_t input[2], output[2], kernel[2], stride[2], dilation[2], pad_begin[2];
+    int input_layout, output_layout, residual_layout;
+    bool residual;
+    enum planar_activation activation;
+};
+
+enum convolution_way {
+    WAY_NONE,
+    WAY_POINTWISE_PLANES,   /* 1×1, plain output: lanes along the pixels */
+    WAY_POINTWISE_CHANNELS, /* 1×1, channels-last output */
+    WAY_DIRECT_PLANES,      /* any, plain output: taps are offsets into padded rows */
+    WAY_DIRECT_CHANNELS,    /* any, channels-last output */
+    WAY_WINOGRAD            /* 3×3 of stride 1, channels-last output: 36 products for 16 outputs */
+};
+
+/* The best way that planar.convolution has; WAY_NONE when it has none (groups). */
+enum convolution_way planar_convolution_way(const struct convolution_shape *shape);
+/* Whether that way is likely to beat oneDNN's best in these layouts. */
+bool planar_convolution_preferred(const struct convolution_shape *shape);
+/* Plain layout costs this convolution nothing: few channels in or out, or 1×1. For the choice of layouts. */
+bool planar_convolution_likes_planes(const struct convolution_shape *shape);
+
+struct convolution {
+    struct convolution_shape shape;
+    enum convolution_way way;
+    const struct planar_blocks *blocks;
+    int threads;
+    const float *x, *weights, *bias, *residual, *slope; /* weights packed for the way */
+    float *y;
+    void *scratch;
+};
+
+size_t convolution_packed_floats(const struct convolution *c);
+void convolution_pack(const struct convolution *c, const float *weights, float *out);
+size_t convolution_planes_scratch(const struct convolution *c); /* bytes */
+void convolution_planes_run(const struct convolution *c);
+size_t convolution_channels_scratch(const struct convolution *c);
+void convolution_channels_run(const struct convolution *c);
+size_t convolution_winograd_scratch(const struct convolution *c);
+void convolution_winograd_run(const struct convolution *c);
+
+#endif

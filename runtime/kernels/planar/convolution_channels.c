@@ -1,0 +1,150 @@
+/* Convolutions with channels-last output: lanes are output channels. A 1×1 convolution reads its input where it lies, in either
+ * layout; others read rows that are padded in scratch memory, a tap being an offset into them. */
+#include <omp.h>
+#include <string.h>
+
+#include "runtime/kernels/planar/convolution.h"
+
+enum { ALIGN = 16, CHUNK_PIXELS = 224, CHUNK_BYTES = 128 << 10 };
+
+struct geometry {
+    int chunk, chunks;                 /* pixels (1×1), or rows, of an item; items of an image */
+    int rows;                          /* padded rows of an item */
+    int taps, depth;                   /* neighbouring taps of a row are one of more depth */
+    ptrdiff_t pitch;                   /* of a padded row */
+    size_t thread;                     /* floats of one thread's scratch */
+};
+
+static int divided(int64_t a, int64_t b)
+{
+    return (int)((a + b - 1) / b);
+}
+
+static void measure(const struct convolution *c, struct geometry *g)
+{
+    const struct convolution_shape *s = &c->shape;
+    bool together = s->dilation[1] == 1;
+    *g = (struct geometry){.taps = (int)(s->kernel[0] * (together ? 1 : s->kernel[1])),
+                           .depth = (int)(s->channels * (together ? s->kernel[1] : 1))};
+    if (c->way == WAY_POINTWISE_CHANNELS) {
+        int64_t pixels = s->output[0] * s->output[1];
+        for (g->chunk = CHUNK_PIXELS; g->chunk > 56 && s->batch * divided(pixels, g->chunk) < 4 * c->threads; g->chunk /= 2)
+            ;
+        g->chunks = divided(pixels, g->chunk);
+        return;
+    }
+    int64_t reach = (s->output[1] - 1) * s->stride[1] + (s->kernel[1] - 1) * s->dilation[1] + 1;
+    g->pitch = (ptrdiff_t)(reach * s->channels);
+    for (g->chunk = 8; g->chunk > 1; g->chunk--) {
+        g->rows = (int)((g->chunk - 1) * s->stride[0] + (s->kernel[0] - 1) * s->dilation[0] + 1);
+        if (g->rows * (int64_t)g->pitch * (int64_t)sizeof(float) <= CHUNK_BYTES && s->batch * divided(s->output[0], g->chunk) >= c->threads)
+            break;
+    }
+    g->rows = (int)((g->chunk - 1) * s->stride[0] + (s->kernel[0] - 1) * s->dilation[0] + 1);
+    g->chunks = divided(s->output[0], g->chunk);
+    g->thread = ((size_t)(g->rows * g->pitch) + PLANAR_SLACK + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+static size_t offsets_bytes(const struct geometry *g)
+{
+    return ((size_t)g->taps * sizeof(ptrdiff_t) + 63) / 64 * 64;
+}
+
+size_t convolution_channels_scratch(const struct convolution *c)
+{
+    struct geometry g;
+    measure(c, &g);
+    return offsets_bytes(&g) + (size_t)c->threads * g.thread * sizeof(float);
+}
+
+/* What every product here has in common. */
+static struct channel_product begin(const struct convolution *c, const struct geometry *g, ptrdiff_t at)
+{
+    ptrdiff_t features = (ptrdiff_t)c->shape.features;
+    return (struct channel_product){.columns = (int)features, .depth = g->depth, .taps = g->taps, .step = 1, .weights = c->weights,
+                                    .width = (features + PLANAR_WIDTH - 1) / PLANAR_WIDTH * PLANAR_WIDTH, .output = c->y + at * features,
+                                    .stride = features, .shift = c->bias, .slope = c->slope, .residual_stride = features,
+                                    .residual = c->residual ? c->residual + at * features : NULL, .activation = c->shape.activation};
+}
+
+static void run_pointwise(const struct convolution *c, const struct geometry *g, int64_t item)
+{
+    const struct convolution_shape *s = &c->shape;
+    ptrdiff_t pixels = (ptrdiff_t)(s->output[0] * s->output[1]), image = (ptrdiff_t)(item / g->chunks);
+    ptrdiff_t first = (ptrdiff_t)(item % g->chunks) * g->chunk;
+    struct channel_product product = begin(c, g, image * pixels + first);
+    bool plain = s->input_layout == LAYOUT_PLAIN;
+    product.rows = pixels - first < g->chunk ? (int)(pixels - first) : g->chunk;
+    product.pixel = plain ? 1 : (ptrdiff_t)s->channels;
+    product.step = plain ? pixels : 1;
+    product.input = c->x + image * s->channels * pixels + first * product.pixel;
+    c->blocks->channel_product(&product);
+}
+
+static void fill_rows(const struct convolution *c, const struct geometry *g, ptrdiff_t image, int64_t first, float *own)
+{
+    const struct convolution_shape *s = &c->shape;
+    ptrdiff_t plane = (ptrdiff_t)(s->input[0] * s->input[1]), channels = (ptrdiff_t)s->channels;
+    const float *input = c->x + image * channels * plane;
+    int64_t reach = g->pitch / channels, left = s->pad_begin[1] < reach ? s->pad_begin[1] : reach;
+    int64_t width = reach - left < s->input[1] ? reach - left : s->input[1];
+    for (int r = 0; r < g->rows; r++) {
+        int64_t y = first * s->stride[0] - s->pad_begin[0] + r;
+        float *to = own + r * g->pitch;
+        if (y < 0 || y >= s->input[0]) {
+            memset(to, 0, (size_t)g->pitch * sizeof *to);
+            continue;
+        }
+        memset(to, 0, (size_t)(left * channels) * sizeof *to);
+        memset(to + (left + width) * channels, 0, (size_t)((reach - left - width) * channels) * sizeof *to);
+        to += left * channels;
+        if (s->input_layout != LAYOUT_PLAIN || channels == 1) {
+            memcpy(to, input + y * s->input[1] * channels, (size_t)(width * channels) * sizeof *to);
+            continue;
+        }
+        struct row_planes turn = {.pixels = (int)channels, .channels = (int)width, .input = input + y * s->input[1], .pixel = plane,
+                                  .output = to, .plane = channels};
+        c->blocks->row_planes(&turn);
+    }
+}
+
+static void run_direct(const struct convolution *c, const struct geometry *g, int64_t item, float *own, const ptrdiff_t *offsets)
+{
+    const struct convolution_shape *s = &c->shape;
+    ptrdiff_t image = (ptrdiff_t)(item / g->chunks);
+    int64_t first = item % g->chunks * g->chunk, last = first + g->chunk < s->output[0] ? first + g->chunk : s->output[0];
+    fill_rows(c, g, image, first, own);
+    for (int64_t y = first; y < last; y++) {
+        struct channel_product product = begin(c, g, (ptrdiff_t)((image * s->output[0] + y) * s->output[1]));
+        product.rows = (int)s->output[1];
+        product.pixel = (ptrdiff_t)(s->stride[1] * s->channels);
+        product.input = own + (y - first) * s->stride[0] * g->pitch;
+        product.offsets = offsets;
+        c->blocks->channel_product(&product);
+    }
+}
+
+void convolution_channels_run(const struct convolution *c)
+{
+    const struct convolution_shape *s = &c->shape;
+    struct geometry g;
+    measure(c, &g);
+    int64_t items = s->batch * g.chunks;
+    ptrdiff_t *offsets = c->scratch;
+    float *threads = (float *)((char *)c->scratch + offsets_bytes(&g));
+    for (int tap = 0; tap < g.taps; tap++) {
+        int64_t across = g.taps / s->kernel[0];
+        offsets[tap] = (ptrdiff_t)(tap / across * s->dilation[0] * g.pitch + tap % across * s->dilation[1] * s->channels);
+    }
+#pragma omp parallel num_threads(c->threads) if (items > 1)
+    {
+        float *own = threads + (size_t)omp_get_thread_num() * g.thread;
+#pragma omp for schedule(static)
+        for (int64_t item = 0; item < items; item++) {
+            if (c->way == WAY_POINTWISE_CHANNELS)
+                run_pointwise(c, &g, item);
+            else
+                run_direct(c, &g, item, own, offsets);
+        }
+    }
+}

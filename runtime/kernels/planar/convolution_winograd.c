@@ -1,0 +1,182 @@
+/* 3×3 convolutions of stride 1 by Winograd in both directions, channels last. Tiles of the whole batch are worked through in groups,
+ * each by one thread; when there are too few groups for all threads, a group's three steps are shared out instead. Either way each
+ * element is computed by the same operations. */
+#include <omp.h>
+
+#include "runtime/kernels/planar/convolution.h"
+
+enum { ALIGN = 16, POSITIONS = WINOGRAD_INPUTS * WINOGRAD_INPUTS, MOST_TILES = 56, SHARED_TILES = 224, PANEL = 64, GROUP_BYTES = 1 << 20 };
+
+struct geometry {
+    int down, across;                  /* tiles of an image */
+    int64_t tiles;                     /* of the batch */
+    int group;                         /* tiles of a group */
+    bool shared;
+    ptrdiff_t spread_pitch, spread_position, product_pitch, product_position;
+    size_t spread, products;           /* floats */
+};
+
+static int tiles_along(int64_t size, int64_t dilation)
+{
+    int64_t rest = size % (4 * dilation);
+    return (int)(size / (4 * dilation) * dilation + (rest < dilation ? rest : dilation));
+}
+
+static ptrdiff_t rounded(int64_t count, int64_t step)
+{
+    return (ptrdiff_t)((count + step - 1) / step * step);
+}
+
+static void measure(const struct convolution *c, struct geometry *g)
+{
+    const struct convolution_shape *s = &c->shape;
+    int lanes = c->blocks->lanes;
+    *g = (struct geometry){.down = tiles_along(s->output[0], s->dilation[0]), .across = tiles_along(s->output[1], s->dilation[1])};
+    g->tiles = s->batch * g->down * g->across;
+    g->spread_pitch = rounded(s->channels, lanes);
+    g->product_pitch = rounded(s->features, lanes);
+    int64_t fits = GROUP_BYTES / (POSITIONS * (int64_t)sizeof(float) * (g->spread_pitch + g->product_pitch)) / 14 * 14;
+    g->group = (int)(fits < 14 ? 14 : fits > MOST_TILES ? MOST_TILES : fits);
+    g->shared = c->threads > 1 && (g->tiles + g->group - 1) / g->group < 3 * c->threads;
+    if (g->shared)
+        g->group = SHARED_TILES;
+    if (g->group > g->tiles)
+        g->group = g->tiles > 0 ? (int)g->tiles : 1;
+    g->spread_position = g->group * g->spread_pitch + ALIGN;
+    g->product_position = g->group * g->product_pitch + ALIGN;
+    g->spread = (size_t)rounded(POSITIONS * g->spread_position + PLANAR_SLACK, ALIGN);
+    g->products = (size_t)rounded(POSITIONS * g->product_position + PLANAR_SLACK, ALIGN);
+}
+
+size_t convolution_winograd_scratch(const struct convolution *c)
+{
+    struct geometry g;
+    measure(c, &g);
+    return (g.spread + g.products) * (g.shared ? 1 : (size_t)c->threads) * sizeof(float);
+}
+
+static uint8_t inside(int64_t start, int64_t dilation, int64_t size)
+{
+    unsigned bits = 0;
+    for (int i = 0; i < WINOGRAD_INPUTS; i++)
+        bits |= (unsigned)(start + i * dilation >= 0 && start + i * dilation < size) << i;
+    return (uint8_t)bits;
+}
+
+static uint8_t outputs_inside(int64_t start, int64_t dilation, int64_t size)
+{
+    int64_t count = (size - start + dilation - 1) / dilation;
+    return (uint8_t)(count < WINOGRAD_OUTPUTS ? count : WINOGRAD_OUTPUTS);
+}
+
+static int64_t tile_start(int64_t index, int64_t dilation)
+{
+    return index / dilation * 4 * dilation + index % dilation;
+}
+
+static void place_tiles(const struct convolution *c, const struct geometry *g, int64_t first, int count, struct channel_tile *tiles)
+{
+    const struct convolution_shape *s = &c->shape;
+    for (int i = 0; i < count; i++) {
+        int64_t index = first + i, image = index / (g->down * g->across), rest = index % (g->down * g->across);
+        int64_t y = tile_start(rest / g->across, s->dilation[0]), x = tile_start(rest % g->across, s->dilation[1]);
+        int64_t top = y - s->pad_begin[0], left = x - s->pad_begin[1];
+        tiles[i] = (struct channel_tile){
+            .input = (ptrdiff_t)(((image * s->input[0] + top) * s->input[1] + left) * s->channels),
+            .output = (ptrdiff_t)(((image * s->output[0] + y) * s->output[1] + x) * s->features),
+            .rows_there = inside(top, s->dilation[0], s->input[0]), .columns_there = inside(left, s->dilation[1], s->input[1]),
+            .rows = outputs_inside(y, s->dilation[0], s->output[0]), .columns = outputs_inside(x, s->dilation[1], s->output[1])};
+    }
+}
+
+/* The three steps, of `count` tiles that begin at tile `at` of a group's scratch; the second one of some positions and columns. */
+static void spread(const struct convolution *c, const struct geometry *g, const struct channel_tile *tiles, int at, int count, float *to)
+{
+    const struct convolution_shape *s = &c->shape;
+    struct channel_spread call = {.count = count, .channels = (int)s->channels, .tiles = tiles, .input = c->x,
+                                  .row = (ptrdiff_t)(s->dilation[0] * s->input[1] * s->channels),
+                                  .column = (ptrdiff_t)(s->dilation[1] * s->channels), .output = to + at * g->spread_pitch,
+                                  .position = g->spread_position, .pitch = g->spread_pitch};
+    c->blocks->channel_spread(&call);
+}
+
+static void multiply(const struct convolution *c, const struct geometry *g, int rows, int position, int positions, int column, int columns,
+                     const float *from, float *to)
+{
+    const struct convolution_shape *s = &c->shape;
+    ptrdiff_t width = rounded(s->features, PLANAR_WIDTH);
+    struct channel_batch call = {.count = positions, .rows = rows, .columns = columns, .depth = (int)s->channels,
+                                 .input = from + position * g->spread_position, .position = g->spread_position, .pitch = g->spread_pitch,
+                                 .weights = c->weights + position * s->channels * width + column, .width = width,
+                                 .output = to + position * g->product_position + column, .position_out = g->product_position,
+                                 .pitch_out = g->product_pitch};
+    c->blocks->channel_batch(&call);
+}
+
+static void gather(const struct convolution *c, const struct geometry *g, const struct channel_tile *tiles, int at, int count,
+                   const float *from)
+{
+    const struct convolution_shape *s = &c->shape;
+    struct channel_gather call = {.count = count, .channels = (int)s->features, .tiles = tiles, .input = from + at * g->product_pitch,
+                                  .position = g->product_position, .pitch = g->product_pitch,
+                                  .finish = {.output = c->y, .residual = c->residual, .step = (ptrdiff_t)(s->dilation[1] * s->features),
+                                             .row = (ptrdiff_t)(s->dilation[0] * s->output[1] * s->features), .shift = c->bias,
+                                             .slope = c->slope, .activation = s->activation}};
+    c->blocks->channel_gather(&call);
+}
+
+/* Group `index` of `groups` of about the same size. */
+static void run_group(const struct convolution *c, const struct geometry *g, int64_t index, int64_t groups, float *own)
+{
+    struct channel_tile tiles[MOST_TILES];
+    int64_t first = g->tiles * index / groups;
+    int count = (int)(g->tiles * (index + 1) / groups - first);
+    place_tiles(c, g, first, count, tiles);
+    spread(c, g, tiles, 0, count, own);
+    multiply(c, g, count, 0, POSITIONS, 0, (int)c->shape.features, own, own + g->spread);
+    gather(c, g, tiles, 0, count, own + g->spread);
+}
+
+/* One group by the whole team. */
+static void share_group(const struct convolution *c, const struct geometry *g, int64_t index, int64_t groups)
+{
+    float *from = c->scratch, *to = from + g->spread;
+    int64_t first = g->tiles * index / groups;
+    int count = (int)(g->tiles * (index + 1) / groups - first), features = (int)c->shape.features, panels = (features + PANEL - 1) / PANEL;
+#pragma omp for schedule(static)
+    for (int i = 0; i < count; i++) {
+        struct channel_tile tile;
+        place_tiles(c, g, first + i, 1, &tile);
+        spread(c, g, &tile, i, 1, from);
+    }
+#pragma omp for schedule(static)
+    for (int i = 0; i < POSITIONS * panels; i++) {
+        int column = i % panels * PANEL;
+        multiply(c, g, count, i / panels, 1, column, features - column < PANEL ? features - column : PANEL, from, to);
+    }
+#pragma omp for schedule(static)
+    for (int i = 0; i < count; i++) {
+        struct channel_tile tile;
+        place_tiles(c, g, first + i, 1, &tile);
+        gather(c, g, &tile, i, 1, to);
+    }
+}
+
+void convolution_winograd_run(const struct convolution *c)
+{
+    struct geometry g;
+    measure(c, &g);
+    int64_t groups = (g.tiles + g.group - 1) / g.group;
+#pragma omp parallel num_threads(c->threads) if (g.shared || groups > 1)
+    {
+        if (g.shared) {
+            for (int64_t i = 0; i < groups; i++)
+                share_group(c, &g, i, groups);
+        } else {
+            float *own = (float *)c->scratch + (size_t)omp_get_thread_num() * (g.spread + g.products);
+#pragma omp for schedule(static)
+            for (int64_t i = 0; i < groups; i++)
+                run_group(c, &g, i, groups, own);
+        }
+    }
+}

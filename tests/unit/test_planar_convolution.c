@@ -1,0 +1,244 @@
+/* planar.convolution against the reference kernel Conv: every way, layouts, residual and activation, threads, stored weights.
+ * With --bench also the time of some convolutions. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "planar_support.h"
+#include "runtime/kernels/planar/convolution.h"
+
+struct form {
+    int64_t batch, channels, features, size[2], kernel[2], stride[2], dilation[2], pads[4];
+};
+
+static const struct form forms[] = {
+    /* 1×1 */
+    {1, 32, 4, {24, 24}, {1, 1}, {1, 1}, {1, 1}, {0}},
+    {2, 300, 20, {7, 9}, {1, 1}, {1, 1}, {1, 1}, {0}},
+    {1, 64, 32, {40, 33}, {1, 1}, {1, 1}, {1, 1}, {0}},
+    {1, 5, 7, {1, 1}, {1, 1}, {1, 1}, {1, 1}, {0}},
+    {3, 16, 96, {2, 113}, {1, 1}, {1, 1}, {1, 1}, {0}},
+    /* stems */
+    {1, 1, 32, {50, 37}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}},
+    {1, 3, 40, {33, 47}, {7, 7}, {2, 2}, {1, 1}, {3, 3, 3, 3}},
+    {2, 3, 16, {24, 31}, {3, 3}, {2, 2}, {1, 1}, {0, 0, 1, 1}},
+    {1, 4, 9, {19, 21}, {5, 3}, {1, 2}, {2, 1}, {4, 1, 4, 1}},
+    {1, 3, 5, {20, 20}, {4, 4}, {4, 4}, {1, 1}, {0}},
+    {1, 2, 3, {9, 30}, {3, 3}, {3, 3}, {3, 4}, {2, 5, 2, 3}},
+    /* 3×3 */
+    {1, 16, 16, {28, 28}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}},
+    {2, 24, 40, {17, 23}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}},
+    {1, 40, 24, {31, 20}, {3, 3}, {1, 1}, {2, 2}, {2, 2, 2, 2}},
+    {1, 13, 17, {30, 30}, {3, 3}, {1, 1}, {6, 6}, {6, 6, 6, 6}},
+    {1, 32, 16, {20, 20}, {3, 3}, {1, 1}, {1, 1}, {0}},
+    {1, 16, 80, {12, 50}, {3, 3}, {1, 1}, {1, 1}, {2, 0, 0, 2}},
+    {1, 96, 130, {14, 14}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}},
+    {1, 20, 20, {15, 15}, {3, 3}, {2, 2}, {1, 1}, {1, 1, 1, 1}},
+    {1, 20, 12, {15, 15}, {3, 1}, {1, 1}, {2, 1}, {2, 0, 2, 0}},
+    {1, 20, 12, {15, 15}, {1, 3}, {1, 1}, {1, 4}, {0, 4, 0, 4}},
+    {5, 16, 16, {4, 4}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}},
+    {1, 12, 12, {1, 1}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}},
+};
+enum { FORMS = sizeof forms / sizeof *forms };
+
+static void set_up(struct rig *rig, const struct form *f, bool bias)
+{
+    int64_t x[] = {f->batch, f->channels, f->size[0], f->size[1]}, w[] = {f->features, f->channels, f->kernel[0], f->kernel[1]};
+    double range = sqrt(3.0 / (double)(f->channels * f->kernel[0] * f->kernel[1]));
+    rig_input(rig, 4, x, -1, 1);
+    rig_input(rig, 4, w, -range, range);
+    if (bias)
+        rig_input(rig, 1, &f->features, -0.5, 0.5);
+    rig_ints(rig, "strides", f->stride, 2);
+    rig_ints(rig, "dilations", f->dilation, 2);
+    rig_ints(rig, "pads", f->pads, 4);
+}
+
+static void check_run(struct rig *rig, const char *kernel)
+{
+    mitral_status status = rig_run(rig, kernel);
+    if (status != MITRAL_OK)
+        print_error("%s: %s\n", kernel, mitral_context_message(rig->context));
+    assert_int_equal(status, MITRAL_OK);
+}
+
+/* Winograd's F(4, 3) in both directions loses up to two more bits than the direct sum, which itself is below 1e-6 of the range off
+ * here. */
+static const double tolerance = 4e-6;
+
+static void check_form(const struct form *form)
+{
+    struct rig rig;
+    rig_open(&rig, (uint32_t)(form - forms) + 1);
+    set_up(&rig, form, true);
+    check_run(&rig, "Conv");
+    mitral_tensor expected = rig.output.tensor;
+    for (int layouts = 0; layouts < 4; layouts++) {
+        rig.inputs[0].tensor = rig_relayout(&rig, &rig.inputs[0].tensor, layouts & 1);
+        rig.output.tensor = (mitral_tensor){.layout = layouts >> 1};
+        rig.threads = 1;
+        check_run(&rig, "planar.convolution");
+        double distance = rig_distance(&rig.output.tensor, &expected);
+        if (!(distance <= tolerance))
+            print_error("form %d, layouts %d: %s is %g off\n", (int)(form - forms), layouts, rig.description, distance);
+        assert_true(distance <= tolerance);
+        mitral_tensor first = rig.output.tensor;
+        for (int threads = 2; threads <= 4; threads++) {
+            rig.threads = threads;
+            rig.output.tensor = (mitral_tensor){.layout = layouts >> 1};
+            check_run(&rig, "planar.convolution");
+            assert_memory_equal(rig.output.tensor.data, first.data, tensor_bytes(&first));
+        }
+    }
+    rig_close(&rig);
+}
+
+static void test_forms(void **state)
+{
+    (void)state;
+    for (int i = 0; i < FORMS; i++)
+        check_form(&forms[i]);
+}
+
+/* ---- residual and activation ------------------------------------------------------------------------------------------- */
+
+static float follow(const char *activation, float value, float slope)
+{
+    if (strcmp(activation, "Relu") == 0)
+        return value > 0 ? value : 0;
+    return !*activation || value > 0 ? value : slope * value;
+}
+
+static void check_ends(const struct form *form, const char *activation, bool residual, int layout)
+{
+    struct rig rig;
+    rig_open(&rig, 5);
+    set_up(&rig, form, false);
+    rig_absent(&rig);
+    check_run(&rig, "Conv");
+    mitral_tensor expected = rig.output.tensor;
+    float *values = expected.data, *slopes = NULL;
+    const float *added = residual ? rig_input(&rig, 4, expected.dims, -1, 1)->data : NULL;
+    if (!residual)
+        rig_absent(&rig);
+    if (strcmp(activation, "PRelu") == 0)
+        slopes = rig_input(&rig, 1, &form->features, -0.5, 0.5)->data;
+    int64_t pixels = expected.dims[2] * expected.dims[3];
+    for (int64_t i = 0; i < tensor_count(&expected); i++)
+        values[i] = follow(activation, values[i] + (added ? added[i] : 0), slopes ? slopes[i / pixels % form->features] : 0.25f);
+    if (*activation)
+        rig_text(&rig, "activation", activation);
+    assert_int_equal(attributes_set_float(&rig.attributes, &rig.arena, "activation_alpha", 0.25f), MITRAL_OK);
+    rig.inputs[0].tensor = rig_relayout(&rig, &rig.inputs[0].tensor, layout);
+    if (residual)
+        rig.inputs[3].tensor = rig_relayout(&rig, &rig.inputs[3].tensor, layout);
+    rig.output.tensor = (mitral_tensor){.layout = layout};
+    check_run(&rig, "planar.convolution");
+    assert_true(rig_distance(&rig.output.tensor, &expected) <= tolerance);
+    rig_close(&rig);
+}
+
+static void test_ends(void **state)
+{
+    (void)state;
+    static const char *const activations[] = {"", "Relu", "LeakyRelu", "PRelu"};
+    static const int chosen[] = {0, 1, 5, 6, 11, 12, 17, 20};
+    for (size_t i = 0; i < sizeof chosen / sizeof *chosen; i++)
+        for (int a = 0; a < 4; a++)
+            for (int variant = 0; variant < 4; variant++)
+                check_ends(&forms[chosen[i]], activations[a], variant & 1, variant >> 1);
+}
+
+static void test_stored_weights(void **state)
+{
+    (void)state;
+    for (int i = 0; i < FORMS; i++)
+        for (int layout = 0; layout < 2; layout++) {
+            struct rig rig;
+            rig_open(&rig, 2);
+            set_up(&rig, &forms[i], true);
+            rig.inputs[0].tensor = rig_relayout(&rig, &rig.inputs[0].tensor, layout);
+            rig.output.tensor = (mitral_tensor){.layout = layout};
+            check_run(&rig, "planar.convolution");
+            mitral_tensor first = rig.output.tensor;
+            assert_non_null(rig.packed[1].data);
+            rig.inputs[1].tensor = rig.packed[1];
+            check_run(&rig, "planar.convolution");
+            assert_null(rig.packed[1].data);
+            assert_memory_equal(rig.output.tensor.data, first.data, tensor_bytes(&first));
+            rig.output.tensor.layout = !layout; /* another way: packed again from what is stored */
+            check_run(&rig, "planar.convolution");
+            assert_true(rig_distance(&rig.output.tensor, &first) <= 2 * tolerance);
+            rig_close(&rig);
+        }
+}
+
+static void test_refusals(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_open(&rig, 2);
+    set_up(&rig, &forms[11], true);
+    rig_text(&rig, "activation", "Sin");
+    assert_int_equal(rig_run(&rig, "planar.convolution"), MITRAL_UNSUPPORTED);
+    assert_non_null(strstr(mitral_context_message(rig.context), "Sin"));
+    rig_text(&rig, "activation", "");
+    rig.inputs[1].tensor.dims[1] = 8;
+    rig_int(&rig, "group", 2);
+    assert_int_equal(rig_run(&rig, "planar.convolution"), MITRAL_UNSUPPORTED);
+    rig_int(&rig, "group", 3);
+    assert_int_equal(rig_run(&rig, "planar.convolution"), MITRAL_INVALID);
+    rig_close(&rig);
+}
+
+static void bench_convolutions(void **state)
+{
+    (void)state;
+    if (!rig_bench)
+        skip();
+    static const struct form timed[] = {
+        {1, 1, 32, {224, 224}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}},
+        {1, 32, 4, {224, 224}, {1, 1}, {1, 1}, {1, 1}, {0}},
+        {1, 64, 32, {112, 112}, {1, 1}, {1, 1}, {1, 1}, {0}},
+        {1, 160, 128, {14, 14}, {1, 1}, {1, 1}, {1, 1}, {0}},
+        {1, 3, 64, {224, 224}, {7, 7}, {2, 2}, {1, 1}, {3, 3, 3, 3}},
+        {1, 32, 32, {224, 224}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}},
+        {1, 64, 64, {112, 112}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}},
+        {1, 128, 128, {56, 56}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}},
+        {1, 256, 256, {28, 28}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}},
+        {1, 512, 512, {14, 14}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}},
+        {1, 512, 512, {7, 7}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}},
+        {1, 256, 64, {56, 56}, {1, 1}, {1, 1}, {1, 1}, {0}},
+        {1, 1024, 256, {14, 14}, {1, 1}, {1, 1}, {1, 1}, {0}},
+    };
+    for (size_t i = 0; i < sizeof timed / sizeof *timed; i++)
+        for (int layout = 0; layout < 2; layout++) {
+            struct rig rig;
+            double own[2];
+            rig_open(&rig, 1);
+            set_up(&rig, &timed[i], true);
+            rig.inputs[0].tensor = rig_relayout(&rig, &rig.inputs[0].tensor, layout);
+            rig.repeat = 15;
+            for (int k = 0; k < 2; k++) {
+                rig.output.tensor.layout = layout;
+                check_run(&rig, k ? "onednn.convolution" : "planar.convolution");
+                own[k] = rig.milliseconds;
+                if (k == 0)
+                    printf("%4d -> %-3d %3dx%-3d %dx%d/%d %s %-26s", (int)timed[i].channels, (int)timed[i].features, (int)timed[i].size[0],
+                           (int)timed[i].size[1], (int)timed[i].kernel[0], (int)timed[i].kernel[1], (int)timed[i].stride[0],
+                           layout ? "last " : "plain", rig.description);
+            }
+            mitral_tensor y = rig.output.tensor;
+            double flops = 2e-6 * (double)(tensor_count(&y) * timed[i].channels * timed[i].kernel[0] * timed[i].kernel[1]);
+            printf(" %7.3f ms %4.0f GFLOP/s, oneDNN %7.3f ms\n", own[0], flops / own[0], own[1]);
+            rig_close(&rig);
+        }
+}
+
+int main(int argc, char **argv)
+{
+    rig_bench = argc > 1 && strcmp(argv[1], "--bench") == 0;
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_forms), cmocka_unit_test(test_ends), cmocka_unit_test(test_stored_weights),
+                                       cmocka_unit_test(test_refusals), cmocka_unit_test(bench_convolutions)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
