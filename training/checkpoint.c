@@ -101,7 +101,8 @@ static mitral_status describe(char **out, struct trainer *trainer, const struct 
     cJSON *root = cJSON_CreateObject(), *variables = root ? cJSON_AddArrayToObject(root, "variables") : NULL;
     const char *name;
     mitral_tensor *tensor;
-    bool made = variables && cJSON_AddNumberToObject(root, "step", (double)progress->step) && add_real(root, "dice", progress->dice)
+    bool made = variables && cJSON_AddNumberToObject(root, "step", (double)progress->step) && add_real(root, "loss", progress->loss)
+                && add_real(root, "dice", progress->dice)
                 && add_real(root, "best_dice", progress->best_dice) && cJSON_AddNumberToObject(root, "best_step", (double)progress->best_step)
                 && cJSON_AddNumberToObject(root, "bad_validations", (double)progress->bad_validations)
                 && cJSON_AddRawToObject(root, "identity", identity);
@@ -208,6 +209,7 @@ static mitral_status read_parts(struct trainer *trainer, struct progress *progre
         status = take_variables(trainer, root, body + align(header.json_size), header.data_size, path);
     if (status == MITRAL_OK) {
         progress->step = (int64_t)real_of(root, "step");
+        progress->loss = real_of(root, "loss");
         progress->dice = real_of(root, "dice");
         progress->best_dice = real_of(root, "best_dice");
         progress->best_step = (int64_t)real_of(root, "best_step");

@@ -9,6 +9,7 @@
 
 struct progress {
     int64_t step;             /* updates done */
+    double loss;              /* of the last step; NaN: none */
     double dice;              /* of the last validation; NaN: none */
     double best_dice;         /* NaN: none */
     int64_t best_step;        /* -1: none */

@@ -71,7 +71,6 @@ struct run {
     char *identity;
     char checkpoint[PATH_SIZE + 32], best[PATH_SIZE + 32]; /* "" without a folder */
     int64_t saved; /* step of the last checkpoint; -1: none */
-    double loss;
 };
 
 static double now(void)
@@ -205,7 +204,7 @@ static mitral_status update(struct run *run)
             total.terms[i] = terms[i] + report.terms[i] / (double)parts;
     }
     run->progress.step = step + 1;
-    run->loss = total.loss;
+    run->progress.loss = total.loss;
     return log_step(&run->log, options, &total, &run->progress, schedule_rate(options, step), now() - start);
 }
 
@@ -277,8 +276,8 @@ static mitral_status write_result(struct run *run)
 
 mitral_status mitral_training_run(mitral_training *training, mitral_training_result *result)
 {
-    struct run run = {.context = training->context, .options = &training->options, .saved = -1, .loss = NAN};
-    run.progress = (struct progress){.dice = NAN, .best_dice = NAN, .best_step = -1};
+    struct run run = {.context = training->context, .options = &training->options, .saved = -1};
+    run.progress = (struct progress){.loss = NAN, .dice = NAN, .best_dice = NAN, .best_step = -1};
     TRY(options_check(&training->options, training->context, false));
     mitral_status status = open_run(&run);
     if (status == MITRAL_OK)
@@ -286,7 +285,7 @@ mitral_status mitral_training_run(mitral_training *training, mitral_training_res
     if (status == MITRAL_OK)
         status = write_result(&run);
     if (result)
-        *result = (mitral_training_result){.steps = run.progress.step, .loss = run.loss, .dice = run.progress.dice,
+        *result = (mitral_training_result){.steps = run.progress.step, .loss = run.progress.loss, .dice = run.progress.dice,
                                            .best_dice = run.progress.best_dice, .best_step = run.progress.best_step};
     close_run(&run);
     return status;

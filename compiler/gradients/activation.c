@@ -46,3 +46,20 @@ mitral_status differentiate_prelu(struct gradient *gradient, const struct node *
     TRY(gradient_contribute(gradient, node, 0, values[0]));
     return gradient_contribute_reduced(gradient, node, 1, values[1]);
 }
+
+/* com.microsoft's gelu(X + bias): by erf (BiasGelu) or tanh (FastGelu, whose bias may be absent). */
+mitral_status differentiate_biased_gelu(struct gradient *gradient, const struct node *node)
+{
+    struct attributes attributes = {0};
+    struct arena *arena = gradient_graph(gradient)->arena;
+    const bool tangent = strcmp(node->op->name, "FastGelu") == 0;
+    value_id operand = node->inputs[0], value;
+    if (node_input(node, 1) != NO_VALUE)
+        TRY(gradient_binary(gradient, &operand, "Add", operand, node->inputs[1]));
+    TRY(attributes_set_string(&attributes, arena, "function", "Gelu"));
+    TRY(attributes_set_string(&attributes, arena, "approximate", tangent ? "tanh" : "none"));
+    TRY(gradient_emit(gradient, "mitral.ElementwiseGradient", &attributes,
+                      (value_id[]){gradient_of(gradient, node, 0), operand}, 2, &value, 1));
+    TRY(gradient_contribute_reduced(gradient, node, 0, value));
+    return gradient_contribute_reduced(gradient, node, 1, value);
+}

@@ -13,7 +13,8 @@ gradient_hook differentiate_zero;
 gradient_hook differentiate_add, differentiate_subtract, differentiate_multiply, differentiate_divide, differentiate_power, differentiate_negate,
     differentiate_sum, differentiate_mean, differentiate_extremum /* Max, Min */, differentiate_where, differentiate_modulo;
 /* activation.c: one data input, derivative by the operator's name (Sigmoid, Tanh, Exp, Gelu, …) */
-gradient_hook differentiate_elementwise, differentiate_relu, differentiate_clip, differentiate_prelu;
+gradient_hook differentiate_elementwise, differentiate_relu, differentiate_clip, differentiate_prelu,
+    differentiate_biased_gelu /* BiasGelu, FastGelu */;
 /* reduction.c */
 gradient_hook differentiate_reduce_sum, differentiate_reduce_mean, differentiate_reduce_l1, differentiate_reduce_l2, differentiate_reduce_sum_square,
     differentiate_reduce_log_sum, differentiate_reduce_log_sum_exp, differentiate_reduce_product, differentiate_reduce_extremum,
@@ -22,7 +23,7 @@ gradient_hook differentiate_reduce_sum, differentiate_reduce_mean, differentiate
 gradient_hook differentiate_convolution, differentiate_convolution_transpose;
 /* pool.c */
 gradient_hook differentiate_max_pool, differentiate_average_pool, differentiate_lp_pool, differentiate_global_average_pool,
-    differentiate_global_max_pool, differentiate_global_lp_pool;
+    differentiate_global_max_pool, differentiate_global_lp_pool, differentiate_max_unpool;
 /* resize.c: Resize, Upsample */
 gradient_hook differentiate_resize;
 /* normalization.c */
@@ -37,7 +38,8 @@ gradient_hook differentiate_matmul, differentiate_gemm, differentiate_einsum;
 /* shape.c */
 gradient_hook differentiate_reshape /* Reshape, Flatten, Squeeze, Unsqueeze, Identity */, differentiate_transpose, differentiate_concat,
     differentiate_split, differentiate_slice, differentiate_pad, differentiate_expand, differentiate_tile, differentiate_cast, differentiate_dropout,
-    differentiate_depth_to_space, differentiate_space_to_depth, differentiate_triangle;
+    differentiate_depth_to_space, differentiate_space_to_depth, differentiate_triangle, differentiate_centre_crop_pad,
+    differentiate_reverse_sequence;
 /* indexing.c */
 gradient_hook differentiate_gather, differentiate_gather_elements, differentiate_gather_nd, differentiate_scatter_elements, differentiate_scatter_nd;
 /* loss.c: the losses of training, domain mitral */

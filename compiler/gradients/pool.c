@@ -79,3 +79,15 @@ mitral_status differentiate_global_lp_pool(struct gradient *gradient, const stru
     TRY(attributes_set_int(&window.attributes, gradient_graph(gradient)->arena, "p", attribute_int(&node->attributes, "p", 2)));
     return differentiate_lp_pool(gradient, &window);
 }
+
+/* Each element came from one place of the output: the indices count through the whole of it. */
+mitral_status differentiate_max_unpool(struct gradient *gradient, const struct node *node)
+{
+    struct attributes attributes = {0};
+    value_id flat, value;
+    TRY(gradient_ints(gradient, &flat, (const int64_t[]){-1}, 1));
+    TRY(gradient_binary(gradient, &value, "Reshape", gradient_of(gradient, node, 0), flat));
+    TRY(attributes_set_int(&attributes, gradient_graph(gradient)->arena, "axis", 0));
+    TRY(gradient_emit(gradient, "Gather", &attributes, (value_id[]){value, node->inputs[1]}, 2, &value, 1));
+    return gradient_contribute(gradient, node, 0, value);
+}

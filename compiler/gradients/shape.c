@@ -243,3 +243,35 @@ mitral_status differentiate_triangle(struct gradient *gradient, const struct nod
                       (value_id[]){gradient_of(gradient, node, 0), node_input(node, 1)}, node->input_count > 1 ? 2 : 1, &value, 1));
     return gradient_contribute(gradient, node, 0, value);
 }
+
+/* A pad of half the difference on each side, or a crop: a pad of negative width. */
+mitral_status differentiate_centre_crop_pad(struct gradient *gradient, const struct node *node)
+{
+    struct arena *arena = gradient_graph(gradient)->arena;
+    const struct value_type in = *gradient_type(gradient, node->inputs[0]), out = *gradient_type(gradient, node->outputs[0]);
+    struct attributes attributes = {0};
+    int64_t pads[2 * MITRAL_MAX_RANK] = {0};
+    value_id inputs[2] = {gradient_of(gradient, node, 0)}, value;
+    size_t count = 1;
+    if (!type_is_static(&in) || !type_is_static(&out) || in.rank != out.rank)
+        return gradient_fail(gradient, node, MITRAL_UNSUPPORTED, "expected fixed shapes");
+    for (int32_t i = 0; i < in.rank; i++) {
+        const int64_t more = out.dims[i] - in.dims[i];
+        pads[i] = more >= 0 ? more / 2 : -(-more / 2);
+        pads[in.rank + i] = more - pads[i];
+    }
+    TRY(attributes_set_ints(&attributes, arena, "pads", pads, 2 * (size_t)in.rank));
+    TRY(attributes_set_string(&attributes, arena, "mode", "constant"));
+    TRY(gradient_set_shape(gradient, &attributes, node->inputs[0], inputs, &count));
+    TRY(gradient_emit(gradient, "mitral.PadGradient", &attributes, inputs, count, &value, 1));
+    return gradient_contribute(gradient, node, 0, value);
+}
+
+/* Reversing twice changes nothing. */
+mitral_status differentiate_reverse_sequence(struct gradient *gradient, const struct node *node)
+{
+    value_id value;
+    TRY(gradient_emit(gradient, "ReverseSequence", &node->attributes,
+                      (value_id[]){gradient_of(gradient, node, 0), node->inputs[1]}, 2, &value, 1));
+    return gradient_contribute(gradient, node, 0, value);
+}

@@ -1,16 +1,16 @@
 /* Operators of com.microsoft that ONNX Runtime's optimiser and quantiser leave in files, and the one that it puts into ai.onnx. */
-#include "compiler/op.h"
+#include "compiler/gradients/gradients.h"
 
 #define MICROSOFT "com.microsoft"
 
 const struct op ops_microsoft[] = {
     {.name = "SimplifiedLayerNormalization"},
     {.name = "Attention", .domain = MICROSOFT},
-    {.name = "BiasGelu", .domain = MICROSOFT},
+    {.name = "BiasGelu", .domain = MICROSOFT, .gradient = differentiate_biased_gelu},
     {.name = "DynamicQuantizeLSTM", .domain = MICROSOFT},
     {.name = "DynamicQuantizeMatMul", .domain = MICROSOFT},
     {.name = "EmbedLayerNormalization", .domain = MICROSOFT},
-    {.name = "FastGelu", .domain = MICROSOFT},
+    {.name = "FastGelu", .domain = MICROSOFT, .gradient = differentiate_biased_gelu},
     {.name = "FusedConv", .domain = MICROSOFT},
     {.name = "FusedGemm", .domain = MICROSOFT},
     {.name = "FusedMatMul", .domain = MICROSOFT},

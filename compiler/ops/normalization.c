@@ -4,7 +4,7 @@
 const struct op ops_normalization[] = {
     {.name = "BatchNormalization", .gradient = differentiate_batch_normalization},
     {.name = "GroupNormalization", .gradient = differentiate_group_normalization},
-    {.name = "Hardmax"},
+    {.name = "Hardmax", .gradient = differentiate_zero},
     {.name = "InstanceNormalization", .gradient = differentiate_instance_normalization},
     {.name = "LRN", .gradient = differentiate_lrn},
     {.name = "LayerNormalization", .gradient = differentiate_layer_normalization},

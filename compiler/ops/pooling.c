@@ -9,6 +9,6 @@ const struct op ops_pooling[] = {
     {.name = "GlobalMaxPool", .lower = lower_global_max_pool, .gradient = differentiate_global_max_pool},
     {.name = "LpPool", .gradient = differentiate_lp_pool},
     {.name = "MaxPool", .lower = lower_max_pool, .gradient = differentiate_max_pool},
-    {.name = "MaxUnpool"},
+    {.name = "MaxUnpool", .gradient = differentiate_max_unpool},
 };
 const size_t ops_pooling_count = sizeof(ops_pooling) / sizeof(*ops_pooling);

@@ -3,7 +3,7 @@
 #include "compiler/lower_onednn.h"
 
 const struct op ops_shape[] = {
-    {.name = "CenterCropPad", .traits = OP_MOVES_DATA},
+    {.name = "CenterCropPad", .traits = OP_MOVES_DATA, .gradient = differentiate_centre_crop_pad},
     {.name = "Compress", .traits = OP_MOVES_DATA},
     {.name = "Concat", .traits = OP_MOVES_DATA, .lower = lower_concat, .gradient = differentiate_concat},
     {.name = "DepthToSpace", .traits = OP_MOVES_DATA, .gradient = differentiate_depth_to_space},
@@ -13,7 +13,7 @@ const struct op ops_shape[] = {
     {.name = "OneHot"},
     {.name = "Pad", .traits = OP_MOVES_DATA, .gradient = differentiate_pad},
     {.name = "Reshape", .traits = OP_MOVES_DATA, .gradient = differentiate_reshape},
-    {.name = "ReverseSequence", .traits = OP_MOVES_DATA},
+    {.name = "ReverseSequence", .traits = OP_MOVES_DATA, .gradient = differentiate_reverse_sequence},
     {.name = "Shape"},
     {.name = "Size"},
     {.name = "Slice", .traits = OP_MOVES_DATA, .gradient = differentiate_slice},

@@ -199,3 +199,11 @@
 {"Resize", 0, "mode=linear antialias=1", "f1x1x8x6 - t1,1,0.5,0.5", 0, 0},
 {"Resize", 10, "mode=linear", "f1x2x3x4 t1,1,2,2", 0, 0},
 {"Upsample", 9, "mode=nearest", "f1x2x3x4 t1,1,2,3", 0, 0},
+/* the rest */
+{"CenterCropPad", 0, NULL, "f5x4 c2,7", 0, 0},
+{"CenterCropPad", 0, "axes=[1]", "f3x8x2 c5", 0, 0},
+{"ReverseSequence", 0, "batch_axis=0 time_axis=1", "f3x4x2 c2,4,1", 0, 0},
+{"MaxUnpool", 0, "kernel_shape=[2,2] strides=[2,2]", "f1x1x2x2 r16:1x1x2x2", 0, 0},
+{"com.microsoft.BiasGelu", 0, NULL, "f3x5 f5", 0, 0},
+{"com.microsoft.FastGelu", 0, NULL, "f3x5 f5", 0, 0},
+{"com.microsoft.FastGelu", 0, NULL, "f3x5", 0, 0},
