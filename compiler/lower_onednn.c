@@ -1,5 +1,7 @@
 #include "compiler/lower_onednn.h"
 
+#include "compiler/planar.h"
+
 static bool is_fast_type(const struct lowering *lowering, value_id value)
 {
     if (value == NO_VALUE)
@@ -9,6 +11,11 @@ static bool is_fast_type(const struct lowering *lowering, value_id value)
            && (type->dtype == MITRAL_FLOAT || type->dtype == MITRAL_BFLOAT16 || type->dtype == MITRAL_FLOAT16);
 }
 
+static bool is_channels_last(const struct lowering *lowering, value_id value)
+{
+    return value != NO_VALUE && lowering->graph->values[value].layout == LAYOUT_CHANNELS_LAST;
+}
+
 static mitral_status lower_as(struct lowering *lowering, const struct node *node, const char *kernel, bool *done)
 {
     return is_fast_type(lowering, node_input(node, 0)) ? lower_node(lowering, node, kernel, done) : MITRAL_OK;
@@ -16,6 +23,10 @@ static mitral_status lower_as(struct lowering *lowering, const struct node *node
 
 mitral_status lower_convolution(struct lowering *lowering, const struct node *node, bool *done)
 {
+    struct convolution_shape shape;
+    if (lowering->level > 0 && !lowering->training && planar_convolution_of(lowering->graph, node, &shape)
+        && planar_convolution_preferred(&shape))
+        return lower_node(lowering, node, "planar.convolution", done);
     return lower_as(lowering, node, "onednn.convolution", done);
 }
 
@@ -56,7 +67,7 @@ mitral_status lower_global_max_pool(struct lowering *lowering, const struct node
 
 mitral_status lower_concat(struct lowering *lowering, const struct node *node, bool *done)
 {
-    if (lowering->graph->values[node->outputs[0]].layout != LAYOUT_CHANNELS_LAST)
+    if (!is_channels_last(lowering, node->outputs[0]))
         return MITRAL_OK;
     return lower_node(lowering, node, "channels.concat", done);
 }
@@ -65,7 +76,13 @@ mitral_status lower_split(struct lowering *lowering, const struct node *node, bo
 {
     bool channels_last = false;
     for (size_t i = 0; i < node->output_count; i++)
-        if (node->outputs[i] != NO_VALUE)
-            channels_last |= lowering->graph->values[node->outputs[i]].layout == LAYOUT_CHANNELS_LAST;
+        channels_last |= is_channels_last(lowering, node->outputs[i]);
     return channels_last ? lower_node(lowering, node, "channels.split", done) : MITRAL_OK;
+}
+
+mitral_status lower_resize(struct lowering *lowering, const struct node *node, bool *done)
+{
+    if (!is_channels_last(lowering, node_input(node, 0)) && !is_channels_last(lowering, node_output(node, 0)))
+        return MITRAL_OK;
+    return lower_node(lowering, node, node_is(node, "Upsample") ? "channels.upsample" : "channels.resize", done);
 }

@@ -1,10 +1,11 @@
 /* Resampling. */
 #include "compiler/gradients/gradients.h"
+#include "compiler/lower_onednn.h"
 
 const struct op ops_resize[] = {
     {.name = "AffineGrid"},
     {.name = "GridSample"},
-    {.name = "Resize", .gradient = differentiate_resize},
-    {.name = "Upsample", .gradient = differentiate_resize},
+    {.name = "Resize", .lower = lower_resize, .gradient = differentiate_resize},
+    {.name = "Upsample", .lower = lower_resize, .gradient = differentiate_resize},
 };
 const size_t ops_resize_count = sizeof(ops_resize) / sizeof(*ops_resize);

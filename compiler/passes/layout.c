@@ -9,6 +9,7 @@
 #include "compiler/passes/activation.h"
 #include "compiler/passes/minimum_cut.h"
 #include "compiler/passes/passes.h"
+#include "compiler/planar.h"
 
 enum role { PLAIN_ONLY, CHANNELS_ONLY, EITHER };
 
@@ -126,6 +127,20 @@ static bool is_channel_split(const struct graph *graph, const struct node *node)
     return true;
 }
 
+/* Resizing of known factors that leaves images and channels alone. */
+static bool is_spatial_resize(const struct graph *graph, const struct node *node)
+{
+    const struct value_type *from = &graph->values[node->inputs[0]].type, *to = &graph->values[node->outputs[0]].type;
+    if (!(node_is(node, "Resize") || node_is(node, "Upsample")) || from->rank != to->rank || from->dims[1] < 0
+        || from->dims[1] != to->dims[1]
+        || strcmp(attribute_string(&node->attributes, "coordinate_transformation_mode", ""), "tf_crop_and_resize") == 0)
+        return false;
+    for (size_t i = 1; i < node->input_count; i++)
+        if (node->inputs[i] != NO_VALUE && !graph_constant(graph, node->inputs[i]))
+            return false;
+    return true;
+}
+
 static bool one_output_is_used(const struct layouts *layouts, const struct node *node)
 {
     for (size_t i = 1; i < node->output_count; i++)
@@ -144,7 +159,13 @@ static void weigh_node(const struct layouts *layouts, const struct node *node, s
         || !(one_output_is_used(layouts, node) || node_is(node, "Split")))
         return;
     const int64_t in = bytes_of(graph, node->inputs[0]), result = bytes_of(graph, node->outputs[0]);
-    if (node_is(node, "Conv") || node_is_own(node, "Convolution") || node_is(node, "ConvTranspose")
+    struct convolution_shape shape;
+    if ((node_is(node, "Conv") || node_is_own(node, "Convolution")) && planar_convolution_of(graph, node, &shape)
+        && planar_convolution_likes_planes(&shape)) {
+        out->role = EITHER;
+    } else if (node_is_own(node, "DilatedParallelBlock")) {
+        out->role = planar_block_likes_planes(graph, node) ? PLAIN_ONLY : CHANNELS_ONLY;
+    } else if (node_is(node, "Conv") || node_is_own(node, "Convolution") || node_is(node, "ConvTranspose")
         || node_is_own(node, "ConvolutionTranspose")) {
         out->role = CHANNELS_ONLY; /* its plain form is this one between two reorders */
     } else if (node_is(node, "MaxPool") || node_is(node, "AveragePool") || node_is(node, "GlobalAveragePool")
@@ -156,11 +177,20 @@ static void weigh_node(const struct layouts *layouts, const struct node *node, s
         out->role = EITHER;
         out->channels_cost = 2 * result;
         out->plain_cost = graph->values[node->outputs[0]].type.dims[0] == 1 ? 0 : 2 * result;
+    } else if (is_spatial_resize(graph, node)) {
+        out->role = EITHER;
+        out->plain_cost = result;
     } else if (is_channel_split(graph, node)) {
         out->role = EITHER;
     } else if (follows_layout(graph, node)) {
         out->role = EITHER;
     }
+}
+
+/* Inputs that the node reads as well in one layout as in the other. */
+static bool takes_any_layout(const struct node *node, size_t index)
+{
+    return node_is_own(node, "DilatedParallelBlock") && planar_block_reads_any_layout(node, index);
 }
 
 /* Inputs of the node that follow its layout. */
@@ -212,9 +242,14 @@ static mitral_status add_value(const struct layouts *layouts, struct cut *cut, v
         const node_id reader = layouts->uses.nodes[i];
         const struct node *node = &graph->nodes[reader];
         uint32_t side = CUT_SOURCE;
-        for (size_t j = 0; j < node->input_count; j++)
+        bool cares = false;
+        for (size_t j = 0; j < node->input_count; j++) {
             if (node->inputs[j] == value && carries_layout(graph, node, j))
                 side = side_of(&layouts->choices[reader]);
+            cares = cares || (node->inputs[j] == value && !takes_any_layout(node, j));
+        }
+        if (!cares)
+            continue;
         TRY(cut_add(cut, wants_channels, side, CUT_INFINITE));
         TRY(cut_add(cut, side, wants_plain, CUT_INFINITE));
     }
@@ -319,7 +354,7 @@ static mitral_status apply(struct layouts *layouts, bool *changed)
     for (size_t i = 0; i < layouts->node_count && status == MITRAL_OK; i++)
         for (size_t j = 0; graph->nodes[i].op && j < graph->nodes[i].input_count && status == MITRAL_OK; j++) {
             value_id input = graph->nodes[i].inputs[j];
-            if (!is_map(graph, input) || graph->values[input].constant)
+            if (!is_map(graph, input) || graph->values[input].constant || takes_any_layout(&graph->nodes[i], j))
                 continue;
             const bool wants = layouts->choices[i].channels_last && carries_layout(graph, &graph->nodes[i], j);
             status = value_in(layouts, reordered, input, wants ? LAYOUT_CHANNELS_LAST : LAYOUT_PLAIN, &input);

@@ -8,6 +8,7 @@
 #define KERNEL_FAMILIES(FAMILY)                                                                                        \
     /* the lines below stay in alphabetical order: a file's table is named like the file */                           \
     FAMILY(channels_concat)                                                                                            \
+    FAMILY(channels_resize)                                                                                            \
     FAMILY(channels_scale_shift)                                                                                       \
     FAMILY(onednn_convolution)                                                                                         \
     FAMILY(onednn_deconvolution)                                                                                       \
