@@ -1,10 +1,21 @@
-/* Operators of com.microsoft that are one of the standard's with something after it: FusedConv, FusedGemm, FusedMatMul,
- * TransposeMatMul, BiasGelu, FastGelu. */
+/* Operators of com.microsoft that are one of the standard's with something around it: FusedGemm, FusedMatMul, TransposeMatMul, BiasGelu,
+ * FastGelu. (FusedConv is among oneDNN's convolutions.) */
 #include <math.h>
 #include <string.h>
 
-#include "runtime/kernels/reference/fused_activation.h"
 #include "runtime/kernels/reference/matmul.h"
+
+/* ---- the activation of FusedGemm ----------------------------------------------------------------------------------------- */
+
+enum function {
+    FUSED_NONE, FUSED_RELU, FUSED_TANH, FUSED_SIGMOID, FUSED_LEAKY_RELU, FUSED_CLIP, FUSED_HARD_SIGMOID, FUSED_ELU, FUSED_SELU,
+    FUSED_CELU, FUSED_SOFTPLUS, FUSED_SOFTSIGN, FUSED_THRESHOLDED_RELU, FUSED_FUNCTIONS
+};
+
+struct fused_activation {
+    enum function function;
+    double alpha, beta;
+};
 
 static const struct {
     const char *name;
@@ -25,13 +36,13 @@ static const struct {
     [FUSED_THRESHOLDED_RELU] = {"ThresholdedRelu", 1, 0},
 };
 
-mitral_status fused_activation_decode(const struct kernel_call *call, const char *name, const float *parameters, size_t count,
-                                      struct fused_activation *out)
+static mitral_status decode_activation(const struct kernel_call *call, const char *name, const float *parameters, size_t count,
+                                       struct fused_activation *out)
 {
     for (int f = 0; f < FUSED_FUNCTIONS; f++) {
         if (strcmp(name ? name : "", functions[f].name) != 0)
             continue;
-        *out = (struct fused_activation){(enum fused_function)f, count > 0 ? (double)parameters[0] : functions[f].alpha,
+        *out = (struct fused_activation){(enum function)f, count > 0 ? (double)parameters[0] : functions[f].alpha,
                                          count > 1 ? (double)parameters[1] : functions[f].beta};
         if (isnan(out->alpha) || isnan(out->beta))
             return call_fail(call, MITRAL_INVALID, "two parameters of activation %s expected, found %zu", name, count);
@@ -41,7 +52,7 @@ mitral_status fused_activation_decode(const struct kernel_call *call, const char
                      name);
 }
 
-double fused_activation_apply(const struct fused_activation *activation, double x)
+static double apply_activation(const struct fused_activation *activation, double x)
 {
     const double alpha = activation->alpha, beta = activation->beta;
     switch (activation->function) {
@@ -62,52 +73,17 @@ double fused_activation_apply(const struct fused_activation *activation, double 
     return x;
 }
 
-void fused_activation_tensor(const struct fused_activation *activation, mitral_tensor *tensor, const mitral_tensor *addend, int threads)
+static void activate(const struct fused_activation *activation, mitral_tensor *tensor, int threads)
 {
-    if (!tensor || !tensor->data || (activation->function == FUSED_NONE && !addend))
+    if (!tensor || !tensor->data || activation->function == FUSED_NONE)
         return;
     const int64_t count = tensor_count(tensor);
 #pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t i = 0; i < count; i++) {
-        const double x = tensor_get_double(tensor, i) + (addend ? tensor_get_double(addend, i) : 0);
-        tensor_set_double(tensor, i, fused_activation_apply(activation, x), true);
-    }
+    for (int64_t i = 0; i < count; i++)
+        tensor_set_double(tensor, i, apply_activation(activation, tensor_get_double(tensor, i)), true);
 }
 
-/* ---- FusedConv: X, W, B?, addend?; FusedGemm: A, B, C? ------------------------------------------------------------------ */
-
-static mitral_status decode_convolution(const struct kernel_call *call, struct fused_activation *out)
-{
-    size_t count;
-    const float *parameters = attribute_floats(call->attributes, "activation_params", &count);
-    return fused_activation_decode(call, attribute_string(call->attributes, "activation", ""), parameters, count, out);
-}
-
-static mitral_status shape_convolution_fused(struct kernel_call *call)
-{
-    struct fused_activation activation;
-    TRY(decode_convolution(call, &activation));
-    return kernel_find("Conv")->shape(call);
-}
-
-static mitral_status prepare_convolution_fused(struct kernel_call *call, void **state, size_t *scratch_bytes)
-{
-    return kernel_find("Conv")->prepare(call, state, scratch_bytes);
-}
-
-static mitral_status run_convolution_fused(struct kernel_call *call)
-{
-    struct fused_activation activation;
-    TRY(decode_convolution(call, &activation));
-    TRY(kernel_find("Conv")->run(call));
-    fused_activation_tensor(&activation, call_output(call, 0), call_input(call, 3), call->threads);
-    return MITRAL_OK;
-}
-
-static double flops_convolution_fused(const struct kernel_call *call)
-{
-    return kernel_find("Conv")->flops(call);
-}
+/* ---- FusedGemm: A, B, C? ------------------------------------------------------------------------------------------------ */
 
 static mitral_status decode_gemm(const struct kernel_call *call, struct fused_activation *out)
 {
@@ -117,7 +93,7 @@ static mitral_status decode_gemm(const struct kernel_call *call, struct fused_ac
     const size_t count = attribute_has(call->attributes, "activation_beta")    ? 2
                          : attribute_has(call->attributes, "activation_alpha") ? 1
                                                                                : 0;
-    return fused_activation_decode(call, attribute_string(call->attributes, "activation", ""), parameters, count, out);
+    return decode_activation(call, attribute_string(call->attributes, "activation", ""), parameters, count, out);
 }
 
 static mitral_status shape_gemm_fused(struct kernel_call *call)
@@ -139,7 +115,7 @@ static mitral_status run_gemm_fused(struct kernel_call *call)
     struct fused_activation activation;
     TRY(decode_gemm(call, &activation));
     TRY(kernel_find("Gemm")->run(call));
-    fused_activation_tensor(&activation, call_output(call, 0), NULL, call->threads);
+    activate(&activation, call_output(call, 0), call->threads);
     return MITRAL_OK;
 }
 
@@ -310,8 +286,6 @@ static mitral_status run_fast_gelu(struct kernel_call *call)
 const struct kernel reference_fused[] = {
     {.name = "microsoft.BiasGelu", .flags = KERNEL_IN_PLACE, .shape = shape_gelu, .run = run_bias_gelu},
     {.name = "microsoft.FastGelu", .flags = KERNEL_IN_PLACE, .shape = shape_gelu, .run = run_fast_gelu},
-    {.name = "microsoft.FusedConv", .shape = shape_convolution_fused, .prepare = prepare_convolution_fused,
-     .run = run_convolution_fused, .flops = flops_convolution_fused},
     {.name = "microsoft.FusedGemm", .shape = shape_gemm_fused, .prepare = prepare_gemm_fused, .run = run_gemm_fused,
      .flops = flops_gemm_fused},
     {.name = "microsoft.FusedMatMul", .shape = shape_product, .prepare = prepare_product, .run = run_product, .flops = flops_product},
