@@ -86,3 +86,18 @@ mitral_status lower_resize(struct lowering *lowering, const struct node *node, b
         return MITRAL_OK;
     return lower_node(lowering, node, node_is(node, "Upsample") ? "channels.upsample" : "channels.resize", done);
 }
+
+mitral_status lower_softmax(struct lowering *lowering, const struct node *node, bool *done)
+{
+    return lower_as(lowering, node, node_is(node, "LogSoftmax") ? "onednn.log_softmax" : "onednn.softmax", done);
+}
+
+mitral_status lower_layer_normalization(struct lowering *lowering, const struct node *node, bool *done)
+{
+    return lower_as(lowering, node, "onednn.layer_normalization", done);
+}
+
+mitral_status lower_lrn(struct lowering *lowering, const struct node *node, bool *done)
+{
+    return lower_as(lowering, node, "channels.lrn", done);
+}

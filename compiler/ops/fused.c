@@ -4,7 +4,7 @@
 const struct op ops_fused[] = {
     /* X, W, bias?, residual?, slope?: Conv with what follows it; attributes also activation, activation_alpha, activation_beta,
      * residual_before_activation. */
-    {.name = "Convolution", .domain = "mitral", .kernel = "onednn.convolution"},
+    {.name = "Convolution", .domain = "mitral", .kernel = "onednn.convolution", .lower = lower_convolution},
     /* X, W, bias?: ConvTranspose with an activation. */
     {.name = "ConvolutionTranspose", .domain = "mitral", .kernel = "onednn.deconvolution"},
     /* A, B, bias?, residual?: MatMul with what follows it; attributes also alpha, a factor of the product, and those above. */

@@ -177,6 +177,9 @@ static void weigh_node(const struct layouts *layouts, const struct node *node, s
         out->role = EITHER;
         out->channels_cost = 2 * result;
         out->plain_cost = graph->values[node->outputs[0]].type.dims[0] == 1 ? 0 : 2 * result;
+    } else if (node_is(node, "LRN")) {
+        out->role = EITHER;
+        out->plain_cost = 4 * result; /* reordered on the way in and out */
     } else if (is_spatial_resize(graph, node)) {
         out->role = EITHER;
         out->plain_cost = result;

@@ -85,6 +85,8 @@ struct dilated_block {
     bool planes;                     /* lanes along pixels (few channels), else along channels */
 };
 
+/* Whether branches that read so many channels run on planes on this machine. */
+bool dilated_prefers_planes(int channels);
 /* False when the form is not of that kind. */
 bool dilated_block_of(const struct dilated_form *form, struct dilated_block *out);
 

@@ -30,9 +30,9 @@ static bool is_branch_stage(const struct dilated_form *form, int stage)
 }
 
 /* Rows of pixels fill vectors where channels are too few to. */
-static bool prefers_planes(const struct dilated_block *block, int lanes)
+bool dilated_prefers_planes(int channels)
 {
-    return block->reduced < lanes && block->reduced <= DILATED_PLANES;
+    return channels < planar_blocks_of(cpu_isa())->lanes && channels <= DILATED_PLANES;
 }
 
 static void choose_blocks(struct dilated_plan *plan)
@@ -40,7 +40,7 @@ static void choose_blocks(struct dilated_plan *plan)
     enum isa isa = cpu_isa();
     struct dilated_block *block = &plan->block;
     plan->blocks = planar_blocks_of(isa);
-    block->planes = prefers_planes(block, plan->blocks->lanes);
+    block->planes = dilated_prefers_planes(block->reduced);
     int rest = block->reduced % plan->blocks->lanes;
     /* Half a vector is lost on the last channels, but where a wide vector is two halves anyway, narrow ones lose nothing. */
     if (!block->planes && cpu_splits_avx512() && isa == ISA_AVX512 && rest > 0 && rest <= plan->blocks->lanes / 2)

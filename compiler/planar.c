@@ -1,0 +1,85 @@
+#include "compiler/planar.h"
+
+#include <string.h>
+
+#include "runtime/kernels/planar/dilated.h"
+
+enum { X, W, BIAS, RESIDUAL, SLOPE };
+
+static const mitral_tensor *fixed(const struct graph *graph, value_id value)
+{
+    return value == NO_VALUE || graph->values[value].variable ? NULL : graph_constant(graph, value);
+}
+
+static bool read_activation(const struct graph *graph, const struct node *node, struct convolution_shape *out)
+{
+    const char *name = attribute_string(&node->attributes, "activation", "");
+    if (out->residual && *name && !attribute_int(&node->attributes, "residual_before_activation", 1))
+        return false;
+    if (strcmp(name, "PRelu") == 0) {
+        const mitral_tensor *slope = fixed(graph, node_input(node, SLOPE));
+        out->activation = PLANAR_SLOPE;
+        return slope && slope->dtype == MITRAL_FLOAT;
+    }
+    out->activation = strcmp(name, "Relu") == 0 ? PLANAR_RELU : strcmp(name, "LeakyRelu") == 0 ? PLANAR_SLOPE : PLANAR_LINEAR;
+    return !*name || out->activation != PLANAR_LINEAR;
+}
+
+static int64_t listed(const struct node *node, const char *name, size_t index, int64_t fallback)
+{
+    size_t count;
+    const int64_t *values = attribute_ints(&node->attributes, name, &count);
+    return index < count ? values[index] : fallback;
+}
+
+bool planar_convolution_of(const struct graph *graph, const struct node *node, struct convolution_shape *out)
+{
+    const value_id x = node_input(node, X), residual = node_input(node, RESIDUAL);
+    const mitral_tensor *w = fixed(graph, node_input(node, W));
+    if (x == NO_VALUE || !w || w->dtype != MITRAL_FLOAT || w->rank != 4 || node->output_count < 1 || node->outputs[0] == NO_VALUE)
+        return false;
+    const struct graph_value *from = &graph->values[x], *to = &graph->values[node->outputs[0]];
+    if (from->type.kind != MITRAL_TENSOR || from->type.dtype != MITRAL_FLOAT || from->type.rank != 4 || to->type.rank != 4)
+        return false;
+    const char *mode = attribute_string(&node->attributes, "auto_pad", "NOTSET");
+    const bool same = strncmp(mode, "SAME", 4) == 0;
+    *out = (struct convolution_shape){.batch = from->type.dims[0] < 0 ? 1 : from->type.dims[0], .features = w->dims[0],
+                                      .groups = attribute_int(&node->attributes, "group", 1), .input_layout = from->layout,
+                                      .output_layout = to->layout, .residual = residual != NO_VALUE};
+    out->channels = w->dims[1] * out->groups;
+    out->residual_layout = out->residual ? graph->values[residual].layout : LAYOUT_PLAIN;
+    for (size_t i = 0; i < 2; i++) {
+        out->input[i] = from->type.dims[2 + i];
+        out->output[i] = to->type.dims[2 + i];
+        out->kernel[i] = w->dims[2 + i];
+        out->stride[i] = listed(node, "strides", i, 1);
+        out->dilation[i] = listed(node, "dilations", i, 1);
+        out->pad_begin[i] = same ? (out->kernel[i] - 1) * out->dilation[i] / 2 : listed(node, "pads", i, 0);
+    }
+    return read_activation(graph, node, out) && planar_convolution_way(out) != WAY_NONE;
+}
+
+/* ---- the dilated-parallel block ------------------------------------------------------------------------------------------ */
+
+static size_t source_count(const struct node *node)
+{
+    size_t count;
+    attribute_ints(&node->attributes, "source_scale", &count);
+    return count;
+}
+
+bool planar_block_likes_planes(const struct graph *graph, const struct node *node)
+{
+    size_t count, branch_count;
+    const int64_t *branches = attribute_ints(&node->attributes, "branches", &branch_count);
+    attribute_ints(&node->attributes, "stages", &count);
+    if (branch_count == 0 || branches[0] < 0 || (size_t)branches[0] >= count / 12)
+        return false;
+    const mitral_tensor *weights = fixed(graph, node_input(node, source_count(node) + 3 * (size_t)branches[0]));
+    return weights && weights->rank == 4 && dilated_prefers_planes((int)weights->dims[1]);
+}
+
+bool planar_block_reads_any_layout(const struct node *node, size_t index)
+{
+    return index < source_count(node) && attribute_int(&node->attributes, "shortcut", SHORTCUT_NONE) != SHORTCUT_IDENTITY;
+}

@@ -1,0 +1,16 @@
+/* What passes and lowering ask about the planar kernels. */
+#ifndef MITRAL_COMPILER_PLANAR_H
+#define MITRAL_COMPILER_PLANAR_H
+
+#include "compiler/op.h"
+#include "runtime/kernels/planar/convolution.h"
+
+/* The convolution that a Conv or mitral.Convolution is, with the layouts that its values have; false when planar.convolution has no
+ * way to run it. Sizes that are not known are −1. */
+bool planar_convolution_of(const struct graph *graph, const struct node *node, struct convolution_shape *out);
+/* The dilated-parallel block computes planes, not channels-last data, on this machine. */
+bool planar_block_likes_planes(const struct graph *graph, const struct node *node);
+/* Input `index` of the dilated-parallel block is read equally well in any layout. */
+bool planar_block_reads_any_layout(const struct node *node, size_t index);
+
+#endif
