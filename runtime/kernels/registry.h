@@ -13,6 +13,7 @@
     FAMILY(onednn_convolution)                                                                                         \
     FAMILY(onednn_deconvolution)                                                                                       \
     FAMILY(onednn_matmul)                                                                                              \
+    FAMILY(onednn_normalization)                                                                                       \
     FAMILY(onednn_pooling)                                                                                             \
     FAMILY(onednn_reorder)                                                                                             \
     FAMILY(planar_convolution)                                                                                         \
