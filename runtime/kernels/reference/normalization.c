@@ -402,7 +402,7 @@ static mitral_status run_mean_variance(struct kernel_call *call)
 {
     const mitral_tensor *x = call_input(call, 0);
     mitral_tensor *y = call_output(call, 0);
-    if (!y || !y->data)
+    if (!y || !y->data || tensor_count(x) == 0)
         return MITRAL_OK;
     bool reduced[MITRAL_MAX_RANK];
     int64_t groups;
