@@ -21,7 +21,8 @@ struct arguments {
 static const struct argp_option options[] = {
     {"data", KEY_DATA, "DIR", 0, "a folder in ACDC's layout, or any with a dataset.json", 0},
     {"split", KEY_SPLIT, "training|testing", 0, "[testing]", 0},
-    {"json", KEY_JSON, "FILE.json", OPTION_ARG_OPTIONAL, "all figures as JSON; without a file on standard output, instead of the table", 0},
+    {"json", KEY_JSON, "FILE.json", OPTION_ARG_OPTIONAL,
+     "all figures as JSON; without a file on standard output, instead of the table", 0},
     {"csv", KEY_CSV, "FILE", 0, "a line for each structure of each volume", 0},
     {"overlays", KEY_OVERLAYS, "DIR", 0, "pictures of the worst volumes, prediction and reference", 0},
     {"worst", KEY_WORST, "N", 0, "how many pictures [6]", 0},
@@ -132,8 +133,9 @@ static mitral_status segment_case(struct loaded *out, struct work *work, size_t 
     int64_t voxels = mitral_geometry_frame_voxels(&out->image.geometry);
     double seconds = 0;
     out->prediction = malloc((size_t)voxels);
-    status = out->prediction ? mitral_predictor_segment(out->prediction, work->predictor, &out->image, 0, &work->arguments->segment, &seconds)
-                             : MITRAL_NO_MEMORY;
+    status = out->prediction
+               ? mitral_predictor_segment(out->prediction, work->predictor, &out->image, 0, &work->arguments->segment, &seconds)
+               : MITRAL_NO_MEMORY;
     if (status == MITRAL_OK)
         status = match_classes(work); /* the number of classes is known for certain after a run */
     for (int64_t i = 0; i < voxels && status == MITRAL_OK; i++)
@@ -177,9 +179,13 @@ static mitral_status draw_case(struct work *work, size_t index, size_t rank)
     char title[200], path[4096];
     snprintf(title, sizeof title, "%.60s %s: mean Dice %.3f, %.60s", patient, mitral_phase_name(item->phase),
              evaluation_score(&work->evaluation, index), work->dataset.name);
-    snprintf(path, sizeof path, "%s/%02zu_%.60s_%s.png", work->arguments->overlays, rank + 1, patient, mitral_phase_name(item->phase));
-    mitral_overlay_options overlay = {.reference = loaded.labels.voxels, .title = title, .crop = true,
-                                      .names = (const char *const *)work->dataset.labels, .class_count = work->dataset.class_count};
+    snprintf(path, sizeof path, "%s/%02zu_%.60s_%s.png", work->arguments->overlays, rank + 1, patient,
+             mitral_phase_name(item->phase));
+    mitral_overlay_options overlay = {.reference = loaded.labels.voxels,
+                                      .title = title,
+                                      .crop = true,
+                                      .names = (const char *const *)work->dataset.labels,
+                                      .class_count = work->dataset.class_count};
     mitral_picture picture;
     status = mitral_picture_overlay(&picture, work->context, &loaded.image, 0, loaded.prediction, &overlay);
     if (status == MITRAL_OK)
@@ -295,10 +301,16 @@ static void join_json(int argc, char **argv, char *joined, size_t size)
 
 int command_evaluate(int argc, char **argv)
 {
-    static const struct argp argp = {options, parse, "MODEL.onnx|MODEL.plan",
-                                     "Measures a network on labelled volumes in 3D on their own grid: Dice, Hausdorff distances, volumes and ejection "
-                                     "fraction. A structure that is missing on one side is counted, never averaged in.\v"
-                                     "Example: mitral evaluate student.plan --data hearts --csv student.csv --overlays worst", 0, 0, 0};
+    static const struct argp argp = {
+        options,
+        parse,
+        "MODEL.onnx|MODEL.plan",
+        "Measures a network on labelled volumes in 3D on their own grid: Dice, Hausdorff distances, volumes and ejection "
+        "fraction. A structure that is missing on one side is counted, never averaged in.\v"
+        "Example: mitral evaluate student.plan --data hearts --csv student.csv --overlays worst",
+        0,
+        0,
+        0};
     static struct arguments arguments;
     char joined[4096];
     join_json(argc, argv, joined, sizeof joined);
@@ -309,10 +321,10 @@ int command_evaluate(int argc, char **argv)
     mitral_status status = cli_context_create(&work.context);
     if (status == MITRAL_OK)
         status = run(&work);
-    int code = status == MITRAL_OK                       ? 0
-               : *mitral_context_message(work.context)   ? cli_fail("evaluate", work.context, status)
-               : status == MITRAL_NO_MEMORY              ? cli_error("evaluate", "expected enough memory, found too little")
-                                                         : cli_exit_code(status);
+    int code = status == MITRAL_OK                   ? 0
+             : *mitral_context_message(work.context) ? cli_fail("evaluate", work.context, status)
+             : status == MITRAL_NO_MEMORY            ? cli_error("evaluate", "expected enough memory, found too little")
+                                                     : cli_exit_code(status);
     mitral_predictor_destroy(&work.predictor);
     mitral_plan_destroy(&work.plan);
     mitral_dataset_free(work.context, &work.dataset);

@@ -10,8 +10,8 @@ struct evaluation {
     const mitral_dataset *dataset;
     mitral_overlap *overlaps; /* [case][class] */
     int64_t slices;
-    double seconds;           /* in the network */
-    bool by_position;         /* the network names other classes than the dataset: matched by number */
+    double seconds;   /* in the network */
+    bool by_position; /* the network names other classes than the dataset: matched by number */
 };
 
 const mitral_overlap *evaluation_overlap(const struct evaluation *evaluation, size_t index, int32_t label);

@@ -133,8 +133,8 @@ void evaluation_print(const struct evaluation *evaluation, FILE *out)
     if (!values)
         return;
     fprintf(out, "%s on %s, %s: %zu volumes\n\n", evaluation->model, dataset->name, evaluation->split, dataset->count);
-    fprintf(out, "%-12s %-5s %4s  %15s  %15s  %15s  %9s  %9s\n", "structure", "phase", "n", "Dice", "Hausdorff mm", "HD95 mm", "not found",
-            "not there");
+    fprintf(out, "%-12s %-5s %4s  %15s  %15s  %15s  %9s  %9s\n", "structure", "phase", "n", "Dice", "Hausdorff mm", "HD95 mm",
+            "not found", "not there");
     for (int32_t label = 1; label < dataset->class_count; label++) {
         for (int phase = 0; phase < PHASES; phase++) {
             struct row row = make_row(evaluation, label, phase, values);
@@ -157,7 +157,8 @@ void evaluation_print(const struct evaluation *evaluation, FILE *out)
             print_agreement(out, name, "ejection fraction", "%", &agreement);
         }
     }
-    fprintf(out, "\n%.1f ms a slice in the network\n", evaluation->slices ? 1e3 * evaluation->seconds / (double)evaluation->slices : 0);
+    fprintf(out, "\n%.1f ms a slice in the network\n",
+            evaluation->slices ? 1e3 * evaluation->seconds / (double)evaluation->slices : 0);
     if (evaluation->by_position)
         fputs("the network's class names are not those of the data: matched by number\n", out);
     free(values);
@@ -322,7 +323,8 @@ char *evaluation_csv(const struct evaluation *evaluation)
     FILE *out = open_memstream(&text, &size);
     if (!out)
         return NULL;
-    fputs("patient,group,phase,structure,in_prediction,in_reference,dice,hausdorff_mm,hausdorff95_mm,prediction_ml,reference_ml\n", out);
+    fputs("patient,group,phase,structure,in_prediction,in_reference,dice,hausdorff_mm,hausdorff95_mm,prediction_ml,reference_ml\n",
+          out);
     for (size_t i = 0; i < dataset->count; i++) {
         for (int32_t label = 1; label < dataset->class_count; label++) {
             const mitral_overlap *overlap = evaluation_overlap(evaluation, i, label);

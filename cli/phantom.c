@@ -57,10 +57,16 @@ static error_t parse(int key, char *value, struct argp_state *state)
 
 int command_phantom(int argc, char **argv)
 {
-    static const struct argp argp = {options, parse, "DIR",
-                                     "Writes made-up patients in the layout of the ACDC challenge: beating hearts in short-axis view, with labels of "
-                                     "the right ventricle, the myocardium and the left ventricle at end-diastole and end-systole.\v"
-                                     "Example: mitral phantom hearts --patients 12 --seed 1", 0, 0, 0};
+    static const struct argp argp = {
+        options,
+        parse,
+        "DIR",
+        "Writes made-up patients in the layout of the ACDC challenge: beating hearts in short-axis view, with labels of "
+        "the right ventricle, the myocardium and the left ventricle at end-diastole and end-systole.\v"
+        "Example: mitral phantom hearts --patients 12 --seed 1",
+        0,
+        0,
+        0};
     static struct arguments arguments;
     argp_parse(&argp, argc, argv, 0, 0, &arguments);
     mitral_context *context = NULL;

@@ -88,8 +88,8 @@ static mitral_status segment(struct work *work, mitral_context *context, const s
         return MITRAL_NO_MEMORY;
     for (int64_t i = 0; i < work->count; i++) {
         double seconds = 0;
-        mitral_status status = mitral_predictor_segment(work->labels.voxels + i * voxels, work->predictor, &work->scan, work->first + i,
-                                                        &arguments->segment, &seconds);
+        mitral_status status = mitral_predictor_segment(work->labels.voxels + i * voxels, work->predictor, &work->scan,
+                                                        work->first + i, &arguments->segment, &seconds);
         if (status != MITRAL_OK)
             return status;
         work->seconds += seconds;
@@ -107,7 +107,8 @@ static mitral_status draw(const struct work *work, mitral_context *context, cons
     const char *slash = strrchr(arguments->scan, '/');
     char title[160];
     snprintf(title, sizeof title, "%.100s, frame %lld", slash ? slash + 1 : arguments->scan, (long long)work->first + 1);
-    mitral_overlay_options overlay = {.title = title, .names = names, .class_count = network->class_count, .crop = !arguments->whole};
+    mitral_overlay_options overlay = {
+        .title = title, .names = names, .class_count = network->class_count, .crop = !arguments->whole};
     mitral_picture picture;
     mitral_status status = mitral_picture_overlay(&picture, context, &work->scan, work->first, work->labels.voxels, &overlay);
     if (status == MITRAL_OK)
@@ -151,11 +152,16 @@ static mitral_status run(struct work *work, mitral_context *context, const struc
 
 int command_segment(int argc, char **argv)
 {
-    static const struct argp argp = {options, parse, "MODEL.onnx|MODEL.plan SCAN.nii.gz",
-                                     "Segments a scan, 3D or 4D, slice by slice. How the network wants it resampled and normalised is read from the "
-                                     "model (metadata mitral.*); the mask is on the scan's own grid.\v"
-                                     "Example: mitral segment student.plan patient101_frame01.nii.gz -o mask.nii.gz --overlay mask.png", 0, 0,
-                                     0};
+    static const struct argp argp = {
+        options,
+        parse,
+        "MODEL.onnx|MODEL.plan SCAN.nii.gz",
+        "Segments a scan, 3D or 4D, slice by slice. How the network wants it resampled and normalised is read from the "
+        "model (metadata mitral.*); the mask is on the scan's own grid.\v"
+        "Example: mitral segment student.plan patient101_frame01.nii.gz -o mask.nii.gz --overlay mask.png",
+        0,
+        0,
+        0};
     static struct arguments arguments;
     argp_parse(&argp, argc, argv, 0, 0, &arguments);
     mitral_context *context = NULL;
@@ -163,10 +169,10 @@ int command_segment(int argc, char **argv)
     mitral_status status = cli_context_create(&context);
     if (status == MITRAL_OK)
         status = run(&work, context, &arguments);
-    int code = status == MITRAL_OK                      ? 0
-               : *mitral_context_message(context)       ? cli_fail("segment", context, status)
-               : status == MITRAL_NO_MEMORY             ? cli_error("segment", "expected memory for the mask, found none")
-                                                        : cli_exit_code(status);
+    int code = status == MITRAL_OK              ? 0
+             : *mitral_context_message(context) ? cli_fail("segment", context, status)
+             : status == MITRAL_NO_MEMORY       ? cli_error("segment", "expected memory for the mask, found none")
+                                                : cli_exit_code(status);
     mitral_predictor_destroy(&work.predictor);
     mitral_plan_destroy(&work.plan);
     mitral_volume_free(context, &work.scan);

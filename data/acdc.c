@@ -53,8 +53,8 @@ static mitral_status list_patients(char ***out, size_t *out_count, struct datase
         if (!is_patient(entry->d_name))
             continue;
         if (count == MAX_PATIENTS) {
-            status = mitral_fail(builder->context, MITRAL_LIMIT, "%s: expected at most %d patients, found more", folder,
-                                 MAX_PATIENTS);
+            status =
+                mitral_fail(builder->context, MITRAL_LIMIT, "%s: expected at most %d patients, found more", folder, MAX_PATIENTS);
             break;
         }
         if (count == capacity) {
@@ -148,7 +148,8 @@ static mitral_status read_info(struct info *info, struct dataset_builder *builde
         return mitral_fail(builder->context, MITRAL_INVALID, "%s: expected the keys ED and ES, found no %s", path,
                            info->ed ? "ES" : "ED");
     if (info->ed == info->es)
-        return mitral_fail(builder->context, MITRAL_INVALID, "%s: expected ED and ES to differ, found %ld for both", path, info->ed);
+        return mitral_fail(builder->context, MITRAL_INVALID, "%s: expected ED and ES to differ, found %ld for both", path,
+                           info->ed);
     if (info->frames && (info->ed > info->frames || info->es > info->frames))
         return mitral_fail(builder->context, MITRAL_INVALID, "%s: expected ED and ES within NbFrame %ld, found %ld and %ld", path,
                            info->frames, info->ed, info->es);
@@ -156,8 +157,8 @@ static mitral_status read_info(struct info *info, struct dataset_builder *builde
 }
 
 /* The compressed file where it is there, else the plain one; *out NULL: neither. */
-static mitral_status find_file(const char **out, struct dataset_builder *builder, const char *folder, const char *patient, long frame,
-                               const char *suffix)
+static mitral_status find_file(const char **out, struct dataset_builder *builder, const char *folder, const char *patient,
+                               long frame, const char *suffix)
 {
     for (int plain = 0; plain < 2; plain++) {
         char *path = arena_format(&builder->arena, "%s/%s_frame%02ld%s.nii%s", folder, patient, frame, suffix, plain ? "" : ".gz");
@@ -196,9 +197,15 @@ static mitral_status add_patient(struct dataset_builder *builder, const char *fo
         mitral_case *item = dataset_add(builder);
         if (!item)
             return MITRAL_NO_MEMORY;
-        *item = (mitral_case){.patient = patient, .group = info.group, .phase = (mitral_phase)phase, .frame = (int32_t)frames[phase],
-                              .frame_count = (int32_t)info.frames, .height_cm = info.height, .weight_kg = info.weight,
-                              .image = images[phase], .label = labels[phase]};
+        *item = (mitral_case){.patient = patient,
+                              .group = info.group,
+                              .phase = (mitral_phase)phase,
+                              .frame = (int32_t)frames[phase],
+                              .frame_count = (int32_t)info.frames,
+                              .height_cm = info.height,
+                              .weight_kg = info.weight,
+                              .image = images[phase],
+                              .label = labels[phase]};
     }
     return MITRAL_OK;
 }

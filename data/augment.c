@@ -8,8 +8,15 @@
 
 void mitral_augmentation_default(mitral_augmentation *out)
 {
-    *out = (mitral_augmentation){.flip_x = 0.5, .flip_y = 0.5, .rotation = 20, .scale_min = 0.7, .scale_max = 1.4,
-                                 .gamma_min = 0.7, .gamma_max = 1.5, .geometry_probability = 0.8, .gamma_probability = 0.5};
+    *out = (mitral_augmentation){.flip_x = 0.5,
+                                 .flip_y = 0.5,
+                                 .rotation = 20,
+                                 .scale_min = 0.7,
+                                 .scale_max = 1.4,
+                                 .gamma_min = 0.7,
+                                 .gamma_max = 1.5,
+                                 .geometry_probability = 0.8,
+                                 .gamma_probability = 0.5};
 }
 
 /* Uniform in the logarithm: halving is as likely as doubling. */
@@ -111,8 +118,8 @@ static void bend(float *image, int64_t count, double gamma)
         image[i] = (float)before.mean + (image[i] - (float)after.mean) * scale;
 }
 
-void mitral_augment_slice(float *out_image, uint8_t *out_label, const float *image, const uint8_t *label, int64_t height, int64_t width,
-                          const mitral_augmentation *augmentation, uint64_t seed, uint64_t sample)
+void mitral_augment_slice(float *out_image, uint8_t *out_label, const float *image, const uint8_t *label, int64_t height,
+                          int64_t width, const mitral_augmentation *augmentation, uint64_t seed, uint64_t sample)
 {
     if (height < 1 || width < 1)
         return;

@@ -122,18 +122,20 @@ static mitral_status read_labels(mitral_labels *labels, mitral_context *context,
     const mitral_geometry *found = &labels->geometry;
     if (mitral_geometry_matches(geometry, found, true))
         return MITRAL_OK;
-    mitral_status status = mitral_fail(
-        context, MITRAL_INVALID, "%s: expected the geometry of its image, %lldx%lldx%lldx%lld at %g x %g x %g mm, found "
-        "%lldx%lldx%lldx%lld at %g x %g x %g mm", item->label, (long long)geometry->size[0], (long long)geometry->size[1],
-        (long long)geometry->size[2], (long long)geometry->size[3], geometry->spacing[0], geometry->spacing[1],
-        geometry->spacing[2], (long long)found->size[0], (long long)found->size[1], (long long)found->size[2],
-        (long long)found->size[3], found->spacing[0], found->spacing[1], found->spacing[2]);
+    mitral_status status =
+        mitral_fail(context, MITRAL_INVALID,
+                    "%s: expected the geometry of its image, %lldx%lldx%lldx%lld at %g x %g x %g mm, found "
+                    "%lldx%lldx%lldx%lld at %g x %g x %g mm",
+                    item->label, (long long)geometry->size[0], (long long)geometry->size[1], (long long)geometry->size[2],
+                    (long long)geometry->size[3], geometry->spacing[0], geometry->spacing[1], geometry->spacing[2],
+                    (long long)found->size[0], (long long)found->size[1], (long long)found->size[2], (long long)found->size[3],
+                    found->spacing[0], found->spacing[1], found->spacing[2]);
     mitral_labels_free(context, labels);
     return status;
 }
 
-mitral_status mitral_case_read(mitral_volume *image, mitral_labels *labels, mitral_context *context,
-                               const mitral_dataset *dataset, size_t index)
+mitral_status mitral_case_read(mitral_volume *image, mitral_labels *labels, mitral_context *context, const mitral_dataset *dataset,
+                               size_t index)
 {
     *image = (mitral_volume){0};
     if (labels)

@@ -30,7 +30,8 @@ static mitral_status read_classes(struct dataset_builder *builder, const char *p
     const char *names[MITRAL_MAX_CLASSES] = {NULL};
     int next = 0;
     const cJSON *item;
-    cJSON_ArrayForEach(item, labels) {
+    cJSON_ArrayForEach(item, labels)
+    {
         long index = next++;
         const char *name = cJSON_IsString(item) ? item->valuestring : NULL;
         if (item->string && name) {
@@ -127,12 +128,12 @@ static mitral_status read_description(struct dataset_builder *builder, const cha
     if (!cJSON_IsArray(cases) || cJSON_GetArraySize(cases) == 0)
         return mitral_fail(builder->context, MITRAL_INVALID, "%s: expected a list \"%s\" of cases, found none", path, split);
     const cJSON *item;
-    cJSON_ArrayForEach(item, cases)
-        TRY(add_case(builder, folder, path, item));
+    cJSON_ArrayForEach(item, cases) TRY(add_case(builder, folder, path, item));
     return MITRAL_OK;
 }
 
-mitral_status dataset_open_described(struct dataset_builder *builder, const char *folder, const char *description, const char *split)
+mitral_status dataset_open_described(struct dataset_builder *builder, const char *folder, const char *description,
+                                     const char *split)
 {
     char *text = NULL;
     TRY(dataset_read_text(&text, builder, description, MAX_DESCRIPTION_BYTES));

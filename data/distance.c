@@ -1,5 +1,5 @@
-/* Exact Euclidean distances, one axis after the other: along each line the squared distance is the lower envelope of parabolas, one a
- * voxel (Felzenszwalb and Huttenlocher 2012). */
+/* Exact Euclidean distances, one axis after the other: along each line the squared distance is the lower envelope of parabolas, one
+ * a voxel (Felzenszwalb and Huttenlocher 2012). */
 #include "data/distance.h"
 
 #include <math.h>
@@ -7,8 +7,8 @@
 #include "runtime/context.h"
 
 struct line {
-    double *values;      /* in: squared distance so far; infinite: none */
-    double *starts;      /* where each parabola of the envelope begins */
+    double *values; /* in: squared distance so far; infinite: none */
+    double *starts; /* where each parabola of the envelope begins */
     int64_t *places;
 };
 

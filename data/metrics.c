@@ -72,8 +72,8 @@ static double percentile(double *values, int64_t count, double fraction)
 }
 
 /* distances[0 … count of `from`): of each voxel of one surface to the other. */
-static mitral_status surface_distances(double *distances, mitral_context *context, double *field, const uint8_t *from, const uint8_t *to,
-                                       const struct region *region, const double spacing[3])
+static mitral_status surface_distances(double *distances, mitral_context *context, double *field, const uint8_t *from,
+                                       const uint8_t *to, const struct region *region, const double spacing[3])
 {
     TRY(distance_squared(field, context, to, region->size, spacing));
     int64_t voxels = region->size[0] * region->size[1] * region->size[2];
@@ -83,9 +83,9 @@ static mitral_status surface_distances(double *distances, mitral_context *contex
     return MITRAL_OK;
 }
 
-static mitral_status measure_surfaces(mitral_overlap *out, mitral_context *context, const uint8_t *prediction, const uint8_t *reference,
-                                      const mitral_geometry *geometry, const struct region *region, uint8_t label, uint8_t *surfaces,
-                                      double *field)
+static mitral_status measure_surfaces(mitral_overlap *out, mitral_context *context, const uint8_t *prediction,
+                                      const uint8_t *reference, const mitral_geometry *geometry, const struct region *region,
+                                      uint8_t label, uint8_t *surfaces, double *field)
 {
     int64_t voxels = region->size[0] * region->size[1] * region->size[2];
     uint8_t *a = surfaces, *b = surfaces + voxels;
@@ -105,8 +105,8 @@ static mitral_status measure_surfaces(mitral_overlap *out, mitral_context *conte
     return status;
 }
 
-static mitral_status measure_distances(mitral_overlap *out, mitral_context *context, const uint8_t *prediction, const uint8_t *reference,
-                                       const mitral_geometry *geometry, uint8_t label)
+static mitral_status measure_distances(mitral_overlap *out, mitral_context *context, const uint8_t *prediction,
+                                       const uint8_t *reference, const mitral_geometry *geometry, uint8_t label)
 {
     struct region region;
     if (!find_region(&region, prediction, reference, geometry->size, label))
@@ -122,8 +122,8 @@ static mitral_status measure_distances(mitral_overlap *out, mitral_context *cont
     return status;
 }
 
-mitral_status mitral_measure_overlap(mitral_overlap *out, mitral_context *context, const uint8_t *prediction, const uint8_t *reference,
-                                     const mitral_geometry *geometry, int32_t class_count)
+mitral_status mitral_measure_overlap(mitral_overlap *out, mitral_context *context, const uint8_t *prediction,
+                                     const uint8_t *reference, const mitral_geometry *geometry, int32_t class_count)
 {
     if (class_count < 1 || class_count > 256)
         return mitral_fail(context, MITRAL_INVALID, "metrics: expected 1 to 256 classes, found %d", (int)class_count);
@@ -139,8 +139,12 @@ mitral_status mitral_measure_overlap(mitral_overlap *out, mitral_context *contex
         counts[2][prediction[i]] += prediction[i] == reference[i];
     }
     for (int32_t c = 0; c < class_count; c++) {
-        out[c] = (mitral_overlap){.in_prediction = counts[0][c] > 0, .in_reference = counts[1][c] > 0, .dice = NAN, .hausdorff_mm = NAN,
-                                  .hausdorff95_mm = NAN, .prediction_ml = (double)counts[0][c] * voxel_ml,
+        out[c] = (mitral_overlap){.in_prediction = counts[0][c] > 0,
+                                  .in_reference = counts[1][c] > 0,
+                                  .dice = NAN,
+                                  .hausdorff_mm = NAN,
+                                  .hausdorff95_mm = NAN,
+                                  .prediction_ml = (double)counts[0][c] * voxel_ml,
                                   .reference_ml = (double)counts[1][c] * voxel_ml};
         if (c == 0 || !out[c].in_prediction || !out[c].in_reference)
             continue;

@@ -18,10 +18,10 @@
 
 struct header {
     mitral_geometry geometry;
-    int64_t count;    /* voxels of all frames */
-    int64_t offset;   /* of the first voxel in the expanded file */
+    int64_t count;  /* voxels of all frames */
+    int64_t offset; /* of the first voxel in the expanded file */
     int32_t datatype;
-    int bytes;        /* of a voxel */
+    int bytes;               /* of a voxel */
     double slope, intercept; /* slope 0: not scaled */
     bool swapped;
 };
@@ -46,11 +46,17 @@ static void swap_fields(void *fields, size_t size, size_t count)
 static bool type_is_real(int32_t datatype)
 {
     switch (datatype) {
-    case DT_UINT8: case DT_INT8: case DT_UINT16: case DT_INT16: case DT_UINT32: case DT_INT32: case DT_UINT64: case DT_INT64:
-    case DT_FLOAT32: case DT_FLOAT64:
-        return true;
-    default:
-        return false;
+    case DT_UINT8:
+    case DT_INT8:
+    case DT_UINT16:
+    case DT_INT16:
+    case DT_UINT32:
+    case DT_INT32:
+    case DT_UINT64:
+    case DT_INT64:
+    case DT_FLOAT32:
+    case DT_FLOAT64: return true;
+    default: return false;
     }
 }
 
@@ -74,8 +80,7 @@ static mitral_status check_dimensions(mitral_context *context, const char *path,
                                       struct header *out)
 {
     if (dims[0] < 1 || dims[0] > 7)
-        return mitral_fail(context, MITRAL_INVALID, "%s: dim[0]: expected 1 to 7 dimensions, found %lld", path,
-                           (long long)dims[0]);
+        return mitral_fail(context, MITRAL_INVALID, "%s: dim[0]: expected 1 to 7 dimensions, found %lld", path, (long long)dims[0]);
     for (int i = 0; i < 4; i++)
         out->geometry.size[i] = 1;
     out->count = 1;
@@ -277,15 +282,15 @@ static void swap_piece(uint8_t *bytes, size_t count, int size)
 }
 
 /* Doubles carry the arithmetic, as in other readers; the result is rounded once. */
-#define CONVERT(type)                                                                                                  \
-    do {                                                                                                               \
-        const type *values = (const type *)(const void *)bytes;                                                        \
-        if (header->slope != 0.0)                                                                                      \
-            for (size_t i = 0; i < count; i++)                                                                         \
-                out[i] = (float)((double)values[i] * header->slope + header->intercept);                               \
-        else                                                                                                           \
-            for (size_t i = 0; i < count; i++)                                                                         \
-                out[i] = (float)(double)values[i];                                                                     \
+#define CONVERT(type)                                                                                                              \
+    do {                                                                                                                           \
+        const type *values = (const type *)(const void *)bytes;                                                                    \
+        if (header->slope != 0.0)                                                                                                  \
+            for (size_t i = 0; i < count; i++)                                                                                     \
+                out[i] = (float)((double)values[i] * header->slope + header->intercept);                                           \
+        else                                                                                                                       \
+            for (size_t i = 0; i < count; i++)                                                                                     \
+                out[i] = (float)(double)values[i];                                                                                 \
     } while (0)
 
 static void convert(float *out, const uint8_t *bytes, size_t count, const struct header *header)
@@ -384,8 +389,8 @@ static mitral_status open_file(struct open_file *out, mitral_context *context, c
     return MITRAL_OK;
 }
 
-static mitral_status read_checked_header(struct header *out, const struct open_file *file, mitral_context *context, const char *path,
-                                         int64_t max_voxels)
+static mitral_status read_checked_header(struct header *out, const struct open_file *file, mitral_context *context,
+                                         const char *path, int64_t max_voxels)
 {
     if (max_voxels <= 0)
         max_voxels = MITRAL_MAX_VOXELS;

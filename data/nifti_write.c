@@ -38,8 +38,8 @@ static mitral_status fill_header(nifti_1_header *header, mitral_context *context
             return mitral_fail(context, MITRAL_UNSUPPORTED, "%s: dimension %d: expected 1 to %d, which NIfTI-1 holds, found %lld",
                                path, i + 1, INT16_MAX, (long long)geometry->size[i]);
         header->dim[i + 1] = (int16_t)geometry->size[i];
-        header->pixdim[i + 1] = (float)(geometry->spacing[i] / (i < 3 ? unit_of_length(geometry->units)
-                                                                      : unit_of_time(geometry->units)));
+        header->pixdim[i + 1] =
+            (float)(geometry->spacing[i] / (i < 3 ? unit_of_length(geometry->units) : unit_of_time(geometry->units)));
     }
     static const int16_t datatypes[] = {DT_UINT8, DT_INT16, DT_FLOAT32}, bits[] = {8, 16, 32};
     header->datatype = datatypes[element];
@@ -161,8 +161,7 @@ mitral_status nifti_write(mitral_context *context, const char *path, const mitra
 static mitral_status append_labels(struct nifti_sink *sink, void *user)
 {
     const mitral_labels *labels = user;
-    return nifti_append(sink, labels->voxels,
-                        (size_t)(mitral_geometry_frame_voxels(&labels->geometry) * labels->geometry.size[3]));
+    return nifti_append(sink, labels->voxels, (size_t)(mitral_geometry_frame_voxels(&labels->geometry) * labels->geometry.size[3]));
 }
 
 mitral_status mitral_labels_write(mitral_context *context, const mitral_labels *labels, const char *path)
@@ -182,8 +181,8 @@ static bool all_int16(const float *values, int64_t count)
 static mitral_status append_floats(struct nifti_sink *sink, void *user)
 {
     const mitral_volume *volume = user;
-    return nifti_append(sink, volume->voxels, sizeof(float) * (size_t)(mitral_geometry_frame_voxels(&volume->geometry) *
-                                                                       volume->geometry.size[3]));
+    return nifti_append(sink, volume->voxels,
+                        sizeof(float) * (size_t)(mitral_geometry_frame_voxels(&volume->geometry) * volume->geometry.size[3]));
 }
 
 static mitral_status append_as_int16(struct nifti_sink *sink, void *user)

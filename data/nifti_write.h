@@ -10,8 +10,8 @@ struct nifti_sink;
 /* Voxels in storage order. */
 mitral_status nifti_append(struct nifti_sink *sink, const void *voxels, size_t bytes);
 
-/* Header, then whatever `write` appends, which must be every voxel. Compressed at `level` (1 … 9) when the name ends in .gz. The file
- * appears only when it is complete. */
+/* Header, then whatever `write` appends, which must be every voxel. Compressed at `level` (1 … 9) when the name ends in .gz. The
+ * file appears only when it is complete. */
 mitral_status nifti_write(mitral_context *context, const char *path, const mitral_geometry *geometry, enum nifti_element element,
                           int level, mitral_status (*write)(struct nifti_sink *sink, void *user), void *user);
 

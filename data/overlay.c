@@ -94,7 +94,8 @@ static void find_crop(double box[4], const mitral_geometry *geometry, const uint
 
 static void make_view(struct view *view, const mitral_geometry *geometry, const double box[4], int64_t tile)
 {
-    double step_x = geometry->spacing[0] > 0 ? geometry->spacing[0] : 1, step_y = geometry->spacing[1] > 0 ? geometry->spacing[1] : 1;
+    double step_x = geometry->spacing[0] > 0 ? geometry->spacing[0] : 1,
+           step_y = geometry->spacing[1] > 0 ? geometry->spacing[1] : 1;
     double width = (box[2] - box[0] + 1) * step_x, height = (box[3] - box[1] + 1) * step_y;
     double scale = (double)tile / fmax(width, height);
     view->width = (int64_t)fmax(1, round(width * scale));
@@ -129,8 +130,8 @@ static struct place place_of(const struct view *view, const mitral_geometry *geo
 /* The label that most of the four neighbours' weight is for: contours come out smooth, not as staircases. */
 static uint8_t label_at(const uint8_t *labels, int64_t width, const struct place *p)
 {
-    const uint8_t around[4] = {labels[p->top * width + p->left], labels[p->top * width + p->right], labels[p->bottom * width + p->left],
-                               labels[p->bottom * width + p->right]};
+    const uint8_t around[4] = {labels[p->top * width + p->left], labels[p->top * width + p->right],
+                               labels[p->bottom * width + p->left], labels[p->bottom * width + p->right]};
     const float weights[4] = {(1 - p->u) * (1 - p->v), p->u * (1 - p->v), (1 - p->u) * p->v, p->u * p->v};
     uint8_t best = around[0];
     float most = -1;
@@ -190,8 +191,8 @@ static void draw_labels(mitral_picture *picture, int64_t x0, int64_t y0, const s
             bool edge = false;
             for (int64_t dy = -1; dy <= 1; dy++)
                 for (int64_t dx = -1; dx <= 1; dx++)
-                    edge |= y + dy >= 0 && y + dy < height && x + dx >= 0 && x + dx < width &&
-                            map[(y + dy) * width + x + dx] != label;
+                    edge |=
+                        y + dy >= 0 && y + dy < height && x + dx >= 0 && x + dx < width && map[(y + dy) * width + x + dx] != label;
             if (edge && (!dashed || ((x + y) / 5) % 2 == 0))
                 put(picture, x0 + x, y0 + y, dashed ? 0xffffff : colour_of(label), dashed ? 0.8f : 1.0f);
             else if (fill && !dashed)
@@ -263,21 +264,22 @@ static void draw_mosaic(mitral_picture *picture, const struct mosaic *mosaic, co
     }
 }
 
-static mitral_status check(mitral_context *context, const mitral_volume *volume, int64_t frame, const mitral_overlay_options *options,
-                           int32_t classes)
+static mitral_status check(mitral_context *context, const mitral_volume *volume, int64_t frame,
+                           const mitral_overlay_options *options, int32_t classes)
 {
     const int64_t *size = volume->geometry.size;
     if (frame < 0 || frame >= size[3])
         return mitral_fail(context, MITRAL_INVALID, "picture: expected a frame below %lld, found %lld", (long long)size[3],
                            (long long)frame);
     if (options->first < 0 || options->count < 0 || options->first >= size[2] || options->count > size[2] - options->first)
-        return mitral_fail(context, MITRAL_INVALID, "picture: expected slices within %lld, found %lld from %lld", (long long)size[2],
-                           (long long)options->count, (long long)options->first);
+        return mitral_fail(context, MITRAL_INVALID, "picture: expected slices within %lld, found %lld from %lld",
+                           (long long)size[2], (long long)options->count, (long long)options->first);
     if (classes < 1 || classes > MITRAL_MAX_CLASSES || (classes > 4 && !options->names))
         return mitral_fail(context, MITRAL_INVALID, "picture: expected names for 1 to %d classes, found %d", MITRAL_MAX_CLASSES,
                            (int)classes);
     if (options->tile != 0 && (options->tile < 32 || options->tile > 2048))
-        return mitral_fail(context, MITRAL_INVALID, "picture: expected tiles of 32 to 2048 pixels, found %lld", (long long)options->tile);
+        return mitral_fail(context, MITRAL_INVALID, "picture: expected tiles of 32 to 2048 pixels, found %lld",
+                           (long long)options->tile);
     return MITRAL_OK;
 }
 
@@ -299,7 +301,8 @@ mitral_status mitral_picture_overlay(mitral_picture *out, mitral_context *contex
     if (options->crop)
         find_crop(box, geometry, maps);
     make_view(&mosaic.view, geometry, box, options->tile ? options->tile : 256);
-    find_window(&mosaic.view, volume->voxels + frame * mitral_geometry_frame_voxels(geometry), mitral_geometry_frame_voxels(geometry));
+    find_window(&mosaic.view, volume->voxels + frame * mitral_geometry_frame_voxels(geometry),
+                mitral_geometry_frame_voxels(geometry));
     mosaic.columns = options->columns > 0 ? options->columns : (int64_t)ceil(sqrt(1.4 * (double)mosaic.tiles));
     mosaic.columns = mosaic.columns < mosaic.tiles ? mosaic.columns : mosaic.tiles;
     mosaic.rows = (mosaic.tiles + mosaic.columns - 1) / mosaic.columns;

@@ -1,4 +1,5 @@
 /* Patients of the phantom as files in ACDC's layout. */
+#include <dirent.h>
 #include <errno.h>
 #include <math.h>
 #include <omp.h>
@@ -72,13 +73,16 @@ static void make_geometry(mitral_geometry *out, const struct scanner *scanner, d
 {
     *out = (mitral_geometry){.size = {scanner->width, scanner->height, scanner->slices, scanner->frames},
                              .spacing = {scanner->spacing, scanner->spacing, scanner->thickness, cycle / (double)scanner->frames},
-                             .qform_code = 1, .sform_code = 1, .qfac = 1, .units = 2 | 8};
+                             .qform_code = 1,
+                             .sform_code = 1,
+                             .qfac = 1,
+                             .units = 2 | 8};
     double axes[3][3];
     draw_orientation(axes, random);
     /* The picture is seen from the apex, which makes columns, rows and slices a left-handed system. */
-    double determinant = axes[0][0] * (axes[1][1] * axes[2][2] - axes[1][2] * axes[2][1]) -
-                         axes[0][1] * (axes[1][0] * axes[2][2] - axes[1][2] * axes[2][0]) +
-                         axes[0][2] * (axes[1][0] * axes[2][1] - axes[1][1] * axes[2][0]);
+    double determinant = axes[0][0] * (axes[1][1] * axes[2][2] - axes[1][2] * axes[2][1])
+                       - axes[0][1] * (axes[1][0] * axes[2][2] - axes[1][2] * axes[2][0])
+                       + axes[0][2] * (axes[1][0] * axes[2][1] - axes[1][1] * axes[2][0]);
     out->qfac = determinant < 0 ? -1 : 1;
     double rotation[3][3];
     const double corner[3] = {scanner->origin_x, scanner->origin_y, scanner->first_z};
@@ -105,7 +109,7 @@ struct job {
     bool hard, cine;
     struct phantom_patient patient;
     mitral_geometry geometry;
-    int16_t *image;          /* one frame */
+    int16_t *image; /* one frame */
     uint8_t *labels;
     char path[PATH_BYTES];
 };
@@ -171,8 +175,9 @@ static mitral_status write_info(struct job *job, double height, double weight)
 {
     char text[256];
     const struct scanner *scanner = &job->patient.scanner;
-    int length = snprintf(text, sizeof text, "ED: %d\nES: %d\nGroup: %s\nHeight: %.1f\nNbFrame: %d\nWeight: %.1f\n",
-                          (int)scanner->ed + 1, (int)scanner->es + 1, group_names[job->group], height, (int)scanner->frames, weight);
+    int length =
+        snprintf(text, sizeof text, "ED: %d\nES: %d\nGroup: %s\nHeight: %.1f\nNbFrame: %d\nWeight: %.1f\n", (int)scanner->ed + 1,
+                 (int)scanner->es + 1, group_names[job->group], height, (int)scanner->frames, weight);
     TRY(set_path(job, "Info.cfg"));
     return file_write_bytes(job->context, job->path, text, (size_t)length);
 }
@@ -318,9 +323,37 @@ static mitral_status write_note(mitral_context *context, const char *folder, con
 {
     char path[PATH_BYTES], text[256];
     snprintf(path, sizeof path, "%s/phantom.txt", folder);
-    int length = snprintf(text, sizeof text, "Made by mitral phantom: no real patient is in this folder.\npatients: %d\nseed: %llu\nhard: %s\n",
+    int length = snprintf(text, sizeof text,
+                          "Made by mitral phantom: no real patient is in this folder.\npatients: %d\nseed: %llu\nhard: %s\n",
                           (int)options->patients, (unsigned long long)options->seed, options->hard ? "yes" : "no");
     return file_write_bytes(context, path, text, (size_t)length);
+}
+
+/* Real patients are never overwritten, and phantoms of an earlier run not mixed with these. */
+static mitral_status check_others(mitral_context *context, const char *folder, const char *split, int first, int last)
+{
+    char note[PATH_BYTES];
+    struct stat facts;
+    snprintf(note, sizeof note, "%s/phantom.txt", folder);
+    bool ours = stat(note, &facts) == 0;
+    DIR *stream = opendir(split);
+    mitral_status status = MITRAL_OK;
+    for (struct dirent *entry; stream && status == MITRAL_OK && (entry = readdir(stream)) != NULL;) {
+        int number, length = 0;
+        if (sscanf(entry->d_name, "patient%d%n", &number, &length) != 1 || entry->d_name[length])
+            continue;
+        if (!ours)
+            status = mitral_fail(context, MITRAL_INVALID,
+                                 "%s: expected a folder without patients, or one that mitral phantom made, found %s", split,
+                                 entry->d_name);
+        else if (number < first || number > last)
+            status =
+                mitral_fail(context, MITRAL_INVALID, "%s: expected no patients of an earlier run but those to be written, found %s",
+                            split, entry->d_name);
+    }
+    if (stream)
+        closedir(stream);
+    return status;
 }
 
 mitral_status mitral_phantom_write(mitral_context *context, const char *folder, const mitral_phantom_options *options)
@@ -332,14 +365,18 @@ mitral_status mitral_phantom_write(mitral_context *context, const char *folder, 
         return mitral_fail(context, MITRAL_INVALID, "patients: expected 1 to %d, found %d", MAX_PATIENTS, (int)chosen.patients);
     char training[PATH_BYTES], testing[PATH_BYTES];
     if (strlen(folder) > PATH_BYTES - 64)
-        return mitral_fail(context, MITRAL_INVALID, "folder: expected at most %d bytes, found %zu", PATH_BYTES - 64, strlen(folder));
+        return mitral_fail(context, MITRAL_INVALID, "folder: expected at most %d bytes, found %zu", PATH_BYTES - 64,
+                           strlen(folder));
     snprintf(training, sizeof training, "%s/training", folder);
     snprintf(testing, sizeof testing, "%s/testing", folder);
+    int trained = training_count(chosen.patients);
+    TRY(check_others(context, folder, training, 1, trained));
+    TRY(check_others(context, folder, testing, trained + 1, chosen.patients));
     TRY(make_folder(context, training));
-    if (training_count(chosen.patients) < chosen.patients)
+    TRY(write_note(context, folder, &chosen));
+    if (trained < chosen.patients)
         TRY(make_folder(context, testing));
     struct work work = {.options = &chosen, .folders = {training, testing}};
     int threads = chosen.threads > 0 ? chosen.threads : omp_get_num_procs();
-    TRY(run_in_threads(&work, context, threads < chosen.patients ? threads : chosen.patients));
-    return write_note(context, folder, &chosen);
+    return run_in_threads(&work, context, threads < chosen.patients ? threads : chosen.patients);
 }

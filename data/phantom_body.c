@@ -35,8 +35,8 @@ double texture_noise(uint32_t seed, double x, double y)
 
 double texture_fractal(uint32_t seed, double x, double y)
 {
-    return 0.6 * texture_noise(seed, x, y) + 0.3 * texture_noise(seed + 1, 2.1 * x + 5.3, 2.1 * y - 3.1) +
-           0.15 * texture_noise(seed + 2, 4.3 * x - 7.7, 4.3 * y + 1.9);
+    return 0.6 * texture_noise(seed, x, y) + 0.3 * texture_noise(seed + 1, 2.1 * x + 5.3, 2.1 * y - 3.1)
+         + 0.15 * texture_noise(seed + 2, 4.3 * x - 7.7, 4.3 * y + 1.9);
 }
 
 /* ---- drawing a body ------------------------------------------------------------------------------------------------ */
@@ -91,8 +91,8 @@ void body_draw(struct body *body, struct random *random, const struct heart *hea
         draw_vessel(&body->vessels[i], random, x, y, length, radius);
     }
     for (size_t i = 0; i < sizeof body->liver_vessels / sizeof *body->liver_vessels; i++) {
-        draw_vessel(&body->liver_vessels[i], random, random_between(random, -120, 20), body->dome_y + random_between(random, 12, 90),
-                    random_between(random, 4, 34), random_between(random, 1.2, 3.4));
+        draw_vessel(&body->liver_vessels[i], random, random_between(random, -120, 20),
+                    body->dome_y + random_between(random, 12, 90), random_between(random, 4, 34), random_between(random, 1.2, 3.4));
         body->liver_vessels[i].signal = (float)random_between(random, 125, 175);
     }
 }
@@ -136,8 +136,8 @@ static double vessel_cover(const struct lung_vessel *vessels, size_t count, cons
         double dx = vessel->x1 - vessel->x0, dy = vessel->y1 - vessel->y0;
         double px = p->x - vessel->x0, py = p->y - vessel->y0;
         double margin = vessel->radius + p->soft, dz = fabs(p->z - vessel->z);
-        if (dz > vessel->reach || px < fmin(0, dx) - margin || px > fmax(0, dx) + margin || py < fmin(0, dy) - margin ||
-            py > fmax(0, dy) + margin)
+        if (dz > vessel->reach || px < fmin(0, dx) - margin || px > fmax(0, dx) + margin || py < fmin(0, dy) - margin
+            || py > fmax(0, dy) + margin)
             continue;
         double length = dx * dx + dy * dy;
         double along = length > 0 ? (px * dx + py * dy) / length : 0;
@@ -152,12 +152,14 @@ static double vessel_cover(const struct lung_vessel *vessels, size_t count, cons
 static double chest_wall(const struct body *body, const struct tissues *t, const struct point *p, double depth, double around)
 {
     /* Muscle in layers with fat between them. */
-    double layer = texture_noise(body->texture + 11, 3.1 * around, 0.15 * depth) + 0.3 * texture_noise(body->texture + 15, 0.07 * p->x, 0.07 * p->y);
+    double layer = texture_noise(body->texture + 11, 3.1 * around, 0.15 * depth)
+                 + 0.3 * texture_noise(body->texture + 15, 0.07 * p->x, 0.07 * p->y);
     double signal = t->skeletal * (1.1 + 0.22 * texture_fractal(body->texture + 12, 0.15 * p->x, 0.15 * p->y));
     signal += (0.8 * t->fat - signal) * fmax(0, fmin(1, (layer - 0.3) * 4));
     /* Ribs: marrow within dark bone. */
     double pitch = 0.31, turns = (around + 0.005 * p->z) / pitch + body->rib_phase, number = round(turns);
-    double unlike = texture_noise(body->texture + 13, 3.7 * number, 0.5), unlike2 = texture_noise(body->texture + 14, 3.7 * number, 0.5);
+    double unlike = texture_noise(body->texture + 13, 3.7 * number, 0.5),
+           unlike2 = texture_noise(body->texture + 14, 3.7 * number, 0.5);
     double nearest = (turns - number + 0.2 * unlike) * pitch * 140;
     double rib = ellipse_distance(nearest, depth - (0.62 + 0.12 * unlike2) * body->wall, 8 + 5 * unlike2, 4.4 + 1.1 * unlike);
     signal = over(signal, 18, rib, 1.4 * p->soft);

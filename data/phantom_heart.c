@@ -49,10 +49,10 @@ static double shape_at(const struct heart *heart, double angle, double level)
         return 0;
     double profile = pow(1 - pow(inner_level, 2.3), 0.6) * (1 - 0.09 * square(square(1 - inner_level)));
     double septal = exp(-0.5 * square(turn_between(angle, heart->septum) / (48 * DEGREE)));
-    double uneven = 0.016 * sin(3 * angle + heart->ripple_phase[0] + 2 * level) +
-                    0.011 * sin(4 * angle + heart->ripple_phase[1] - 3 * level);
-    return profile * (1 + heart->ovality * cos(2 * (angle - heart->ovality_angle)) + uneven -
-                      heart->flattening * septal * (1 - 0.4 * level));
+    double uneven =
+        0.016 * sin(3 * angle + heart->ripple_phase[0] + 2 * level) + 0.011 * sin(4 * angle + heart->ripple_phase[1] - 3 * level);
+    return profile
+         * (1 + heart->ovality * cos(2 * (angle - heart->ovality_angle)) + uneven - heart->flattening * septal * (1 - 0.4 * level));
 }
 
 static double inner_at(const struct heart *heart, double angle, double level, double squeeze)
@@ -91,8 +91,8 @@ static double right_depth_at(const struct heart *heart, double angle, double lev
     if (fabs(offset) >= 1)
         return 0;
     /* Flat in front and below, with a corner between the two where the free wall meets the diaphragm. */
-    double bump = pow(1 - pow(fabs(offset), 2.3), 0.95) * (1 + heart->rv_skew * offset) +
-                  0.16 * exp(-square((offset + 0.42) / 0.22)) * (1 - square(offset));
+    double bump = pow(1 - pow(fabs(offset), 2.3), 0.95) * (1 + heart->rv_skew * offset)
+                + 0.16 * exp(-square((offset + 0.42) / 0.22)) * (1 - square(offset));
     return depth * pow(1 - square(level / reach), 0.65) * bump;
 }
 

@@ -17,8 +17,16 @@ static double clamp(double x, double low, double high)
 static void draw_tissues(struct tissues *tissues, struct random *random, bool hard)
 {
     double spread = hard ? 2.2 : 1;
-    *tissues = (struct tissues){.blood = 205, .muscle = 72, .fat = -190, .liver = 108, .lung = 12, .skeletal = 64, .spleen = 108,
-                                .marrow = 52, .skin = 85, .stomach = 75};
+    *tissues = (struct tissues){.blood = 205,
+                                .muscle = 72,
+                                .fat = -190,
+                                .liver = 108,
+                                .lung = 12,
+                                .skeletal = 64,
+                                .spleen = 108,
+                                .marrow = 52,
+                                .skin = 85,
+                                .stomach = 75};
     tissues->blood *= 1 + spread * random_between(random, -0.1, 0.1);
     tissues->muscle *= 1 + spread * random_between(random, -0.16, 0.18);
     tissues->fat *= 1 + spread * random_between(random, -0.2, 0.15);
@@ -93,7 +101,8 @@ static void make_noise(float *noise, float *spare, struct random *random)
     const float side = 0.45f;
     const float scale = 1.0f / (1.0f + 2.0f * side * side);
     for (int y = 0; y < NOISE_SIDE; y++) {
-        const float *rows[3] = {spare + ((y - 1) & mask) * NOISE_SIDE, spare + y * NOISE_SIDE, spare + ((y + 1) & mask) * NOISE_SIDE};
+        const float *rows[3] = {spare + ((y - 1) & mask) * NOISE_SIDE, spare + y * NOISE_SIDE,
+                                spare + ((y + 1) & mask) * NOISE_SIDE};
         for (int x = 0; x < NOISE_SIDE; x++) {
             int left = (x - 1) & mask, right = (x + 1) & mask;
             float sum = 0;
@@ -165,7 +174,8 @@ mitral_status phantom_patient_prepare(struct phantom_patient *patient, mitral_co
 
 void phantom_patient_release(struct phantom_patient *patient, mitral_context *context)
 {
-    float **owned[] = {&patient->background, &patient->shading, &patient->textures, &patient->slice, &patient->spare, &patient->noise};
+    float **owned[] = {&patient->background, &patient->shading, &patient->textures,
+                       &patient->slice,      &patient->spare,   &patient->noise};
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) {
         mitral_release(context, *owned[i]);
         *owned[i] = NULL;
@@ -222,7 +232,7 @@ static void prepare_section(struct section *section, const struct heart *heart, 
         double turn = remainder(angle, 2 * PI);
         float inner = radius_at(cut->inner, turn_of((float)cos(turn), (float)sin(turn)));
         double size = clamp((level - 0.26) / 0.08, 0, 1) * clamp((0.86 - level) / 0.08, 0, 1);
-        double away = inner * (0.56 + 0.3 * clamp(level, 0, 1)) ;
+        double away = inner * (0.56 + 0.3 * clamp(level, 0, 1));
         section->papillary_radius[i] = (float)fmin(heart->papillary_radius[i] * (1 + 0.12 * squeeze) * size, 0.34 * inner);
         section->papillary_x[i] = (float)(away * cos(angle));
         section->papillary_y[i] = (float)(away * sin(angle));
@@ -245,9 +255,9 @@ static float atria(const struct section *section, const struct heart *heart, con
     const float parts[4][5] = {
         /* x, y, half width, half height, wall */
         {-r - depth * 0.9f, 0.45f * r, (0.75f + filling) * r, (0.95f + filling) * r, 1.6f}, /* right atrium */
-        {-0.85f * r - 0.5f * depth, -1.0f * r - 5, 0.72f * r, 0.55f * r, 2.4f},              /* outflow */
-        {0.30f * r, 0.32f * r, (0.98f + filling) * r, (0.80f + filling) * r, 1.9f},          /* left atrium */
-        {-0.36f * r, -0.42f * r, 0.52f * r, 0.50f * r, 1.8f},                                /* aortic root */
+        {-0.85f * r - 0.5f * depth, -1.0f * r - 5, 0.72f * r, 0.55f * r, 2.4f},             /* outflow */
+        {0.30f * r, 0.32f * r, (0.98f + filling) * r, (0.80f + filling) * r, 1.9f},         /* left atrium */
+        {-0.36f * r, -0.42f * r, 0.52f * r, 0.50f * r, 1.8f},                               /* aortic root */
     };
     /* Between them, near the valves, is more muscle and fibre than fat. */
     float r_here = sqrtf(x * x + y * y);
@@ -336,7 +346,8 @@ static struct box box_around(const struct scanner *scanner, int64_t z, const str
     double left = 1e9, right = -1e9, top = 1e9, bottom = -1e9;
     for (int i = 0; i < count; i++) {
         const struct heart_cut *cut = &sections[i].cut;
-        double x = cut->centre_x + scanner->shift[z][0], y = cut->centre_y + scanner->shift[z][1], reach = cut->reach + scanner->soft;
+        double x = cut->centre_x + scanner->shift[z][0], y = cut->centre_y + scanner->shift[z][1],
+               reach = cut->reach + scanner->soft;
         left = fmin(left, x - reach);
         right = fmax(right, x + reach);
         top = fmin(top, y - reach);
@@ -369,7 +380,8 @@ static void draw_heart(struct phantom_patient *patient, int64_t z, double squeez
             float px = (float)(scanner->origin_x + (double)x * scanner->spacing - scanner->shift[z][0]);
             float sum = 0, here = grain[(x + 11 * z + frame) % width];
             for (int i = 0; i < SUB_SLICES; i++)
-                sum += heart_signal(&sections[i], &patient->heart, &scanner->tissues, px, py, soft, background[y * width + x], here);
+                sum +=
+                    heart_signal(&sections[i], &patient->heart, &scanner->tissues, px, py, soft, background[y * width + x], here);
             patient->slice[y * width + x] = sum / SUB_SLICES;
         }
     }
@@ -398,8 +410,8 @@ static void blur_rows(struct phantom_patient *patient, double length)
     for (int64_t y = 0; y < height; y++) {
         int64_t above = y - reach < 0 ? 0 : y - reach, below = y + reach >= height ? height - 1 : y + reach;
         for (int64_t x = 0; x < width; x++)
-            patient->slice[y * width + x] = 0.5f * patient->spare[y * width + x] +
-                                            0.25f * (patient->spare[above * width + x] + patient->spare[below * width + x]);
+            patient->slice[y * width + x] = 0.5f * patient->spare[y * width + x]
+                                          + 0.25f * (patient->spare[above * width + x] + patient->spare[below * width + x]);
     }
 }
 
@@ -456,7 +468,9 @@ void phantom_label_frame(uint8_t *out, const struct phantom_patient *patient, in
                 uint8_t label = 0;
                 if (there && r < (float)cut.reach) {
                     float turn = turn_of((float)px, (float)py);
-                    label = r < radius_at(cut.inner, turn) ? 3 : r < radius_at(cut.outer, turn) ? 2 : r < radius_at(cut.right, turn);
+                    label = r < radius_at(cut.inner, turn) ? 3
+                          : r < radius_at(cut.outer, turn) ? 2
+                                                           : r < radius_at(cut.right, turn);
                 }
                 *out++ = label;
             }

@@ -81,7 +81,9 @@ void mitral_picture_text(mitral_picture *picture, int64_t x, int64_t y, int scal
 
 mitral_status mitral_picture_write(mitral_context *context, const mitral_picture *picture, const char *path)
 {
-    png_image image = {.version = PNG_IMAGE_VERSION, .width = (png_uint_32)picture->width, .height = (png_uint_32)picture->height,
+    png_image image = {.version = PNG_IMAGE_VERSION,
+                       .width = (png_uint_32)picture->width,
+                       .height = (png_uint_32)picture->height,
                        .format = PNG_FORMAT_RGB};
     png_alloc_size_t size = PNG_IMAGE_PNG_SIZE_MAX(image);
     void *bytes = mitral_allocate_raw(context, size);

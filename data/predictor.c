@@ -32,9 +32,10 @@ static mitral_status read_input(mitral_predictor *predictor, mitral_plan *plan)
                            mitral_plan_input_count(plan), mitral_plan_output_count(plan));
     mitral_value_info info = mitral_plan_input(plan, 0);
     if (info.kind != MITRAL_TENSOR || info.dtype != MITRAL_FLOAT || info.rank != 4)
-        return mitral_fail(context, MITRAL_INVALID, "network: input '%s': expected a float32 tensor [N,C,H,W], found %s of rank %d",
-                           info.name, mitral_dtype_name((mitral_dtype)info.dtype) ? mitral_dtype_name((mitral_dtype)info.dtype)
-                                                                                  : "something else", (int)info.rank);
+        return mitral_fail(
+            context, MITRAL_INVALID, "network: input '%s': expected a float32 tensor [N,C,H,W], found %s of rank %d", info.name,
+            mitral_dtype_name((mitral_dtype)info.dtype) ? mitral_dtype_name((mitral_dtype)info.dtype) : "something else",
+            (int)info.rank);
     if (info.dims[0] >= 0 && info.dims[0] != 1)
         return mitral_fail(context, MITRAL_INVALID, "network: input '%s': expected a batch of 1 or a symbolic one, found %lld",
                            info.name, (long long)info.dims[0]);
@@ -43,10 +44,12 @@ static mitral_status read_input(mitral_predictor *predictor, mitral_plan *plan)
     mitral_preprocessing *preprocessing = &predictor->preprocessing;
     preprocessing->height = info.dims[2] >= 0 ? info.dims[2] : preprocessing->height;
     preprocessing->width = info.dims[3] >= 0 ? info.dims[3] : preprocessing->width;
-    if (predictor->channels < 1 || predictor->channels > 64 || preprocessing->height < 1 || preprocessing->height > 16384 ||
-        preprocessing->width < 1 || preprocessing->width > 16384)
-        return mitral_fail(context, MITRAL_INVALID, "network: input '%s': expected 1 to 64 channels of at most 16384x16384, found %lld "
-                           "of %lldx%lld", info.name, (long long)predictor->channels, (long long)preprocessing->height,
+    if (predictor->channels < 1 || predictor->channels > 64 || preprocessing->height < 1 || preprocessing->height > 16384
+        || preprocessing->width < 1 || preprocessing->width > 16384)
+        return mitral_fail(context, MITRAL_INVALID,
+                           "network: input '%s': expected 1 to 64 channels of at most 16384x16384, found %lld "
+                           "of %lldx%lld",
+                           info.name, (long long)predictor->channels, (long long)preprocessing->height,
                            (long long)preprocessing->width);
     return MITRAL_OK;
 }
@@ -61,8 +64,8 @@ static mitral_status prepare(mitral_predictor *predictor, mitral_plan *plan, con
     predictor->outputs = mitral_allocate(context, predictor->output_count * sizeof *predictor->outputs);
     if (!predictor->outputs)
         return MITRAL_NO_MEMORY;
-    predictor->input = mitral_allocate(context, (size_t)(predictor->channels * predictor->preprocessing.height *
-                                                         predictor->preprocessing.width) * sizeof(float));
+    predictor->input = mitral_allocate(
+        context, (size_t)(predictor->channels * predictor->preprocessing.height * predictor->preprocessing.width) * sizeof(float));
     if (!predictor->input)
         return MITRAL_NO_MEMORY;
     return mitral_session_create(&predictor->session, context, plan, options);
@@ -112,8 +115,10 @@ static mitral_status check_output(mitral_predictor *predictor, const mitral_valu
     if (classes == preprocessing->class_count)
         return MITRAL_OK;
     if (predictor->labels_stated)
-        return mitral_fail(predictor->context, MITRAL_INVALID, "network: first output: expected %d channels as mitral.labels says, "
-                           "found %lld", (int)preprocessing->class_count, (long long)classes);
+        return mitral_fail(predictor->context, MITRAL_INVALID,
+                           "network: first output: expected %d channels as mitral.labels says, "
+                           "found %lld",
+                           (int)preprocessing->class_count, (long long)classes);
     if (classes < 2 || classes > MITRAL_MAX_CLASSES)
         return mitral_fail(predictor->context, MITRAL_INVALID, "network: first output: expected 2 to %d channels, found %lld",
                            MITRAL_MAX_CLASSES, (long long)classes);
@@ -132,7 +137,8 @@ static mitral_status segment_slice(uint8_t *out, mitral_predictor *predictor, co
     for (int64_t c = 1; c < predictor->channels; c++)
         memcpy(predictor->input + c * pixels, predictor->input, (size_t)pixels * sizeof(float));
     mitral_value input = {.kind = MITRAL_TENSOR,
-                          .tensor = {.dtype = MITRAL_FLOAT, .rank = 4,
+                          .tensor = {.dtype = MITRAL_FLOAT,
+                                     .rank = 4,
                                      .dims = {1, predictor->channels, preprocessing->height, preprocessing->width},
                                      .data = predictor->input}};
     const mitral_value *inputs[1] = {&input};

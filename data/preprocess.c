@@ -33,8 +33,8 @@ static bool set_labels(mitral_preprocessing *out, const char *text)
 
 void mitral_preprocessing_default(mitral_preprocessing *out)
 {
-    *out = (mitral_preprocessing){.spacing = {1.37, 1.37}, .normalisation = MITRAL_NORMALISE_ZSCORE_VOLUME, .height = 224,
-                                  .width = 224};
+    *out = (mitral_preprocessing){
+        .spacing = {1.37, 1.37}, .normalisation = MITRAL_NORMALISE_ZSCORE_VOLUME, .height = 224, .width = 224};
     set_labels(out, "background,RV,myocardium,LV");
 }
 
@@ -57,8 +57,8 @@ static bool parse_size(mitral_preprocessing *out, const char *text)
 {
     char rest;
     long long height, width;
-    if (strlen(text) > 32 || sscanf(text, "%lld,%lld%c", &height, &width, &rest) != 2 || height < 1 || height > MAX_SIDE ||
-        width < 1 || width > MAX_SIDE)
+    if (strlen(text) > 32 || sscanf(text, "%lld,%lld%c", &height, &width, &rest) != 2 || height < 1 || height > MAX_SIDE
+        || width < 1 || width > MAX_SIDE)
         return false;
     out->height = height;
     out->width = width;
@@ -130,9 +130,7 @@ bool mitral_preprocessing_property(const mitral_preprocessing *preprocessing, si
             snprintf(value, value_size, "native");
         break;
     case 1: snprintf(value, value_size, "%s", normalisation_names[preprocessing->normalisation]); break;
-    case 2:
-        snprintf(value, value_size, "%lld,%lld", (long long)preprocessing->height, (long long)preprocessing->width);
-        break;
+    case 2: snprintf(value, value_size, "%lld,%lld", (long long)preprocessing->height, (long long)preprocessing->width); break;
     case 3: join_labels(preprocessing, value, value_size); break;
     default: snprintf(value, value_size, "%s", preprocessing->probabilities ? "probabilities" : "logits"); break;
     }
@@ -161,7 +159,7 @@ static struct tap tap_at(double position, int64_t size)
 {
     if (!(position >= -0.5 && position <= (double)size - 0.5))
         return (struct tap){-1, -1, 0};
-    double clamped = position < 0 ? 0 : position > (double)(size - 1) ? (double)(size - 1) : position;
+    double clamped = position<0 ? 0 : position>(double)(size - 1) ? (double)(size - 1) : position;
     int64_t low = (int64_t)clamped;
     return (struct tap){low, low + 1 < size ? low + 1 : low, (float)(clamped - (double)low)};
 }
@@ -323,8 +321,8 @@ mitral_status mitral_preprocess_labels(uint8_t *out, mitral_context *context, co
     const mitral_geometry *geometry = &labels->geometry;
     TRY(preprocessing_check_geometry(context, preprocessing, geometry));
     if (frame < 0 || frame >= geometry->size[3])
-        return mitral_fail(context, MITRAL_INVALID, "labels: expected a frame below %lld, found %lld",
-                           (long long)geometry->size[3], (long long)frame);
+        return mitral_fail(context, MITRAL_INVALID, "labels: expected a frame below %lld, found %lld", (long long)geometry->size[3],
+                           (long long)frame);
     int64_t width = geometry->size[0], height = geometry->size[1], slices = geometry->size[2], slice = width * height;
     const uint8_t *voxels = labels->voxels + frame * slice * slices;
     struct tap *columns = make_taps(context, preprocessing->width, width, step_of(preprocessing, geometry, 0));

@@ -30,8 +30,8 @@ MITRAL_API mitral_status mitral_file_write(mitral_context *context, const char *
 
 /* Where voxels lie. `size` and `spacing` are what the tools use; the rest is kept as read, to be written with a mask. */
 typedef struct mitral_geometry {
-    int64_t size[4];     /* columns (x), rows (y), slices (z), frames (dimensions 4 to 7 of the file together) */
-    double spacing[4];   /* mm, mm, mm, s; 0 where the header states none (0, NaN): what measures then refuses */
+    int64_t size[4];                /* columns (x), rows (y), slices (z), frames (dimensions 4 to 7 of the file together) */
+    double spacing[4];              /* mm, mm, mm, s; 0 where the header states none (0, NaN): what measures then refuses */
     int32_t qform_code, sform_code; /* 0: absent */
     double qfac;                    /* -1 or 1 */
     double quaternion[3];           /* b, c, d */
@@ -54,13 +54,12 @@ typedef struct mitral_labels {
  * type. MITRAL_INVALID: not NIfTI, contradictory or truncated. MITRAL_UNSUPPORTED: complex, RGB, 128-bit floats, or a
  * header whose voxels are in another file. MITRAL_LIMIT: more voxels than `max_voxels` (0: MITRAL_MAX_VOXELS) or an offset
  * past MITRAL_MAX_VOXEL_OFFSET; a compressed file is never expanded past what its header declares. */
-MITRAL_API mitral_status mitral_volume_read(mitral_volume *out, mitral_context *context, const char *path,
-                                            int64_t max_voxels);
+MITRAL_API mitral_status mitral_volume_read(mitral_volume *out, mitral_context *context, const char *path, int64_t max_voxels);
 MITRAL_API void mitral_volume_free(mitral_context *context, mitral_volume *volume);
 
 /* The same for label maps; refuses values that are not whole numbers in 0 … class_count - 1 (class_count 1 … 256). */
-MITRAL_API mitral_status mitral_labels_read(mitral_labels *out, mitral_context *context, const char *path,
-                                            int32_t class_count, int64_t max_voxels);
+MITRAL_API mitral_status mitral_labels_read(mitral_labels *out, mitral_context *context, const char *path, int32_t class_count,
+                                            int64_t max_voxels);
 MITRAL_API void mitral_labels_free(mitral_context *context, mitral_labels *labels);
 
 /* Writes NIfTI-1, gzip-compressed when the name ends in .gz; aside, then renamed; the same input gives the same bytes.
@@ -87,20 +86,20 @@ typedef struct mitral_case {
     const char *patient; /* "patient001" */
     const char *group;   /* "NOR", "MINF", "DCM", "HCM", "RV"; "" when not stated */
     mitral_phase phase;
-    int32_t frame;       /* of the 4D file, counting from 1; 0 when not stated */
-    int32_t frame_count; /* 0 when not stated */
+    int32_t frame;               /* of the 4D file, counting from 1; 0 when not stated */
+    int32_t frame_count;         /* 0 when not stated */
     double height_cm, weight_kg; /* 0 when not stated */
-    const char *image;   /* path of the 3D image */
-    const char *label;   /* path of its label map; NULL where the dataset has none */
+    const char *image;           /* path of the 3D image */
+    const char *label;           /* path of its label map; NULL where the dataset has none */
 } mitral_case;
 
 typedef struct mitral_dataset {
-    const char *name;    /* "phantom …" where mitral_phantom_write made it */
+    const char *name; /* "phantom …" where mitral_phantom_write made it */
     mitral_case *cases;
     size_t count;
-    char **labels;       /* names of the classes, background first */
+    char **labels; /* names of the classes, background first */
     int32_t class_count;
-    void *storage;       /* owns all of the above */
+    void *storage; /* owns all of the above */
 } mitral_dataset;
 
 /* `split`: "training" or "testing". Two layouts, told apart by dataset.json:
@@ -117,8 +116,7 @@ typedef struct mitral_dataset {
  * too.
  *
  * Files are checked to exist here and read later. */
-MITRAL_API mitral_status mitral_dataset_open(mitral_dataset *out, mitral_context *context, const char *folder,
-                                             const char *split);
+MITRAL_API mitral_status mitral_dataset_open(mitral_dataset *out, mitral_context *context, const char *folder, const char *split);
 MITRAL_API void mitral_dataset_free(mitral_context *context, mitral_dataset *dataset);
 /* Reads the image and, when `labels` is not NULL, the label map of a case, and refuses a pair whose geometry differs. */
 MITRAL_API mitral_status mitral_case_read(mitral_volume *image, mitral_labels *labels, mitral_context *context,
@@ -138,16 +136,18 @@ MITRAL_API mitral_status mitral_case_read(mitral_volume *image, mitral_labels *l
 #define MITRAL_MAX_CLASSES 32
 
 typedef enum mitral_normalisation {
-    MITRAL_NORMALISE_ZSCORE_VOLUME = 0, MITRAL_NORMALISE_ZSCORE_SLICE = 1, MITRAL_NORMALISE_NONE = 2
+    MITRAL_NORMALISE_ZSCORE_VOLUME = 0,
+    MITRAL_NORMALISE_ZSCORE_SLICE = 1,
+    MITRAL_NORMALISE_NONE = 2
 } mitral_normalisation;
 
 typedef struct mitral_preprocessing {
-    double spacing[2];   /* mm, x and y; 0: native */
+    double spacing[2]; /* mm, x and y; 0: native */
     int32_t normalisation;
     int64_t height, width;
     int32_t class_count;
     char labels[MITRAL_MAX_CLASSES][32];
-    bool probabilities;  /* the network's output is probabilities already */
+    bool probabilities; /* the network's output is probabilities already */
 } mitral_preprocessing;
 
 /* Returns the value of a metadata key, or NULL. */
@@ -164,23 +164,20 @@ MITRAL_API bool mitral_preprocessing_property(const mitral_preprocessing *prepro
 /* One 3D frame as the network sees it: out[slices][height][width]. The centre of the image lies on the centre of the
  * network's input; resampled linearly; outside of the image is the mean (0 after z-score; 0 without). Voxels that are not finite
  * count as that too. Deterministic, for any number of threads (0: all). */
-MITRAL_API mitral_status mitral_preprocess_frame(float *out, mitral_context *context,
-                                                 const mitral_preprocessing *preprocessing, const mitral_volume *volume,
-                                                 int64_t frame, int threads);
+MITRAL_API mitral_status mitral_preprocess_frame(float *out, mitral_context *context, const mitral_preprocessing *preprocessing,
+                                                 const mitral_volume *volume, int64_t frame, int threads);
 /* Label maps on the same grid, nearest neighbour, background outside. */
-MITRAL_API mitral_status mitral_preprocess_labels(uint8_t *out, mitral_context *context,
-                                                  const mitral_preprocessing *preprocessing, const mitral_labels *labels,
-                                                  int64_t frame, int threads);
+MITRAL_API mitral_status mitral_preprocess_labels(uint8_t *out, mitral_context *context, const mitral_preprocessing *preprocessing,
+                                                  const mitral_labels *labels, int64_t frame, int threads);
 /* The way back, for one slice: scores[classes][height][width] on the network's grid (or a coarser or finer one that spans the same
  * field: output_height, output_width) become labels on the native grid, out[size y][size x]: soft-max where they are logits,
  * resampled linearly, argmax (the lower class wins a tie). Outside of the network's field is background. */
-MITRAL_API mitral_status mitral_restore_slice(uint8_t *out, mitral_context *context,
-                                              const mitral_preprocessing *preprocessing, const mitral_geometry *geometry,
-                                              const float *scores, int64_t output_height, int64_t output_width);
-/* Keeps the largest 6-connected component of every class but 0 of a 3D label map, in place; the rest becomes background. Of equally large
- * ones the first in storage order stays. */
-MITRAL_API mitral_status mitral_keep_largest(mitral_context *context, uint8_t *labels, const int64_t size[3],
-                                             int32_t class_count);
+MITRAL_API mitral_status mitral_restore_slice(uint8_t *out, mitral_context *context, const mitral_preprocessing *preprocessing,
+                                              const mitral_geometry *geometry, const float *scores, int64_t output_height,
+                                              int64_t output_width);
+/* Keeps the largest 6-connected component of every class but 0 of a 3D label map, in place; the rest becomes background. Of equally
+ * large ones the first in storage order stays. */
+MITRAL_API mitral_status mitral_keep_largest(mitral_context *context, uint8_t *labels, const int64_t size[3], int32_t class_count);
 
 /* ---- a network on volumes ------------------------------------------------------------------------------------------ */
 
@@ -190,14 +187,15 @@ typedef struct mitral_segment_options {
     bool keep_islands; /* false: mitral_keep_largest is applied */
 } mitral_segment_options;
 
-/* A session on `plan` with what its metadata says. Expects one float input [N,C,H,W] and a first output [N,classes,h,w], N being 1 or
- * symbolic; H and W, where fixed, override mitral.input_size; the slice is repeated into every channel. The plan must outlive
+/* A session on `plan` with what its metadata says. Expects one float input [N,C,H,W] and a first output [N,classes,h,w], N being 1
+ * or symbolic; H and W, where fixed, override mitral.input_size; the slice is repeated into every channel. The plan must outlive
  * the predictor. */
 MITRAL_API mitral_status mitral_predictor_create(mitral_predictor **out, mitral_context *context, mitral_plan *plan,
                                                  const mitral_session_options *options);
 MITRAL_API void mitral_predictor_destroy(mitral_predictor **predictor);
 MITRAL_API const mitral_preprocessing *mitral_predictor_preprocessing(const mitral_predictor *predictor);
-/* Labels of one frame, out[z][y][x], slice by slice. options may be NULL. `seconds` (may be NULL) receives the time spent in the network. */
+/* Labels of one frame, out[z][y][x], slice by slice. options may be NULL. `seconds` (may be NULL) receives the time spent in the
+ * network. */
 MITRAL_API mitral_status mitral_predictor_segment(uint8_t *out, mitral_predictor *predictor, const mitral_volume *volume,
                                                   int64_t frame, const mitral_segment_options *options, double *seconds);
 
@@ -218,35 +216,34 @@ MITRAL_API mitral_status mitral_slices_load(mitral_slices *out, mitral_context *
 MITRAL_API void mitral_slices_free(mitral_context *context, mitral_slices *slices);
 
 typedef struct mitral_augmentation {
-    double flip_x, flip_y;         /* probability of mirroring columns, rows [0.5, 0.5] */
-    double rotation;               /* degrees: uniform in ±rotation [20] */
-    double scale_min, scale_max;   /* uniform in the logarithm; above 1 the heart grows [0.7, 1.4] */
-    double gamma_min, gamma_max;   /* uniform in the logarithm [0.7, 1.5]; mean and SD of the slice are kept */
-    double geometry_probability;   /* of rotation and scaling [0.8] */
-    double gamma_probability;      /* [0.5] */
+    double flip_x, flip_y;       /* probability of mirroring columns, rows [0.5, 0.5] */
+    double rotation;             /* degrees: uniform in ±rotation [20] */
+    double scale_min, scale_max; /* uniform in the logarithm; above 1 the heart grows [0.7, 1.4] */
+    double gamma_min, gamma_max; /* uniform in the logarithm [0.7, 1.5]; mean and SD of the slice are kept */
+    double geometry_probability; /* of rotation and scaling [0.8] */
+    double gamma_probability;    /* [0.5] */
 } mitral_augmentation;
 
 MITRAL_API void mitral_augmentation_default(mitral_augmentation *out);
-/* out_image and out_label ([height][width]) must not overlap the inputs. Depends on (seed, sample) and the inputs alone, so any thread may do
- * any sample in any order. Images linear, labels nearest; outside: 0 and background. */
-MITRAL_API void mitral_augment_slice(float *out_image, uint8_t *out_label, const float *image, const uint8_t *label,
-                                     int64_t height, int64_t width, const mitral_augmentation *augmentation,
-                                     uint64_t seed, uint64_t sample);
+/* out_image and out_label ([height][width]) must not overlap the inputs. Depends on (seed, sample) and the inputs alone, so any
+ * thread may do any sample in any order. Images linear, labels nearest; outside: 0 and background. */
+MITRAL_API void mitral_augment_slice(float *out_image, uint8_t *out_label, const float *image, const uint8_t *label, int64_t height,
+                                     int64_t width, const mitral_augmentation *augmentation, uint64_t seed, uint64_t sample);
 
 /* ---- phantom ------------------------------------------------------------------------------------------------------- */
 
 typedef struct mitral_phantom_options {
-    int32_t patients;     /* [30]; 1 … 999 */
-    uint64_t seed;        /* [0] */
-    bool hard;            /* shifted contrast, stronger noise and shading, ghosts, motion */
-    bool without_cine;    /* leaves the 4D files out */
-    int threads;          /* 0: all cores; the bytes do not depend on it */
+    int32_t patients;  /* [30]; 1 … 999 */
+    uint64_t seed;     /* [0] */
+    bool hard;         /* shifted contrast, stronger noise and shading, ghosts, motion */
+    bool without_cine; /* leaves the 4D files out */
+    int threads;       /* 0: all cores; the bytes do not depend on it */
 } mitral_phantom_options;
 
-/* Writes the ACDC layout into `folder`, which is made where it is missing; existing patients of the same number are overwritten. Two
- * thirds of the patients (rounded; one patient: all) go to training. phantom.txt beside them says what they are. options may be NULL. */
-MITRAL_API mitral_status mitral_phantom_write(mitral_context *context, const char *folder,
-                                              const mitral_phantom_options *options);
+/* Writes the ACDC layout into `folder`, which is made where it is missing. Two thirds of the patients (rounded; one patient:
+ * all) go to training. phantom.txt beside them says what they are; a folder that holds patients without it, or phantoms that this
+ * call would not overwrite, is refused. options may be NULL. */
+MITRAL_API mitral_status mitral_phantom_write(mitral_context *context, const char *folder, const mitral_phantom_options *options);
 
 /* ---- metrics ------------------------------------------------------------------------------------------------------- */
 
@@ -255,16 +252,15 @@ typedef struct mitral_overlap {
     bool in_prediction, in_reference;
     double dice;                         /* 2|A∩B| / (|A|+|B|); NaN unless on both sides */
     double hausdorff_mm, hausdorff95_mm; /* NaN unless on both sides. Surface: voxels with a 6-neighbour outside of the
-                                            structure or of the volume; distances of each surface's voxels to the other surface, between
-                                            voxel centres; the maximum of both directions, and the 95th percentile (linear
+                                            structure or of the volume; distances of each surface's voxels to the other surface,
+                                            between voxel centres; the maximum of both directions, and the 95th percentile (linear
                                             interpolation) of both directions' distances together: medpy's hd and hd95 */
     double prediction_ml, reference_ml;  /* volumes */
 } mitral_overlap;
 
 /* out[class_count]; out[0] is the background and has volumes only. Refuses geometry without spacing. */
 MITRAL_API mitral_status mitral_measure_overlap(mitral_overlap *out, mitral_context *context, const uint8_t *prediction,
-                                                const uint8_t *reference, const mitral_geometry *geometry,
-                                                int32_t class_count);
+                                                const uint8_t *reference, const mitral_geometry *geometry, int32_t class_count);
 /* (end_diastolic - end_systolic) / end_diastolic · 100; NaN when end_diastolic is not above 0. */
 MITRAL_API double mitral_ejection_fraction(double end_diastolic_ml, double end_systolic_ml);
 
@@ -291,15 +287,15 @@ typedef struct mitral_picture {
 } mitral_picture;
 
 typedef struct mitral_overlay_options {
-    const uint8_t *reference;  /* a second label map, drawn as dashed contours; NULL: none */
-    const char *title;         /* printable ASCII; NULL: none */
-    const char *const *names;  /* of the classes, for the legend; NULL: ACDC's */
-    int32_t class_count;       /* 0: 4 */
-    bool fill;                 /* tints the structures besides their contours */
-    bool crop;                 /* shows the structures with a margin instead of the whole slices */
-    int64_t first, count;      /* slices to show; count 0: all from `first` on. More than 64 are thinned out evenly */
-    int64_t columns;           /* of the mosaic; 0: chosen */
-    int64_t tile;              /* longer side of a slice in the picture in pixels, 32 … 2048; 0: 256 */
+    const uint8_t *reference; /* a second label map, drawn as dashed contours; NULL: none */
+    const char *title;        /* printable ASCII; NULL: none */
+    const char *const *names; /* of the classes, for the legend; NULL: ACDC's */
+    int32_t class_count;      /* 0: 4 */
+    bool fill;                /* tints the structures besides their contours */
+    bool crop;                /* shows the structures with a margin instead of the whole slices */
+    int64_t first, count;     /* slices to show; count 0: all from `first` on. More than 64 are thinned out evenly */
+    int64_t columns;          /* of the mosaic; 0: chosen */
+    int64_t tile;             /* longer side of a slice in the picture in pixels, 32 … 2048; 0: 256 */
 } mitral_overlay_options;
 
 /* Slices of one frame as a mosaic with contours of `labels` ([z][y][x]; NULL: none) and a legend. Pixels are drawn with the

@@ -1,5 +1,5 @@
-/* metrics_dump PREDICTION.nii REFERENCE.nii CLASSES: for each class from 1 one line of in_prediction, in_reference, Dice, Hausdorff,
- * HD95 and both volumes, for tests in other languages. */
+/* metrics_dump PREDICTION.nii REFERENCE.nii CLASSES: for each class from 1 one line of in_prediction, in_reference, Dice,
+ * Hausdorff, HD95 and both volumes, for tests in other languages. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -19,9 +19,9 @@ int main(int argc, char **argv)
     if (argc != 4 || mitral_context_create(&context, NULL) != MITRAL_OK)
         return 2;
     int classes = atoi(argv[3]);
-    if (mitral_labels_read(&prediction, context, argv[1], classes, 0) != MITRAL_OK ||
-        mitral_labels_read(&reference, context, argv[2], classes, 0) != MITRAL_OK ||
-        mitral_measure_overlap(out, context, prediction.voxels, reference.voxels, &reference.geometry, classes) != MITRAL_OK)
+    if (mitral_labels_read(&prediction, context, argv[1], classes, 0) != MITRAL_OK
+        || mitral_labels_read(&reference, context, argv[2], classes, 0) != MITRAL_OK
+        || mitral_measure_overlap(out, context, prediction.voxels, reference.voxels, &reference.geometry, classes) != MITRAL_OK)
         return fail(context);
     for (int c = 1; c < classes; c++)
         printf("%d %d %.12g %.12g %.12g %.12g %.12g\n", out[c].in_prediction, out[c].in_reference, out[c].dice, out[c].hausdorff_mm,

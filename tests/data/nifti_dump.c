@@ -1,5 +1,5 @@
-/* nifti_dump IN.nii[.gz] OUT.f32 [COPY.nii.gz]: what the reader makes of a file, for tests in other languages. One line on standard output:
- * size (4), spacing (4), qform_code, sform_code; the voxels as native float32 to OUT; the volume written again to COPY. */
+/* nifti_dump IN.nii[.gz] OUT.f32 [COPY.nii.gz]: what the reader makes of a file, for tests in other languages. One line on standard
+ * output: size (4), spacing (4), qform_code, sform_code; the voxels as native float32 to OUT; the volume written again to COPY. */
 #include <stdio.h>
 
 #include "mitral/data.h"

@@ -36,7 +36,7 @@ def surface_distances(a, b, spacing):
 
 
 def metrics(prediction, reference, spacing):
-    """Dice, Hausdorff and HD95 of two masks, by the definitions of medpy's dc, hd and hd95; by medpy itself where it is installed."""
+    """Dice, Hausdorff and HD95 of two masks as medpy's dc, hd and hd95 define them; by medpy itself where it is installed."""
     try:
         from medpy.metric.binary import dc, hd, hd95
         return dc(prediction, reference), hd(prediction, reference, spacing), hd95(prediction, reference, spacing)

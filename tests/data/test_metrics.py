@@ -46,7 +46,8 @@ def test_blobs():
                 # The doubles of both sides are sums of few terms: 1e-9 is far above their rounding, far below a voxel.
                 assert np.allclose(got[5:], [a.sum() * spacing.prod() / 1000, b.sum() * spacing.prod() / 1000], rtol=1e-9)
                 if a.any() and b.any():
-                    assert np.allclose(got[2:5], support.metrics(a, b, spacing), rtol=1e-9, atol=1e-9), (got, support.metrics(a, b, spacing))
+                    want = support.metrics(a, b, spacing)
+                    assert np.allclose(got[2:5], want, rtol=1e-9, atol=1e-9), (got, want)
                     measured += 1
                 else:
                     assert np.isnan(got[2:5]).all()

@@ -70,8 +70,13 @@ def segment(volume, spacing, target=1.37, size=(96, 96), normalise=True):
     return labels, margins
 
 
+def mitral(command, *arguments, code=0):
+    """One thread: the networks are tiny, and tests share the machine."""
+    return support.call(support.MITRAL, command, *arguments, "--threads", 1, code=code)
+
+
 def phantom(folder, *options):
-    support.call(support.MITRAL, "phantom", folder, "--no-cine", "--seed", 4, *options)
+    mitral("phantom", folder, "--no-cine", "--seed", 4, *options)
 
 
 def scan_of(folder):
@@ -98,15 +103,16 @@ def test_segment_matches_numpy():
         kinds = [({}, {}, {}),
                  ({}, {"batch": 1, "size": (80, 112)}, {"size": (80, 112)}),
                  ({"mitral.spacing": "2,1.25", "mitral.input_size": "64,72"}, {"size": ("h0", "w0")}, None),
-                 ({"mitral.spacing": "native", "mitral.input_size": "300,300"}, {"size": ("h0", "w0")}, {"target": 0, "size": (300, 300)}),
+                 ({"mitral.spacing": "native", "mitral.input_size": "300,300"}, {"size": ("h0", "w0")},
+                  {"target": 0, "size": (300, 300)}),
                  ({}, {"channels": 3}, {})]
         for metadata, shape, options in kinds:
             network(folder / "net.onnx", metadata, **shape)
-            support.call(support.MITRAL, "segment", folder / "net.onnx", scan, "-o", mask, "--keep-islands")
+            mitral("segment", folder / "net.onnx", scan, "-o", mask, "--keep-islands")
             if options is not None:
                 compare(scan, mask, **options)
             support.call(support.MITRAL, "compile", folder / "net.onnx", "-o", folder / "net.plan")
-            support.call(support.MITRAL, "segment", folder / "net.plan", scan, "-o", folder / "plan.nii.gz", "--keep-islands")
+            mitral("segment", folder / "net.plan", scan, "-o", folder / "plan.nii.gz", "--keep-islands")
             assert mask.read_bytes() == (folder / "plan.nii.gz").read_bytes()
 
 
@@ -118,7 +124,7 @@ def test_coarse_output_spans_the_same_field():
         labels = []
         for stride in (1, 2):
             network(folder / "net.onnx", stride=stride, size=(160, 160))
-            support.call(support.MITRAL, "segment", folder / "net.onnx", scan, "-o", folder / "m.nii", "--keep-islands")
+            mitral("segment", folder / "net.onnx", scan, "-o", folder / "m.nii", "--keep-islands")
             labels.append(np.asarray(nibabel.load(folder / "m.nii").dataobj) > 0)
         dice = 2 * (labels[0] & labels[1]).sum() / (labels[0].sum() + labels[1].sum())
         assert dice > 0.85, dice  # half a pixel of shift and half the resolution, not another field of view
@@ -130,9 +136,9 @@ def test_largest_component_and_overlay_and_4d():
         phantom(folder / "p", "--patients", 1)
         scan = scan_of(folder / "p")
         network(folder / "net.onnx")
-        call = [support.MITRAL, "segment", folder / "net.onnx"]
-        support.call(*call, scan, "-o", folder / "one.nii", "--overlay", folder / "one.png")
-        support.call(*call, scan, "-o", folder / "all.nii", "--keep-islands", "--threads", 1)
+        call = ["segment", folder / "net.onnx"]
+        mitral(*call, scan, "-o", folder / "one.nii", "--overlay", folder / "one.png")
+        mitral(*call, scan, "-o", folder / "all.nii", "--keep-islands")
         one, everything = (np.asarray(nibabel.load(folder / f"{name}.nii").dataobj) for name in ("one", "all"))
         for label in (1, 2, 3):
             assert 0 < (one == label).sum() <= (everything == label).sum()
@@ -143,8 +149,8 @@ def test_largest_component_and_overlay_and_4d():
         image = nibabel.load(scan)
         data = np.asarray(image.dataobj)
         nibabel.Nifti1Image(np.stack([data, data[::-1]], -1), image.affine).to_filename(folder / "cine.nii")
-        support.call(*call, folder / "cine.nii", "-o", folder / "cine_mask.nii")
-        support.call(*call, folder / "cine.nii", "-o", folder / "frame_mask.nii", "--frame", 2)
+        mitral(*call, folder / "cine.nii", "-o", folder / "cine_mask.nii")
+        mitral(*call, folder / "cine.nii", "-o", folder / "frame_mask.nii", "--frame", 2)
         cine = np.asarray(nibabel.load(folder / "cine_mask.nii").dataobj)
         assert cine.shape == (*data.shape, 2) and np.array_equal(cine[..., 0], one)
         assert np.array_equal(np.asarray(nibabel.load(folder / "frame_mask.nii").dataobj), cine[..., 1])
@@ -156,7 +162,7 @@ def check_case(case, folder, root, rows):
     info = dict(line.split(": ") for line in (root / patient / "Info.cfg").read_text().split("\n") if line)
     assert case["group"] == info["Group"]
     name = f"{patient}_frame{int(info[case['phase']]):02d}"
-    support.call(support.MITRAL, "segment", folder / "net.onnx", root / patient / f"{name}.nii.gz", "-o", folder / "m.nii")
+    mitral("segment", folder / "net.onnx", root / patient / f"{name}.nii.gz", "-o", folder / "m.nii")
     prediction = np.asarray(nibabel.load(folder / "m.nii").dataobj)
     truth = nibabel.load(root / patient / f"{name}_gt.nii.gz")
     reference, spacing = np.asarray(truth.dataobj), np.array(truth.header.get_zooms(), np.float64)
@@ -179,7 +185,7 @@ def test_evaluate_matches_numpy():
         folder = pathlib.Path(folder)
         phantom(folder / "p", "--patients", 4)
         network(folder / "net.onnx")
-        table = support.call(support.MITRAL, "evaluate", folder / "net.onnx", "--data", folder / "p", "--split", "training", "--json",
+        table = mitral("evaluate", folder / "net.onnx", "--data", folder / "p", "--split", "training", "--json",
                              folder / "out.json", "--csv", folder / "out.csv", "--overlays", folder / "worst", "--worst", 2)
         assert "phantom" in table and "ejection fraction" in table
         result = json.loads((folder / "out.json").read_text())
@@ -193,7 +199,8 @@ def test_evaluate_matches_numpy():
         difference = []
         for patient in sorted({c["patient"] for c in result["cases"]}):
             ed, es = volumes[patient, "ED"]["LV"], volumes[patient, "ES"]["LV"]
-            difference.append(100 * (1 - es["prediction_ml"] / ed["prediction_ml"]) - 100 * (1 - es["reference_ml"] / ed["reference_ml"]))
+            ours, truth = (100 * (1 - es[side] / ed[side]) for side in ("prediction_ml", "reference_ml"))
+            difference.append(ours - truth)
         fraction = result["ejection_fraction_percent"]["LV"]
         assert fraction["n"] == 3 and np.isclose(fraction["bias"], np.mean(difference))
         assert np.isclose(fraction["upper"], np.mean(difference) + 1.96 * np.std(difference, ddof=1))
@@ -201,7 +208,8 @@ def test_evaluate_matches_numpy():
         summary = result["structures"]["RV"]["ES"]["dice"]
         assert summary["n"] == 3 and np.isclose(summary["mean"], np.mean(dice)) and np.isclose(summary["sd"], np.std(dice, ddof=1))
         # --json alone: JSON on standard output and nothing else.
-        printed = json.loads(support.call(support.MITRAL, "evaluate", "--json", folder / "net.onnx", "--data", folder / "p", "--split", "training"))
+        printed = json.loads(mitral("evaluate", "--json", folder / "net.onnx", "--data", folder / "p", "--split",
+                                          "training"))
         assert printed["structures"] == result["structures"]
 
 
@@ -215,7 +223,8 @@ def test_missing_structure_is_counted_not_averaged():
         data = np.asarray(image.dataobj).copy()
         data[data == 1] = 0
         nibabel.Nifti1Image(data, image.affine, image.header).to_filename(label)
-        result = json.loads(support.call(support.MITRAL, "evaluate", folder / "net.onnx", "--data", folder / "p", "--split", "training", "--json"))
+        result = json.loads(mitral("evaluate", folder / "net.onnx", "--data", folder / "p", "--split", "training",
+                                         "--json"))
         right = result["structures"]["RV"]["all"]
         assert right["missing_in_reference"] == 1 and right["missing_in_prediction"] == 0 and right["dice"]["n"] == 1
 
@@ -227,8 +236,8 @@ def test_class_names_in_another_order():
         network(folder / "net.onnx")
         network(folder / "named.onnx", {"mitral.labels": "background,LV,myocardium,RV"})
         call = ["--data", folder / "p", "--split", "training", "--json"]
-        plain = json.loads(support.call(support.MITRAL, "evaluate", folder / "net.onnx", *call))
-        named = json.loads(support.call(support.MITRAL, "evaluate", folder / "named.onnx", *call))
+        plain = json.loads(mitral("evaluate", folder / "net.onnx", *call))
+        named = json.loads(mitral("evaluate", folder / "named.onnx", *call))
         for a, b in zip(plain["cases"], named["cases"], strict=True):
             assert a["structures"]["RV"]["prediction_ml"] == b["structures"]["LV"]["prediction_ml"]
 
@@ -242,7 +251,7 @@ def test_refusals():
         mask = folder / "mask.nii.gz"
 
         def refused(words, *arguments):
-            message = support.call(support.MITRAL, *arguments, code=1)
+            message = mitral(*arguments, code=1)
             assert message.count("\n") == 1 and message.startswith(f"mitral {arguments[0]}: ") and words in message, message
             assert not mask.exists()
 

@@ -32,7 +32,8 @@ static void write_again(mitral_context *context, const mitral_volume *volume)
     if (status == MITRAL_OK) {
         size_t count = (size_t)(mitral_geometry_frame_voxels(&volume->geometry) * volume->geometry.size[3]);
         for (size_t i = 0; i < count; i++)
-            if (again.voxels[i] != volume->voxels[i] && (again.voxels[i] == again.voxels[i] || volume->voxels[i] == volume->voxels[i]))
+            if (again.voxels[i] != volume->voxels[i]
+                && (again.voxels[i] == again.voxels[i] || volume->voxels[i] == volume->voxels[i]))
                 fuzz_fail("a voxel changed", context);
         mitral_volume_free(context, &again);
     }

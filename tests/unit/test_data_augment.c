@@ -20,7 +20,8 @@ static void make(struct sample *sample)
         }
 }
 
-static void augment(struct sample *out, const struct sample *in, const mitral_augmentation *augmentation, uint64_t seed, uint64_t index)
+static void augment(struct sample *out, const struct sample *in, const mitral_augmentation *augmentation, uint64_t seed,
+                    uint64_t index)
 {
     mitral_augment_slice(out->image, out->label, in->image, in->label, H, W, augmentation, seed, index);
 }
@@ -130,7 +131,8 @@ static void test_gamma(void **state)
     assert_true(memcmp(in.image, out.image, sizeof in.image) != 0);
     assert_memory_equal(in.label, out.label, sizeof in.label);
     for (int i = 1; i < N; i++) /* order is kept */
-        assert_true((in.image[i] > in.image[i - 1]) == (out.image[i] > out.image[i - 1]) || fabsf(out.image[i] - out.image[i - 1]) < 1e-5f);
+        assert_true((in.image[i] > in.image[i - 1]) == (out.image[i] > out.image[i - 1])
+                    || fabsf(out.image[i] - out.image[i - 1]) < 1e-5f);
     for (int i = 0; i < N; i++)
         in.image[i] = 2;
     augment(&out, &in, &gamma, 0, 0);
@@ -140,7 +142,7 @@ static void test_gamma(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_deterministic), cmocka_unit_test(test_nothing),  cmocka_unit_test(test_flips),
+        cmocka_unit_test(test_deterministic), cmocka_unit_test(test_nothing), cmocka_unit_test(test_flips),
         cmocka_unit_test(test_geometry),      cmocka_unit_test(test_gamma),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

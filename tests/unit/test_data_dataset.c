@@ -85,10 +85,19 @@ static void test_acdc(void **state)
 static void test_acdc_info(void **state)
 {
     struct bench *bench = *state;
-    static const struct { const char *text, *words; } bad[] = {
-        {"ES: 12\n", "no ED"}, {"ED: 1\n", "no ES"}, {"", "no ED"}, {"ED 1\nES: 12\n", "'ED 1'"}, {"ED: one\nES: 12\n", "'one'"},
-        {"ED: 0\nES: 12\n", "'0'"}, {"ED: 1x\nES: 12\n", "'1x'"}, {"ED: 99999999999999999999\nES: 12\n", "'99999999999999999999'"},
-        {"ED: 12\nES: 12\n", "differ"}, {"ED: 1\nES: 12\nNbFrame: 11\n", "within NbFrame 11"}, {"ED: 2\nES: 12\n", "frame02"}};
+    static const struct {
+        const char *text, *words;
+    } bad[] = {{"ES: 12\n", "no ED"},
+               {"ED: 1\n", "no ES"},
+               {"", "no ED"},
+               {"ED 1\nES: 12\n", "'ED 1'"},
+               {"ED: one\nES: 12\n", "'one'"},
+               {"ED: 0\nES: 12\n", "'0'"},
+               {"ED: 1x\nES: 12\n", "'1x'"},
+               {"ED: 99999999999999999999\nES: 12\n", "'99999999999999999999'"},
+               {"ED: 12\nES: 12\n", "differ"},
+               {"ED: 1\nES: 12\nNbFrame: 11\n", "within NbFrame 11"},
+               {"ED: 2\nES: 12\n", "frame02"}};
     mitral_dataset dataset;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         put_patient(bench, "training", 1, 1, 12, bad[i].text);
@@ -172,7 +181,8 @@ static void test_described(void **state)
     mitral_dataset dataset;
     put_volume(bench, "scans/a.nii.gz", 3, 1.5, 5);
     put_volume(bench, "scans/a_gt.nii.gz", 3, 1.5, 1);
-    put_text(bench, "dataset.json", "{\"name\": \"hearts\", \"labels\": [\"background\", \"LV\"], \"training\": [{\"image\": "
+    put_text(bench, "dataset.json",
+             "{\"name\": \"hearts\", \"labels\": [\"background\", \"LV\"], \"training\": [{\"image\": "
              "\"scans/a.nii.gz\", \"label\": \"scans/a_gt.nii.gz\", \"patient\": \"A\", \"phase\": \"ES\", \"group\": \"NOR\"}], "
              "\"testing\": [{\"image\": \"./scans/a.nii.gz\"}]}");
     assert_ok(open_it(bench, &dataset, "training"));
@@ -195,7 +205,8 @@ static void test_described(void **state)
     assert_null(dataset.cases[0].label);
     mitral_dataset_free(bench->context, &dataset);
     /* The Medical Segmentation Decathlon's form, and classes by number. */
-    put_text(bench, "dataset.json", "{\"labels\": {\"1\": \"LV\", \"0\": \"background\"}, \"training\": [], \"test\": [\"scans/a.nii.gz\"]}");
+    put_text(bench, "dataset.json",
+             "{\"labels\": {\"1\": \"LV\", \"0\": \"background\"}, \"training\": [], \"test\": [\"scans/a.nii.gz\"]}");
     assert_ok(open_it(bench, &dataset, "testing"));
     assert_string_equal(dataset.labels[1], "LV");
     mitral_dataset_free(bench->context, &dataset);
@@ -210,16 +221,23 @@ static void test_described_refused(void **state)
     struct bench *bench = *state;
     mitral_dataset dataset;
     put_volume(bench, "a.nii.gz", 3, 1.5, 5);
-    static const struct { const char *text, *words; } bad[] = {
-        {"{", "JSON"}, {"[]", "JSON object"}, {"{}", "\"labels\""}, {"{\"labels\": [\"one\"]}", "2 to 32"},
-        {"{\"labels\": [\"a\", 3]}", "each class"}, {"{\"labels\": {\"a\": 0, \"b\": 0}}", "each class"},
-        {"{\"labels\": {\"a\": 0, \"b\": 1.5}}", "each class"}, {"{\"labels\": {\"x\": \"a\", \"1\": \"b\"}}", "each class"},
-        {"{\"labels\": [\"a\", \"b\"]}", "\"training\""}, {"{\"labels\": [\"a\", \"b\"], \"training\": [3]}", "\"image\""},
-        {"{\"labels\": [\"a\", \"b\"], \"training\": [{\"image\": \"../a.nii.gz\"}]}", "inside the folder"},
-        {"{\"labels\": [\"a\", \"b\"], \"training\": [{\"image\": \"x/../../a.nii.gz\"}]}", "inside the folder"},
-        {"{\"labels\": [\"a\", \"b\"], \"training\": [{\"image\": \"/etc/passwd\"}]}", "inside the folder"},
-        {"{\"labels\": [\"a\", \"b\"], \"training\": [{\"image\": \"\"}]}", "inside the folder"},
-        {"{\"labels\": [\"a\", \"b\"], \"training\": [{\"image\": \"b.nii.gz\"}]}", "found none"}};
+    static const struct {
+        const char *text, *words;
+    } bad[] = {{"{", "JSON"},
+               {"[]", "JSON object"},
+               {"{}", "\"labels\""},
+               {"{\"labels\": [\"one\"]}", "2 to 32"},
+               {"{\"labels\": [\"a\", 3]}", "each class"},
+               {"{\"labels\": {\"a\": 0, \"b\": 0}}", "each class"},
+               {"{\"labels\": {\"a\": 0, \"b\": 1.5}}", "each class"},
+               {"{\"labels\": {\"x\": \"a\", \"1\": \"b\"}}", "each class"},
+               {"{\"labels\": [\"a\", \"b\"]}", "\"training\""},
+               {"{\"labels\": [\"a\", \"b\"], \"training\": [3]}", "\"image\""},
+               {"{\"labels\": [\"a\", \"b\"], \"training\": [{\"image\": \"../a.nii.gz\"}]}", "inside the folder"},
+               {"{\"labels\": [\"a\", \"b\"], \"training\": [{\"image\": \"x/../../a.nii.gz\"}]}", "inside the folder"},
+               {"{\"labels\": [\"a\", \"b\"], \"training\": [{\"image\": \"/etc/passwd\"}]}", "inside the folder"},
+               {"{\"labels\": [\"a\", \"b\"], \"training\": [{\"image\": \"\"}]}", "inside the folder"},
+               {"{\"labels\": [\"a\", \"b\"], \"training\": [{\"image\": \"b.nii.gz\"}]}", "found none"}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         put_text(bench, "dataset.json", bad[i].text);
         assert_refused(open_it(bench, &dataset, "training"), MITRAL_INVALID, bad[i].words);

@@ -79,7 +79,8 @@ static void test_against_brute_force(void **state)
     for (int trial = 0; trial < 20; trial++) {
         uint8_t mask[N];
         double field[N];
-        const double spacing[3] = {random_between(&random, 0.5, 3), random_between(&random, 0.5, 3), random_between(&random, 0.5, 12)};
+        const double spacing[3] = {random_between(&random, 0.5, 3), random_between(&random, 0.5, 3),
+                                   random_between(&random, 0.5, 12)};
         int set = 0;
         for (int i = 0; i < N; i++)
             set += mask[i] = random_index(&random, 40) == 0;
@@ -90,7 +91,8 @@ static void test_against_brute_force(void **state)
             for (int j = 0; j < N; j++) {
                 if (!mask[j])
                     continue;
-                double dx = (i % X - j % X) * spacing[0], dy = (i / X % Y - j / X % Y) * spacing[1], dz = (i / X / Y - j / X / Y) * spacing[2];
+                double dx = (i % X - j % X) * spacing[0], dy = (i / X % Y - j / X % Y) * spacing[1],
+                       dz = (i / X / Y - j / X / Y) * spacing[2];
                 least = fmin(least, dx * dx + dy * dy + dz * dz);
             }
             assert_true(near(field[i], least));

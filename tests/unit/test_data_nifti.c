@@ -31,8 +31,22 @@ static void putf(struct file *file, size_t at, float value)
     memcpy(file->bytes + at, &value, 4);
 }
 
-enum { DIM = 40, DATATYPE = 70, BITPIX = 72, PIXDIM = 76, VOX_OFFSET = 108, SLOPE = 112, INTER = 116, UNITS = 123, QFORM = 252,
-       SFORM = 254, QUATERN = 256, QOFFSET = 268, SROW = 280, MAGIC = 344 };
+enum {
+    DIM = 40,
+    DATATYPE = 70,
+    BITPIX = 72,
+    PIXDIM = 76,
+    VOX_OFFSET = 108,
+    SLOPE = 112,
+    INTER = 116,
+    UNITS = 123,
+    QFORM = 252,
+    SFORM = 254,
+    QUATERN = 256,
+    QOFFSET = 268,
+    SROW = 280,
+    MAGIC = 344
+};
 
 /* 3 x 2 x 2 voxels of a type of `bytes` bytes, zero. */
 static struct file make(int datatype, int bytes)
@@ -76,9 +90,11 @@ static void swap(uint8_t *bytes, size_t size)
 /* The other byte order: every multi-byte field that the reader looks at, and the voxels. */
 static void swap_file(struct file *file, size_t voxel)
 {
-    static const struct { size_t at, size, count; } fields[] = {
-        {0, 4, 1}, {DIM, 2, 8}, {DATATYPE, 2, 1}, {BITPIX, 2, 1}, {PIXDIM, 4, 8}, {VOX_OFFSET, 4, 1}, {SLOPE, 4, 1}, {INTER, 4, 1},
-        {QFORM, 2, 1}, {SFORM, 2, 1}, {QUATERN, 4, 3}, {QOFFSET, 4, 3}, {SROW, 4, 12}};
+    static const struct {
+        size_t at, size, count;
+    } fields[] = {{0, 4, 1},          {DIM, 2, 8},     {DATATYPE, 2, 1}, {BITPIX, 2, 1}, {PIXDIM, 4, 8},
+                  {VOX_OFFSET, 4, 1}, {SLOPE, 4, 1},   {INTER, 4, 1},    {QFORM, 2, 1},  {SFORM, 2, 1},
+                  {QUATERN, 4, 3},    {QOFFSET, 4, 3}, {SROW, 4, 12}};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
         for (size_t j = 0; j < fields[i].count; j++)
             swap(file->bytes + fields[i].at + j * fields[i].size, fields[i].size);
@@ -89,7 +105,11 @@ static void swap_file(struct file *file, size_t voxel)
 static void set_voxel(struct file *file, int datatype, size_t i, double value)
 {
     uint8_t *at = file->bytes + 352;
-#define STORE(type) do { type v = (type)value; memcpy(at + i * sizeof v, &v, sizeof v); } while (0)
+#define STORE(type)                                                                                                                \
+    do {                                                                                                                           \
+        type v = (type)value;                                                                                                      \
+        memcpy(at + i * sizeof v, &v, sizeof v);                                                                                   \
+    } while (0)
     switch (datatype) {
     case 2: STORE(uint8_t); break;
     case 256: STORE(int8_t); break;
@@ -108,9 +128,19 @@ static void set_voxel(struct file *file, int datatype, size_t i, double value)
 static void test_types(void **state)
 {
     struct bench *bench = *state;
-    static const struct { int datatype, bytes; double most; } types[] = {
-        {2, 1, 255}, {256, 1, -128}, {4, 2, -32768}, {512, 2, 65535}, {8, 4, -2147483648.0}, {768, 4, 4294967295.0},
-        {1024, 8, -9007199254740992.0}, {1280, 8, 9007199254740992.0}, {16, 4, 1.5e38}, {64, 8, -0.1}};
+    static const struct {
+        int datatype, bytes;
+        double most;
+    } types[] = {{2, 1, 255},
+                 {256, 1, -128},
+                 {4, 2, -32768},
+                 {512, 2, 65535},
+                 {8, 4, -2147483648.0},
+                 {768, 4, 4294967295.0},
+                 {1024, 8, -9007199254740992.0},
+                 {1280, 8, 9007199254740992.0},
+                 {16, 4, 1.5e38},
+                 {64, 8, -0.1}};
     for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
         for (int swapped = 0; swapped < 2; swapped++) {
             for (int scaled = 0; scaled < 2; scaled++) {
@@ -188,12 +218,12 @@ static void test_lies(void **state)
     struct bench *bench = *state;
     mitral_volume volume;
     struct file file;
-#define REFUSED(change, status, words)                                                                                 \
-    do {                                                                                                               \
-        file = make(4, 2);                                                                                             \
-        change;                                                                                                        \
-        assert_refused(read_file(bench, &file, &volume), status, words);                                               \
-        assert_null(volume.voxels);                                                                                    \
+#define REFUSED(change, status, words)                                                                                             \
+    do {                                                                                                                           \
+        file = make(4, 2);                                                                                                         \
+        change;                                                                                                                    \
+        assert_refused(read_file(bench, &file, &volume), status, words);                                                           \
+        assert_null(volume.voxels);                                                                                                \
     } while (0)
     REFUSED(file.size = 0, MITRAL_INVALID, "header");
     REFUSED(file.size = 347, MITRAL_INVALID, "header");
@@ -229,7 +259,8 @@ static void test_lies(void **state)
     assert_refused(mitral_volume_read(&volume, bench->context, bench_path(bench, "none.nii"), 0), MITRAL_IO, "No such file");
     assert_refused(mitral_volume_read(&volume, bench->context, bench->folder, 0), MITRAL_INVALID, "a folder");
     assert_int_equal(mkfifo(bench_path(bench, "pipe.nii"), 0600), 0);
-    assert_refused(mitral_volume_read(&volume, bench->context, bench_path(bench, "pipe.nii"), 0), MITRAL_INVALID, "no regular file");
+    assert_refused(mitral_volume_read(&volume, bench->context, bench_path(bench, "pipe.nii"), 0), MITRAL_INVALID,
+                   "no regular file");
 }
 
 static void store_compressed(const struct bench *bench, const struct file *file, const char *name)
@@ -319,8 +350,14 @@ static void test_labels(void **state)
 
 static mitral_geometry example_geometry(void)
 {
-    mitral_geometry geometry = {.size = {5, 4, 3, 2}, .spacing = {1.25, 1.5, 8, 0.04}, .qform_code = 1, .sform_code = 1, .qfac = -1,
-                                .quaternion = {0.1, 0.2, -0.3}, .offset = {-10, 20.5, 3}, .units = 2 | 8};
+    mitral_geometry geometry = {.size = {5, 4, 3, 2},
+                                .spacing = {1.25, 1.5, 8, 0.04},
+                                .qform_code = 1,
+                                .sform_code = 1,
+                                .qfac = -1,
+                                .quaternion = {0.1, 0.2, -0.3},
+                                .offset = {-10, 20.5, 3},
+                                .units = 2 | 8};
     for (int i = 0; i < 12; i++)
         geometry.sform[i / 4][i % 4] = 0.25 * i;
     return geometry;

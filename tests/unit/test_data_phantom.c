@@ -97,6 +97,12 @@ static void test_split(void **state)
     assert_ok(mitral_phantom_write(bench->context, bench_path(bench, "a"), &options));
     assert_true(bench_exists(bench_path(bench, "a/training/patient001")));
     assert_true(bench_exists(bench_path(bench, "a/testing/patient002")));
+    /* Others' patients are left alone: those of a larger run, and real ones. */
+    options.patients = 1;
+    assert_refused(mitral_phantom_write(bench->context, bench_path(bench, "a"), &options), MITRAL_INVALID, "earlier run");
+    bench_write(bench, "real/training/patient001/Info.cfg", "", 0);
+    assert_refused(mitral_phantom_write(bench->context, bench_path(bench, "real"), &options), MITRAL_INVALID, "without patients");
+    assert_false(bench_exists(bench_path(bench, "real/phantom.txt")));
     options.patients = 1000;
     assert_refused(mitral_phantom_write(bench->context, bench_path(bench, "a"), &options), MITRAL_INVALID, "1 to 999");
     bench_write(bench, "file", "", 0);

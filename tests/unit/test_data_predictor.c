@@ -41,11 +41,13 @@ static void segment_by_hand(struct bench *bench, uint8_t *out, mitral_plan *plan
     mitral_session *session;
     assert_ok(mitral_session_create(&session, bench->context, plan, NULL));
     for (int z = 0; z < Z; z++) {
-        mitral_value input = {.kind = MITRAL_TENSOR, .tensor = {.dtype = MITRAL_FLOAT, .rank = 4, .dims = {1, 1, SIZE, SIZE},
-                                                                .data = images + z * SIZE * SIZE}};
+        mitral_value input = {
+            .kind = MITRAL_TENSOR,
+            .tensor = {.dtype = MITRAL_FLOAT, .rank = 4, .dims = {1, 1, SIZE, SIZE}, .data = images + z * SIZE * SIZE}};
         const mitral_value *inputs[1] = {&input}, *outputs[1];
         assert_ok(mitral_session_run(session, inputs, 1, outputs, 1));
-        assert_ok(mitral_restore_slice(out + z * W * H, bench->context, &preprocessing, &volume->geometry, outputs[0]->tensor.data, SIZE, SIZE));
+        assert_ok(mitral_restore_slice(out + z * W * H, bench->context, &preprocessing, &volume->geometry, outputs[0]->tensor.data,
+                                       SIZE, SIZE));
     }
     mitral_session_destroy(&session);
 }

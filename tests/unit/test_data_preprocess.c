@@ -173,18 +173,10 @@ static void test_keep_largest(void **state)
 {
     struct bench *bench = *state;
     /* Two slices of 6 x 3; class 1 in two parts joined through z, a separate voxel, and a diagonal one that does not join. */
-    uint8_t labels[36] = {1, 1, 0, 2, 0, 1,
-                          0, 0, 1, 2, 0, 0,
-                          0, 0, 0, 0, 2, 0,
-                          1, 0, 0, 0, 0, 0,
-                          1, 0, 0, 0, 0, 0,
-                          1, 0, 0, 0, 2, 2};
-    const uint8_t expected[36] = {1, 1, 0, 0, 0, 0,
-                                  0, 0, 0, 0, 0, 0,
-                                  0, 0, 0, 0, 2, 0,
-                                  1, 0, 0, 0, 0, 0,
-                                  1, 0, 0, 0, 0, 0,
-                                  1, 0, 0, 0, 2, 2};
+    uint8_t labels[36] = {1, 1, 0, 2, 0, 1, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 2, 0,
+                          1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2, 2};
+    const uint8_t expected[36] = {1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0,
+                                  1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2, 2};
     assert_ok(mitral_keep_largest(bench->context, labels, (int64_t[3]){6, 3, 2}, 4));
     assert_memory_equal(labels, expected, sizeof labels);
     uint8_t equal[4] = {3, 0, 3, 0};
@@ -212,10 +204,10 @@ static void test_properties(void **state)
     assert_ok(mitral_preprocessing_read(&a, bench->context, look_up, &none));
     assert_true(a.spacing[0] == 1.37 && a.height == 224 && a.width == 224 && a.class_count == 4 && !a.probabilities);
     assert_string_equal(a.labels[3], "LV");
-    static const struct property good[] = {
-        {"mitral.spacing", "1.25,1.5"}, {"mitral.spacing", "native"}, {"mitral.normalisation", "zscore-slice"},
-        {"mitral.normalisation", "none"}, {"mitral.input_size", "192,256"}, {"mitral.labels", "background,tumour"},
-        {"mitral.output", "probabilities"}};
+    static const struct property good[] = {{"mitral.spacing", "1.25,1.5"},           {"mitral.spacing", "native"},
+                                           {"mitral.normalisation", "zscore-slice"}, {"mitral.normalisation", "none"},
+                                           {"mitral.input_size", "192,256"},         {"mitral.labels", "background,tumour"},
+                                           {"mitral.output", "probabilities"}};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         struct property property = good[i];
         char value[2048];
@@ -232,11 +224,19 @@ static void test_properties(void **state)
     }
     assert_ok(mitral_preprocessing_read(&b, bench->context, look_up, &(struct property){"mitral.input_size", "192,256"}));
     assert_true(b.height == 192 && b.width == 256);
-    static const struct property bad[] = {
-        {"mitral.spacing", "1.37"}, {"mitral.spacing", "0,1"}, {"mitral.spacing", "nan,1"}, {"mitral.spacing", "1,1,1"},
-        {"mitral.normalisation", "minmax"}, {"mitral.input_size", "224"}, {"mitral.input_size", "0,224"},
-        {"mitral.input_size", "224,99999999999999999999999999999999"}, {"mitral.labels", ""}, {"mitral.labels", "one"},
-        {"mitral.labels", "a,,b"}, {"mitral.labels", "a,a-name-that-is-longer-than-thirty-one-bytes"}, {"mitral.output", "scores"}};
+    static const struct property bad[] = {{"mitral.spacing", "1.37"},
+                                          {"mitral.spacing", "0,1"},
+                                          {"mitral.spacing", "nan,1"},
+                                          {"mitral.spacing", "1,1,1"},
+                                          {"mitral.normalisation", "minmax"},
+                                          {"mitral.input_size", "224"},
+                                          {"mitral.input_size", "0,224"},
+                                          {"mitral.input_size", "224,99999999999999999999999999999999"},
+                                          {"mitral.labels", ""},
+                                          {"mitral.labels", "one"},
+                                          {"mitral.labels", "a,,b"},
+                                          {"mitral.labels", "a,a-name-that-is-longer-than-thirty-one-bytes"},
+                                          {"mitral.output", "scores"}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct property property = bad[i];
         assert_refused(mitral_preprocessing_read(&a, bench->context, look_up, &property), MITRAL_INVALID, property.key);

@@ -27,20 +27,20 @@ void bench_write(const struct bench *bench, const char *name, const void *bytes,
 void *bench_read(const char *path, size_t *size);
 bool bench_exists(const char *path);
 
-#define assert_ok(call)                                                                                                \
-    do {                                                                                                               \
-        mitral_status assert_status = (call);                                                                          \
-        if (assert_status != MITRAL_OK)                                                                                \
-            print_error("%s\n", mitral_context_message(bench->context));                                               \
-        assert_int_equal(assert_status, MITRAL_OK);                                                                    \
+#define assert_ok(call)                                                                                                            \
+    do {                                                                                                                           \
+        mitral_status assert_status = (call);                                                                                      \
+        if (assert_status != MITRAL_OK)                                                                                            \
+            print_error("%s\n", mitral_context_message(bench->context));                                                           \
+        assert_int_equal(assert_status, MITRAL_OK);                                                                                \
     } while (0)
 /* The status, and words that the one-line message must hold. */
-#define assert_refused(call, expected, words)                                                                          \
-    do {                                                                                                               \
-        assert_int_equal((call), (expected));                                                                          \
-        if (!strstr(mitral_context_message(bench->context), (words)))                                                  \
-            fail_msg("expected '%s' in '%s'", (words), mitral_context_message(bench->context));                        \
-        assert_null(strchr(mitral_context_message(bench->context), '\n'));                                             \
+#define assert_refused(call, expected, words)                                                                                      \
+    do {                                                                                                                           \
+        assert_int_equal((call), (expected));                                                                                      \
+        if (!strstr(mitral_context_message(bench->context), (words)))                                                              \
+            fail_msg("expected '%s' in '%s'", (words), mitral_context_message(bench->context));                                    \
+        assert_null(strchr(mitral_context_message(bench->context), '\n'));                                                         \
     } while (0)
 
 #endif
