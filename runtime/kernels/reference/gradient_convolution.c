@@ -12,6 +12,17 @@ struct slide {
     int64_t input[3], output[3], kernel[3], stride[3], dilation[3], pad[3];
 };
 
+/* Channels of dX that share the rows of dY; positions of a row, and features, that a block of channels goes through together. */
+#define DATA_BLOCK 8
+#define ROW_BLOCK 512
+#define FEATURE_BLOCK 32
+
+/* Channels that share the rows of dY while dW is summed: as many as keep the lanes of all their windows in the first cache level. */
+static int64_t weight_channels(int64_t window)
+{
+    return window >= 16 ? 1 : 16 / window;
+}
+
 /* The position whose window holds element `i` at kernel offset `k`; -1: none. */
 static inline int64_t slide_position(const struct slide *s, int axis, int64_t i, int64_t k)
 {
@@ -194,8 +205,8 @@ static void place_weights(const struct kernel_call *call, struct work *work, enu
     out->b = work_operand(work, compute, call_input(call, 1));
     out->first = work_result(work, compute, call_output(call, 0));
     out->second = work_result(work, compute, call_output(call, 1));
-    /* A thread's totals (double) and lanes (16 of the compute type), for each of four features and window position. */
-    out->partial_each = ((size_t)window * 4 * (sizeof(double) + 16 * compute_size(compute)) + 63) / 64 * 64;
+    /* A thread's totals (double) and lanes (16 of the compute type), for each feature, channel and window position of a unit. */
+    out->partial_each = ((size_t)(weight_channels(window) * window) * FEATURE_BLOCK * (sizeof(double) + 16 * compute_size(compute)) + 63) / 64 * 64;
     out->partial = work_take(work, call->threads > 0 ? call->threads : 1, out->partial_each);
 }
 

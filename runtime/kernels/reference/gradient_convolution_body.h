@@ -62,104 +62,111 @@ LEAF_LOOP static void NAME(dot_one)(REAL *restrict sums, const REAL *x, const RE
         sums[l] += x[i + l] * y[i + l];
 }
 
-/* One plane of dX [input…]: the positions whose window holds an element give it their part. */
-static void NAME(data_plane)(const struct slide *s, const REAL *dy, const REAL *w, int64_t features, int64_t weight_stride,
-                             REAL *dx)
+/* One row of one channel of dX: the positions whose window holds an element give it their part. */
+static void NAME(data_row)(const struct slide *s, const REAL *dy, const REAL *w, int64_t features, int64_t weight_stride, int64_t id,
+                           int64_t ih, REAL *row)
 {
     const int64_t out_plane = s->output[0] * s->output[1] * s->output[2];
-    for (int64_t id = 0; id < s->input[0]; id++)
-        for (int64_t ih = 0; ih < s->input[1]; ih++) {
-            REAL *row = dx + (id * s->input[1] + ih) * s->input[2];
-            for (int64_t i = 0; i < s->input[2]; i++)
-                row[i] = 0;
-            for (int64_t kd = 0; kd < s->kernel[0]; kd++) {
-                const int64_t od = slide_position(s, 0, id, kd);
-                if (od < 0)
-                    continue;
-                for (int64_t kh = 0; kh < s->kernel[1]; kh++) {
-                    const int64_t oh = slide_position(s, 1, ih, kh);
-                    if (oh < 0)
-                        continue;
-                    const REAL *from = dy + (od * s->output[1] + oh) * s->output[2];
-                    for (int64_t kw = 0; kw < s->kernel[2]; kw++) {
-                        const REAL *at = w + (kd * s->kernel[1] + kh) * s->kernel[2] + kw;
-                        int64_t low, high, m = 0;
-                        slide_range(s, kw, &low, &high);
-                        const int64_t shift = low * s->stride[2] + kw * s->dilation[2] - s->pad[2], count = high - low;
-                        if (count <= 0)
-                            continue;
-                        if (s->stride[2] == 1) {
-                            for (; m + 4 <= features; m += 4) {
-                                const REAL *x = from + m * out_plane + low;
-                                const REAL weights[4] = {at[m * weight_stride], at[(m + 1) * weight_stride],
-                                                         at[(m + 2) * weight_stride], at[(m + 3) * weight_stride]};
-                                NAME(add_four)(row + shift, x, x + out_plane, x + 2 * out_plane, x + 3 * out_plane, weights, count);
-                            }
-                            for (; m < features; m++)
-                                NAME(add_one)(row + shift, from + m * out_plane + low, at[m * weight_stride], count);
-                        } else {
-                            for (; m < features; m++) {
-                                const REAL weight = at[m * weight_stride], *x = from + m * out_plane + low;
-                                for (int64_t i = 0; i < count; i++)
-                                    row[shift + i * s->stride[2]] += weight * x[i];
-                            }
-                        }
-                    }
-                }
+    for (int64_t i = 0; i < s->input[2]; i++)
+        row[i] = 0;
+    for (int64_t k = 0; k < s->kernel[0] * s->kernel[1]; k++) {
+        const int64_t od = slide_position(s, 0, id, k / s->kernel[1]), oh = slide_position(s, 1, ih, k % s->kernel[1]);
+        if (od < 0 || oh < 0)
+            continue;
+        const REAL *from = dy + (od * s->output[1] + oh) * s->output[2];
+        for (int64_t kw = 0; kw < s->kernel[2]; kw++) {
+            const REAL *at = w + k * s->kernel[2] + kw;
+            int64_t low, high, m = 0;
+            slide_range(s, kw, &low, &high);
+            const int64_t shift = low * s->stride[2] + kw * s->dilation[2] - s->pad[2], count = high - low;
+            if (count <= 0)
+                continue;
+            for (; s->stride[2] == 1 && m + 4 <= features; m += 4) {
+                const REAL *x = from + m * out_plane + low;
+                const REAL weights[4] = {at[m * weight_stride], at[(m + 1) * weight_stride], at[(m + 2) * weight_stride],
+                                         at[(m + 3) * weight_stride]};
+                NAME(add_four)(row + shift, x, x + out_plane, x + 2 * out_plane, x + 3 * out_plane, weights, count);
+            }
+            for (; m < features; m++) {
+                const REAL weight = at[m * weight_stride], *x = from + m * out_plane + low;
+                if (s->stride[2] == 1)
+                    NAME(add_one)(row + shift, x, weight, count);
+                else
+                    for (int64_t i = 0; i < count; i++)
+                        row[shift + i * s->stride[2]] += weight * x[i];
             }
         }
+    }
 }
 
+/* A few channels at a time, row by row, so that the rows of dY are read from the first cache level. */
 static void NAME(gradient_data)(const struct slide *s, int threads, const REAL *dy, const REAL *w, REAL *dx)
 {
     const int64_t in_plane = s->input[0] * s->input[1] * s->input[2], out_plane = s->output[0] * s->output[1] * s->output[2];
     const int64_t window = s->kernel[0] * s->kernel[1] * s->kernel[2];
-    const int64_t channels = s->channels / s->group, features = s->features / s->group;
+    const int64_t channels = s->channels / s->group, features = s->features / s->group, blocks = (channels + DATA_BLOCK - 1) / DATA_BLOCK;
 #pragma omp parallel for num_threads(threads) schedule(dynamic) if (threads > 1)
-    for (int64_t plane = 0; plane < s->batch * s->channels; plane++) {
-        const int64_t n = plane / s->channels, c = plane % s->channels, g = c / channels;
-        NAME(data_plane)(s, dy + (n * s->features + g * features) * out_plane,
-                         w + (g * features * channels + c % channels) * window, features, channels * window,
-                         dx + plane * in_plane);
+    for (int64_t unit = 0; unit < s->batch * s->group * blocks; unit++) {
+        const int64_t first = unit % blocks * DATA_BLOCK, g = unit / blocks % s->group, n = unit / blocks / s->group;
+        const int64_t count = smaller(channels - first, DATA_BLOCK);
+        for (int64_t row = 0; row < s->input[0] * s->input[1]; row++)
+            for (int64_t c = first; c < first + count; c++)
+                NAME(data_row)(s, dy + (n * s->features + g * features) * out_plane, w + (g * features * channels + c) * window, features,
+                               channels * window, row / s->input[1], row % s->input[1],
+                               dx + (n * s->channels + g * channels + c) * in_plane + row * s->input[2]);
     }
 }
 
-/* dW of up to four features and one channel; `sums` holds [window][4][LANES] lanes, `totals` [window][4]. */
-static void NAME(weight_block)(const struct slide *s, const REAL *x, const REAL *dy, int64_t features, REAL *sums, double *totals)
+/* Part [start, end) of one row of positions, one channel: adds to the lanes of its window, sums [window][4][LANES]. */
+static void NAME(weight_row)(const struct slide *s, const REAL *x, const REAL *y, int64_t features, int64_t row, int64_t start, int64_t end,
+                             REAL *sums)
+{
+    const int64_t out_plane = s->output[0] * s->output[1] * s->output[2], od = row / s->output[1], oh = row % s->output[1];
+    for (int64_t k = 0; k < s->kernel[0] * s->kernel[1]; k++) {
+        const int64_t id = od * s->stride[0] + k / s->kernel[1] * s->dilation[0] - s->pad[0];
+        const int64_t ih = oh * s->stride[1] + k % s->kernel[1] * s->dilation[1] - s->pad[1];
+        if (id < 0 || id >= s->input[0] || ih < 0 || ih >= s->input[1])
+            continue;
+        for (int64_t kw = 0; kw < s->kernel[2]; kw++) {
+            int64_t low, high;
+            slide_range(s, kw, &low, &high);
+            low = larger(low, start);
+            const int64_t count = smaller(high, end) - low;
+            const REAL *from = x + (id * s->input[1] + ih) * s->input[2] + low * s->stride[2] + kw * s->dilation[2] - s->pad[2];
+            REAL *into = sums + (k * s->kernel[2] + kw) * 4 * LANES;
+            if (count <= 0)
+                continue;
+            if (s->stride[2] != 1)
+                for (int64_t m = 0; m < features; m++)
+                    for (int64_t i = 0; i < count; i++)
+                        into[m * LANES + i % LANES] += from[i * s->stride[2]] * y[m * out_plane + low + i];
+            else if (features == 4)
+                NAME(dot_four)(into, from, y + low, y + out_plane + low, y + 2 * out_plane + low, y + 3 * out_plane + low, count);
+            else
+                for (int64_t m = 0; m < features; m++)
+                    NAME(dot_one)(into + m * LANES, from, y + m * out_plane + low, count);
+        }
+    }
+}
+
+/* dW of `features` features and `channels` channels; `sums` holds [features / 4][channels][window][4][LANES], `totals` the same without
+ * LANES. A piece of the rows of these channels is used for all features before the next one is read. Lanes are emptied into the totals
+ * after each image. */
+static void NAME(weight_block)(const struct slide *s, const REAL *x, const REAL *dy, int64_t features, int64_t channels, REAL *sums,
+                               double *totals)
 {
     const int64_t in_plane = s->input[0] * s->input[1] * s->input[2], out_plane = s->output[0] * s->output[1] * s->output[2];
-    const int64_t window = s->kernel[0] * s->kernel[1] * s->kernel[2];
-    memset(totals, 0, (size_t)window * 4 * sizeof(*totals));
+    const int64_t window = s->kernel[0] * s->kernel[1] * s->kernel[2], size = (features + 3) / 4 * channels * window * 4;
+    memset(totals, 0, (size_t)size * sizeof(*totals));
     for (int64_t n = 0; n < s->batch; n++, x += s->channels * in_plane, dy += s->features * out_plane) {
-        memset(sums, 0, (size_t)window * 4 * LANES * sizeof(*sums));
-        for (int64_t row = 0; row < s->output[0] * s->output[1]; row++) {
-            const int64_t od = row / s->output[1], oh = row % s->output[1];
-            const REAL *y = dy + row * s->output[2];
-            for (int64_t k = 0; k < window; k++) {
-                const int64_t kw = k % s->kernel[2], kh = k / s->kernel[2] % s->kernel[1], kd = k / s->kernel[2] / s->kernel[1];
-                const int64_t id = od * s->stride[0] + kd * s->dilation[0] - s->pad[0];
-                const int64_t ih = oh * s->stride[1] + kh * s->dilation[1] - s->pad[1];
-                if (id < 0 || id >= s->input[0] || ih < 0 || ih >= s->input[1])
-                    continue;
-                int64_t low, high;
-                slide_range(s, kw, &low, &high);
-                const int64_t count = high - low;
-                const REAL *from = x + (id * s->input[1] + ih) * s->input[2] + low * s->stride[2] + kw * s->dilation[2] - s->pad[2];
-                REAL *into = sums + k * 4 * LANES;
-                if (count <= 0)
-                    continue;
-                if (s->stride[2] != 1)
-                    for (int64_t m = 0; m < features; m++)
-                        for (int64_t i = 0; i < count; i++)
-                            into[m * LANES + i % LANES] += from[i * s->stride[2]] * y[m * out_plane + low + i];
-                else if (features == 4)
-                    NAME(dot_four)(into, from, y + low, y + out_plane + low, y + 2 * out_plane + low, y + 3 * out_plane + low, count);
-                else
-                    for (int64_t m = 0; m < features; m++)
-                        NAME(dot_one)(into + m * LANES, from, y + m * out_plane + low, count);
-            }
-        }
-        for (int64_t i = 0; i < window * 4; i++)
+        memset(sums, 0, (size_t)size * LANES * sizeof(*sums));
+        for (int64_t row = 0; row < s->output[0] * s->output[1]; row++)
+            for (int64_t start = 0; start < s->output[2]; start += ROW_BLOCK)
+                for (int64_t m = 0; m < features; m += 4)
+                    for (int64_t c = 0; c < channels; c++)
+                        NAME(weight_row)(s, x + c * in_plane, dy + m * out_plane + row * s->output[2], smaller(features - m, 4), row, start,
+                                         smaller(s->output[2], start + ROW_BLOCK), sums + (m / 4 * channels + c) * window * 4 * LANES);
+        for (int64_t i = 0; i < size; i++)
             for (int l = 0; l < LANES; l++)
                 totals[i] += (double)sums[i * LANES + l];
     }
@@ -169,18 +176,20 @@ static void NAME(gradient_weights)(const struct slide *s, int threads, const REA
                                    size_t scratch_each)
 {
     const int64_t in_plane = s->input[0] * s->input[1] * s->input[2], out_plane = s->output[0] * s->output[1] * s->output[2];
-    const int64_t window = s->kernel[0] * s->kernel[1] * s->kernel[2];
-    const int64_t channels = s->channels / s->group, features = s->features / s->group, blocks = (features + 3) / 4;
+    const int64_t window = s->kernel[0] * s->kernel[1] * s->kernel[2], block = weight_channels(window);
+    const int64_t channels = s->channels / s->group, features = s->features / s->group;
+    const int64_t feature_blocks = (features + FEATURE_BLOCK - 1) / FEATURE_BLOCK, channel_blocks = (channels + block - 1) / block;
 #pragma omp parallel for num_threads(threads) schedule(dynamic) if (threads > 1)
-    for (int64_t unit = 0; unit < s->group * blocks * channels; unit++) {
-        const int64_t c = unit % channels, first = unit / channels % blocks * 4, g = unit / channels / blocks;
-        const int64_t count = smaller(features - first, 4), feature = g * features + first;
+    for (int64_t unit = 0; unit < s->group * feature_blocks * channel_blocks; unit++) {
+        const int64_t c = unit % channel_blocks * block, first = unit / channel_blocks % feature_blocks * FEATURE_BLOCK;
+        const int64_t g = unit / channel_blocks / feature_blocks, feature = g * features + first;
+        const int64_t count = smaller(features - first, FEATURE_BLOCK), wide = smaller(channels - c, block);
         double *totals = (double *)(void *)((char *)scratch + (size_t)omp_get_thread_num() * scratch_each);
-        NAME(weight_block)(s, x + (g * channels + c) * in_plane, dy + feature * out_plane, count,
-                           (REAL *)(void *)(totals + window * 4), totals);
+        NAME(weight_block)(s, x + (g * channels + c) * in_plane, dy + feature * out_plane, count, wide,
+                           (REAL *)(void *)(totals + block * window * FEATURE_BLOCK), totals);
         for (int64_t m = 0; m < count; m++)
-            for (int64_t k = 0; k < window; k++)
-                dw[((feature + m) * channels + c) * window + k] = (REAL)totals[k * 4 + m];
+            for (int64_t i = 0; i < wide * window; i++)
+                dw[((feature + m) * channels + c) * window + i] = (REAL)totals[(m / 4 * wide * window + i) * 4 + m % 4];
     }
 }
 
