@@ -103,10 +103,11 @@ static mitral_status parse_real(mitral_context *context, const struct option_row
 {
     char *stop;
     errno = 0;
-    *out = strtod(text, &stop);
-    if (errno || stop == text || (*stop && !strchr(end_characters, *stop)) || !(*out >= row->minimum && *out <= row->maximum))
+    const double number = strtod(text, &stop);
+    if (errno || stop == text || (*stop && !strchr(end_characters, *stop)) || !(number >= row->minimum && number <= row->maximum))
         return mitral_fail(context, MITRAL_INVALID, "%s: expected a number from %g to %g, found '%.60s'", row->public.name, row->minimum,
                            row->maximum, text);
+    *out = number;
     *end = stop;
     return MITRAL_OK;
 }

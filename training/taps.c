@@ -53,7 +53,7 @@ static const struct node *convolution_before(const struct graph *graph, value_id
     return NULL;
 }
 
-/* A pointwise convolution to fewer channels whose result is upsampled and used by nothing else. */
+/* A pointwise convolution to no more channels whose result is upsampled and used by nothing else. */
 static bool only_prepares_upsampling(const struct graph *graph, const struct graph_uses *uses, value_id value)
 {
     for (uint32_t i = uses->offsets[value]; i < uses->offsets[value + 1]; i++)
@@ -63,7 +63,7 @@ static bool only_prepares_upsampling(const struct graph *graph, const struct gra
     if (!convolution)
         return false;
     const struct value_type *weights = &graph->values[convolution->inputs[1]].type;
-    return weights->rank == 4 && weights->dims[2] == 1 && weights->dims[3] == 1 && weights->dims[0] < weights->dims[1];
+    return weights->rank == 4 && weights->dims[2] == 1 && weights->dims[3] == 1 && weights->dims[0] <= weights->dims[1];
 }
 
 struct stages {
