@@ -16,14 +16,15 @@ __all__ = ["Operator", "compare_all", "main"]
 
 
 class Operator:
-    """One node: inputs are arrays, None for one that is left out, or ("const", array) for an initializer. `expected` (a list of outputs)
-    takes the place of what ONNX Runtime computes."""
+    """One node: inputs are arrays, None for one that is left out, or ("const", array) for an initializer. `expected` (a
+    list of outputs) takes the place of what ONNX Runtime computes."""
 
     def __init__(self, op, inputs, outputs=1, domain="", onnx_opset=17, tolerance=1e-5, ulps=None, expected=None,
                  **attributes):
         self.op, self.inputs, self.outputs = op, inputs, outputs
         self.expected = expected
-        self.domain, self.onnx_opset, self.tolerance, self.ulps, self.attributes = domain, onnx_opset, tolerance, ulps, attributes
+        self.domain, self.onnx_opset, self.attributes = domain, onnx_opset, attributes
+        self.tolerance, self.ulps = tolerance, ulps
 
     def __str__(self):
         shapes = [None if i is None else list((i[1] if isinstance(i, tuple) else i).shape) for i in self.inputs]
@@ -41,15 +42,18 @@ class Operator:
             if isinstance(value, tuple):
                 initializers.append(numpy_helper.from_array(value[1], f"x{i}"))
             elif value is not None:
-                inputs.append(helper.make_tensor_value_info(f"x{i}", helper.np_dtype_to_tensor_dtype(value.dtype), value.shape))
+                inputs.append(helper.make_tensor_value_info(f"x{i}", helper.np_dtype_to_tensor_dtype(value.dtype),
+                                                            value.shape))
         node = helper.make_node(self.op, names, self.output_names(), domain=self.domain, **self.attributes)
         outputs = [onnx.ValueInfoProto(name=name) for name in self.output_names() if name]
         graph = helper.make_graph([node], "one", inputs, outputs, initializers)
-        opsets = [helper.make_opsetid("", self.onnx_opset)] + ([helper.make_opsetid(self.domain, 1)] if self.domain else [])
+        opsets = [helper.make_opsetid("", self.onnx_opset)]
+        opsets += [helper.make_opsetid(self.domain, 1)] if self.domain else []
         return helper.make_model(graph, opset_imports=opsets, ir_version=8)
 
     def feeds(self):
-        return {f"x{i}": value for i, value in enumerate(self.inputs) if value is not None and not isinstance(value, tuple)}
+        return {f"x{i}": value for i, value in enumerate(self.inputs)
+                if value is not None and not isinstance(value, tuple)}
 
     def peer(self, path, names):
         settings = onnxruntime.SessionOptions()
@@ -67,16 +71,17 @@ class Operator:
             got = infer(path, self.feeds(), *options)
             for name, expected in zip(names, want):
                 actual = got[name]
-                assert actual.shape == expected.shape, f"{self}: {name}: shape {list(actual.shape)}, expected {list(expected.shape)}"
+                assert actual.shape == expected.shape, f"{self}: {name}: {actual.shape}, expected {expected.shape}"
                 assert actual.dtype == expected.dtype, f"{self}: {name}: {actual.dtype}, expected {expected.dtype}"
                 if self.ulps is not None:
                     distance = np.abs(actual.astype(np.int64) - expected.astype(np.int64)).max(initial=0)
                     assert distance <= self.ulps, f"{self}: {name}: off by {distance}, at most {self.ulps} expected"
                     continue
                 wrong = np.isnan(actual) != np.isnan(expected)
-                distance = np.nan_to_num(np.abs(actual.astype(np.float64) - expected) / (1 + np.abs(expected.astype(np.float64))))
+                wide = expected.astype(np.float64)
+                distance = np.nan_to_num(np.abs(actual.astype(np.float64) - wide) / (1 + np.abs(wide)))
                 assert not wrong.any() and distance.max(initial=0) <= self.tolerance, \
-                    f"{self} {' '.join(options)}: {name}: off by {distance.max(initial=0):.3g}, at most {self.tolerance:g} expected"
+                    f"{self} {options}: {name}: off by {distance.max(initial=0):.3g}, at most {self.tolerance:g}"
 
 
 def compare_all(operators):

@@ -1,5 +1,5 @@
-"""The operators of com.microsoft against ONNX Runtime, which defines them. Tolerances: 1e-5 for float arithmetic in another order;
-one step where a result is rounded to 8 bits, because ONNX Runtime multiplies by rounded ratios of scales."""
+"""The operators of com.microsoft against ONNX Runtime, which defines them. Tolerances: 1e-5 for float arithmetic in
+another order; one step where a result is rounded to 8 bits, as ONNX Runtime multiplies by rounded ratios of scales."""
 
 import numpy as np
 
@@ -49,7 +49,8 @@ def test_fused_products():
         microsoft("FusedMatMul", [real(5, 2, 3), real(2, 5, 4)], transBatchA=1, transA=1),
         microsoft("TransposeMatMul", [real(5, 3), real(4, 5)], transA=1, transB=1),
         microsoft("FusedGemm", [real(3, 5), real(5, 4), real(4)], activation="Relu", alpha=0.5, beta=2.0),
-        microsoft("FusedGemm", [real(5, 3), real(4, 5), real(3, 1)], activation="LeakyRelu", activation_alpha=0.1, transA=1, transB=1),
+        microsoft("FusedGemm", [real(5, 3), real(4, 5), real(3, 1)], activation="LeakyRelu", activation_alpha=0.1,
+                  transA=1, transB=1),
         microsoft("FusedGemm", [real(3, 5), real(5, 4)], activation="Sigmoid"),
     ])
 
@@ -67,6 +68,7 @@ def test_gelu():
 
 def test_normalization():
     x, skip, gamma, beta, bias = real(2, 5, 8), real(2, 5, 8), real(8), real(8), real(8)
+    ids = generator.integers(0, 20, (2, 5)).astype(np.int32)
     compare_all([
         microsoft("SkipLayerNormalization", [x, skip, gamma, beta, bias], outputs=[0, 3], epsilon=1e-5),
         microsoft("SkipLayerNormalization", [x, skip, gamma], epsilon=1e-5),
@@ -76,10 +78,11 @@ def test_normalization():
         microsoft("SkipSimplifiedLayerNormalization", [real(6, 8), real(6, 8), gamma]),
         Operator("SimplifiedLayerNormalization", [x, gamma], axis=-1, epsilon=1e-6),
         Operator("SimplifiedLayerNormalization", [x, gamma], outputs=2, axis=2),
-        microsoft("EmbedLayerNormalization", [generator.integers(0, 20, (2, 5)).astype(np.int32), generator.integers(0, 2, (2, 5)).astype(np.int32),
+        microsoft("EmbedLayerNormalization", [ids, generator.integers(0, 2, (2, 5)).astype(np.int32),
                                               real(20, 8), real(10, 8), real(2, 8), gamma, beta,
-                                              np.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]], np.int32)], outputs=2, epsilon=1e-5),
-        microsoft("EmbedLayerNormalization", [generator.integers(0, 20, (2, 5)).astype(np.int32), None, real(20, 8), real(10, 8), None,
+                                              np.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]], np.int32)],
+                  outputs=2, epsilon=1e-5),
+        microsoft("EmbedLayerNormalization", [ids, None, real(20, 8), real(10, 8), None,
                                               gamma, beta], outputs=2),
     ])
 
@@ -95,10 +98,13 @@ def test_attention():
         microsoft("Attention", [x, ("const", w), ("const", b), raw], num_heads=heads),
         microsoft("Attention", [x, ("const", w), ("const", b), np.array([4, 2], np.int32)], num_heads=heads),
         microsoft("Attention", [x, ("const", w), ("const", b), np.array([5, 3, 1, 0], np.int32)], num_heads=heads),
-        microsoft("Attention", [x, ("const", w), ("const", b), np.stack([raw] * length, 1)], num_heads=heads, scale=0.3),
+        microsoft("Attention", [x, ("const", w), ("const", b), np.stack([raw] * length, 1)], num_heads=heads,
+                  scale=0.3),
         microsoft("Attention", [x, ("const", w), ("const", b), None, None, bias], num_heads=heads),
-        microsoft("Attention", [x, ("const", w), ("const", b), None, past], outputs=2, num_heads=heads, unidirectional=1),
-        microsoft("Attention", [x, ("const", real(hidden, 2 * 6 + 9)), ("const", real(21))], num_heads=heads, qkv_hidden_sizes=[6, 6, 9]),
+        microsoft("Attention", [x, ("const", w), ("const", b), None, past], outputs=2, num_heads=heads,
+                  unidirectional=1),
+        microsoft("Attention", [x, ("const", real(hidden, 2 * 6 + 9)), ("const", real(21))], num_heads=heads,
+                  qkv_hidden_sizes=[6, 6, 9]),
     ])
 
 
@@ -107,11 +113,13 @@ def test_multi_head_attention():
     compare_all([
         microsoft("MultiHeadAttention", [q, k, v], num_heads=3),
         microsoft("MultiHeadAttention", [q, k, v, b], num_heads=3, scale=0.4),
-        microsoft("MultiHeadAttention", [q, k, v, None, (generator.random((2, 7)) > 0.3).astype(np.int32)], num_heads=3),
+        microsoft("MultiHeadAttention", [q, k, v, None, (generator.random((2, 7)) > 0.3).astype(np.int32)],
+                  num_heads=3),
         microsoft("MultiHeadAttention", [q, k, v, None, np.array([3, 7], np.int32)], num_heads=3),
         microsoft("MultiHeadAttention", [q, k, v, None, None, real(1, 3, 5, 7)], num_heads=3),
         microsoft("MultiHeadAttention", [q, real(2, 3, 7, 4), real(2, 3, 7, 4)], num_heads=3),
-        microsoft("MultiHeadAttention", [q, real(2, 5, 12), real(2, 5, 12), real(36), None, None, real(2, 3, 6, 4), real(2, 3, 6, 4)],
+        microsoft("MultiHeadAttention", [q, real(2, 5, 12), real(2, 5, 12), real(36), None, None, real(2, 3, 6, 4),
+                                         real(2, 3, 6, 4)],
                   outputs=3, num_heads=3, unidirectional=1),
     ])
 
@@ -120,8 +128,10 @@ def test_rotary_embedding():
     positions = np.array([[0, 1, 2, 3], [4, 5, 6, 7]], np.int64)
     compare_all([
         microsoft("RotaryEmbedding", [real(2, 4, 24), positions, real(16, 4), real(16, 4)]),
-        microsoft("RotaryEmbedding", [real(2, 4, 24), np.array([3], np.int64), real(16, 4), real(16, 4)], interleaved=1),
-        microsoft("RotaryEmbedding", [real(2, 3, 4, 8), positions, real(16, 2), real(16, 2)], rotary_embedding_dim=4, num_heads=3),
+        microsoft("RotaryEmbedding", [real(2, 4, 24), np.array([3], np.int64), real(16, 4), real(16, 4)],
+                  interleaved=1),
+        microsoft("RotaryEmbedding", [real(2, 3, 4, 8), positions, real(16, 2), real(16, 2)], rotary_embedding_dim=4,
+                  num_heads=3),
     ])
 
 
@@ -136,15 +146,21 @@ def test_quantized_elementwise():
             microsoft("QLinearMul", [a, const(0.02), zero, b, const(0.03), half, const(0.01), zero], ulps=1),
             microsoft("QLinearSigmoid", [a, const(0.05), half, const(1 / 256), zero], ulps=1),
             microsoft("QLinearLeakyRelu", [a, const(0.05), half, const(0.04), zero], alpha=0.1, ulps=1),
-            microsoft("QLinearSoftmax", [a, const(0.05), half, const(1 / 256), const(0 if dtype == np.uint8 else -128, dtype)], axis=-1,
+            microsoft("QLinearSoftmax", [a, const(0.05), half, const(1 / 256),
+                                         const(0 if dtype == np.uint8 else -128, dtype)], axis=-1,
                       opset=13, ulps=1),
-            microsoft("QLinearConcat", [const(0.04), half, a, const(0.02), zero, byte(2, 2, 4, dtype=dtype), const(0.05), half], axis=1, ulps=1),
-            microsoft("QLinearAveragePool", [byte(2, 3, 7, 6, dtype=dtype), const(0.03), zero, const(0.02), half], kernel_shape=[3, 3],
+            microsoft("QLinearConcat", [const(0.04), half, a, const(0.02), zero, byte(2, 2, 4, dtype=dtype),
+                                        const(0.05), half], axis=1, ulps=1),
+            microsoft("QLinearAveragePool", [byte(2, 3, 7, 6, dtype=dtype), const(0.03), zero, const(0.02), half],
+                      kernel_shape=[3, 3],
                       strides=[2, 2], pads=[1, 1, 1, 1], ulps=1),
-            microsoft("QLinearAveragePool", [byte(2, 7, 6, 3, dtype=dtype), const(0.03), zero, const(0.02), half], kernel_shape=[2, 2],
+            microsoft("QLinearAveragePool", [byte(2, 7, 6, 3, dtype=dtype), const(0.03), zero, const(0.02), half],
+                      kernel_shape=[2, 2],
                       strides=[2, 2], channels_last=1, ulps=1),
-            microsoft("QLinearGlobalAveragePool", [byte(2, 3, 7, 6, dtype=dtype), const(0.03), zero, const(0.01), half], ulps=1),
-            microsoft("QLinearGlobalAveragePool", [byte(2, 7, 6, 3, dtype=dtype), const(0.03), zero, const(0.01), half], channels_last=1, ulps=1),
+            microsoft("QLinearGlobalAveragePool", [byte(2, 3, 7, 6, dtype=dtype), const(0.03), zero, const(0.01),
+                                                   half], ulps=1),
+            microsoft("QLinearGlobalAveragePool", [byte(2, 7, 6, 3, dtype=dtype), const(0.03), zero, const(0.01),
+                                                   half], channels_last=1, ulps=1),
         ]
     compare_all(operators)
 
@@ -159,28 +175,32 @@ def test_quantized_products():
             microsoft("DynamicQuantizeMatMul", [real(3, 6), b, scales, zeros, real(4)]),
             microsoft("MatMulIntegerToFloat", [byte(3, 6), b, const(0.03), const(0.02), const(100, np.uint8), zero]),
             microsoft("MatMulIntegerToFloat", [byte(2, 3, 6), b, const(0.03), scales, None, zeros, real(4)]),
-            microsoft("QGemm", [byte(3, 6), const(0.03), const(100, np.uint8), b, const(0.02), zero, ("const", np.arange(4, dtype=np.int32))]),
-            microsoft("QGemm", [byte(3, 6), const(0.03), const(100, np.uint8), ("const", byte(4, 6, dtype=np.int8)), const([0.01, 0.02, 0.03, 0.04]),
-                                const([0, 0, 0, 0], np.int8), ("const", np.arange(4, dtype=np.int32) * 50), const(0.05), const(90, np.uint8)],
-                      transB=1, ulps=1),
+            microsoft("QGemm", [byte(3, 6), const(0.03), const(100, np.uint8), b, const(0.02), zero,
+                                ("const", np.arange(4, dtype=np.int32))]),
+            microsoft("QGemm", [byte(3, 6), const(0.03), const(100, np.uint8), ("const", byte(4, 6, dtype=np.int8)),
+                                scales, const([0, 0, 0, 0], np.int8), const(np.arange(4) * 50, np.int32), const(0.05),
+                                const(90, np.uint8)], transB=1, ulps=1),
         ]
-    operators.append(microsoft("QAttention", [byte(2, 5, 12), ("const", byte(12, 36, dtype=np.int8)), const(real(36)), const(0.02), const(0.01),
-                                              np.array([4, 5], np.int32), const(120, np.uint8), const(0, np.int8)], num_heads=3))
+    operators.append(microsoft("QAttention", [byte(2, 5, 12), ("const", byte(12, 36, dtype=np.int8)), const(real(36)),
+                                              const(0.02), const(0.01), np.array([4, 5], np.int32),
+                                              const(120, np.uint8), const(0, np.int8)], num_heads=3))
     compare_all(operators)
 
 
 def test_dynamic_quantized_lstm():
-    """The hidden states of a batch are quantized together, as in ONNX Runtime with one thread (with more, it splits the batch)."""
+    """The hidden states of a batch are quantized together, as ONNX Runtime does with one thread."""
     time, batch, size, hidden = 6, 3, 5, 8
     operators = []
     for directions, direction in ((1, "forward"), (1, "reverse"), (2, "bidirectional")):
         for dtype in (np.int8, np.uint8):
+            zeros = const([3 if dtype == np.int8 else 120] * directions, dtype)
+            halves = const([0 if dtype == np.int8 else 128] * directions, dtype)
+            scales = const([0.01] * directions)
+            w, r = (("const", byte(directions, rows, 4 * hidden, dtype=dtype)) for rows in (size, hidden))
             operators.append(microsoft("DynamicQuantizeLSTM", [
-                real(time, batch, size), ("const", byte(directions, size, 4 * hidden, dtype=dtype)),
-                ("const", byte(directions, hidden, 4 * hidden, dtype=dtype)), ("const", real(directions, 8 * hidden)), None,
-                real(directions, batch, hidden), real(directions, batch, hidden), None, const([0.01] * directions),
-                const([3 if dtype == np.int8 else 120] * directions, dtype), const([0.01] * directions),
-                const([0 if dtype == np.int8 else 128] * directions, dtype)], outputs=3, hidden_size=hidden, direction=direction))
+                real(time, batch, size), w, r, ("const", real(directions, 8 * hidden)), None,
+                real(directions, batch, hidden), real(directions, batch, hidden), None, scales, zeros, scales, halves],
+                outputs=3, hidden_size=hidden, direction=direction))
     compare_all(operators)
 
 

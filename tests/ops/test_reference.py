@@ -1,6 +1,6 @@
-"""Operators with many forms against ONNX Runtime (Fourier transforms against NumPy in double precision: ONNX Runtime's are off by 1e-4
-for lengths that are no power of two), where ONNX's backend suite has few of them. Tolerance 1e-5 of 1 + |value|: float
-arithmetic in another order; 2e-5 for recurrent layers, whose errors go around."""
+"""Operators with many forms against ONNX Runtime, where ONNX's backend suite has few of them. Fourier transforms are
+held against NumPy in double precision: ONNX Runtime's are off by 1e-4 for lengths that are no power of two. Tolerance
+1e-5 of 1 + |value|: float arithmetic in another order; 2e-5 for recurrent layers, whose errors go around."""
 
 import numpy as np
 
@@ -20,7 +20,8 @@ def test_convolution():
         Operator("Conv", [real(1, 3, 9, 7), real(5, 3, 2, 4)], auto_pad="SAME_LOWER", strides=[2, 2]),
         Operator("Conv", [real(1, 3, 9, 7), real(5, 3, 2, 4)], auto_pad="VALID", dilations=[3, 2]),
         Operator("Conv", [real(2, 4, 8, 9), real(4, 1, 3, 3), real(4)], group=4, pads=[1, 1, 1, 1]),
-        Operator("Conv", [real(1, 2, 5, 6, 7), real(3, 2, 3, 2, 3), real(3)], pads=[1, 0, 1, 1, 1, 1], strides=[1, 2, 1], dilations=[1, 1, 2]),
+        Operator("Conv", [real(1, 2, 5, 6, 7), real(3, 2, 3, 2, 3), real(3)], pads=[1, 0, 1, 1, 1, 1],
+                 strides=[1, 2, 1], dilations=[1, 1, 2]),
         Operator("Conv", [real(2, 3, 1, 16), real(7, 3, 1, 5), real(7)], pads=[0, 2, 0, 2]),
         Operator("Conv", [real(1, 3, 5, 5), real(2, 3, 7, 7)], pads=[3, 3, 3, 3], onnx_opset=7),
     ])
@@ -28,13 +29,16 @@ def test_convolution():
 
 def test_transposed_convolution():
     compare_all([
-        Operator("ConvTranspose", [real(2, 4, 6), real(4, 3, 3), real(6)], group=2, strides=[2], pads=[1, 0], output_padding=[1]),
-        Operator("ConvTranspose", [real(1, 3, 5, 4), real(3, 2, 3, 3), real(2)], strides=[2, 3], dilations=[2, 1], pads=[1, 0, 2, 1]),
+        Operator("ConvTranspose", [real(2, 4, 6), real(4, 3, 3), real(6)], group=2, strides=[2], pads=[1, 0],
+                 output_padding=[1]),
+        Operator("ConvTranspose", [real(1, 3, 5, 4), real(3, 2, 3, 3), real(2)], strides=[2, 3], dilations=[2, 1],
+                 pads=[1, 0, 2, 1]),
         Operator("ConvTranspose", [real(1, 3, 5, 4), real(3, 2, 4, 3)], strides=[2, 2], auto_pad="SAME_UPPER"),
         Operator("ConvTranspose", [real(1, 3, 5, 4), real(3, 2, 4, 3)], strides=[2, 2], auto_pad="SAME_LOWER"),
         Operator("ConvTranspose", [real(1, 3, 5, 4), real(3, 2, 3, 3)], strides=[2, 2], output_shape=[10, 9]),
         Operator("ConvTranspose", [real(1, 3, 5, 4), real(3, 2, 2, 2)], strides=[2, 2], auto_pad="VALID"),
-        Operator("ConvTranspose", [real(1, 2, 3, 4, 5), real(2, 2, 2, 3, 2)], strides=[2, 1, 2], pads=[0, 1, 0, 1, 1, 0]),
+        Operator("ConvTranspose", [real(1, 2, 3, 4, 5), real(2, 2, 2, 3, 2)], strides=[2, 1, 2],
+                 pads=[0, 1, 0, 1, 1, 0]),
     ])
 
 
@@ -42,24 +46,29 @@ def test_pooling():
     x = real(2, 3, 11, 9)
     byte = generator.integers(0, 256, (2, 3, 11, 9))
     compare_all([
-        Operator("MaxPool", [x], outputs=2, kernel_shape=[3, 2], strides=[2, 2], pads=[1, 0, 1, 1], ceil_mode=1, onnx_opset=12),
-        Operator("MaxPool", [x], outputs=2, kernel_shape=[3, 2], strides=[2, 1], dilations=[2, 3], storage_order=1, onnx_opset=12),
+        Operator("MaxPool", [x], outputs=2, kernel_shape=[3, 2], strides=[2, 2], pads=[1, 0, 1, 1], ceil_mode=1,
+                 onnx_opset=12),
+        Operator("MaxPool", [x], outputs=2, kernel_shape=[3, 2], strides=[2, 1], dilations=[2, 3], storage_order=1,
+                 onnx_opset=12),
         Operator("MaxPool", [real(1, 2, 6, 7, 8)], outputs=2, kernel_shape=[2, 3, 2], strides=[2, 2, 2], onnx_opset=12),
         Operator("MaxPool", [real(2, 3, 17)], kernel_shape=[4], strides=[3], auto_pad="SAME_LOWER", onnx_opset=8),
         Operator("MaxPool", [byte.astype(np.uint8)], kernel_shape=[2, 2], strides=[2, 2], ulps=0),
         Operator("MaxPool", [(byte - 128).astype(np.int8)], kernel_shape=[3, 3], pads=[1, 1, 1, 1], ulps=0),
         Operator("AveragePool", [x], kernel_shape=[3, 2], strides=[2, 2], pads=[1, 0, 1, 1], onnx_opset=7),
-        Operator("AveragePool", [x], kernel_shape=[3, 2], strides=[2, 2], pads=[1, 0, 1, 1], count_include_pad=1, onnx_opset=7),
-        Operator("AveragePool", [x], kernel_shape=[3, 4], strides=[2, 3], pads=[1, 1, 1, 1], ceil_mode=1, onnx_opset=10),
+        Operator("AveragePool", [x], kernel_shape=[3, 2], strides=[2, 2], pads=[1, 0, 1, 1], count_include_pad=1,
+                 onnx_opset=7),
+        Operator("AveragePool", [x], kernel_shape=[3, 4], strides=[2, 3], pads=[1, 1, 1, 1], ceil_mode=1,
+                 onnx_opset=10),
         Operator("AveragePool", [x], kernel_shape=[3, 3], strides=[2, 2], auto_pad="SAME_UPPER", onnx_opset=11),
-        Operator("AveragePool", [real(1, 2, 7, 8, 9)], kernel_shape=[2, 3, 2], strides=[2, 1, 2], dilations=[2, 2, 1], onnx_opset=19),
+        Operator("AveragePool", [real(1, 2, 7, 8, 9)], kernel_shape=[2, 3, 2], strides=[2, 1, 2], dilations=[2, 2, 1],
+                 onnx_opset=19),
         Operator("LpPool", [x], kernel_shape=[3, 2], strides=[2, 2], pads=[1, 0, 1, 1], p=3, onnx_opset=11),
         Operator("LpPool", [x], kernel_shape=[3, 2], dilations=[2, 2], p=1, onnx_opset=18),
         Operator("GlobalLpPool", [x], p=3),
         Operator("GlobalAveragePool", [real(2, 3, 4, 5, 6)]),
         Operator("GlobalMaxPool", [real(2, 3, 7)]),
-        Operator("MaxUnpool", [real(1, 2, 2, 2), np.array([0, 3, 9, 14, 16, 19, 25, 30], np.int64).reshape(1, 2, 2, 2)], kernel_shape=[2, 2],
-                 strides=[2, 2], onnx_opset=11),
+        Operator("MaxUnpool", [real(1, 2, 2, 2), np.array([0, 3, 9, 14, 16, 19, 25, 30], np.int64).reshape(1, 2, 2, 2)],
+                 kernel_shape=[2, 2], strides=[2, 2], onnx_opset=11),
     ])
 
 
@@ -87,7 +96,7 @@ def test_normalization():
 
 
 def test_training_batch_normalization():
-    """The standard's formulas in double precision: batch statistics normalize, running ones are blended with the momentum."""
+    """The standard's formulas in double precision: batch statistics normalize, running ones are blended by momentum."""
     x, scale, bias, mean, variance = real(3, 4, 5, 2), real(4), real(4), real(4), np.abs(real(4))
     wide = x.astype(np.float64)
     now, spread = wide.mean((0, 2, 3)), wide.var((0, 2, 3))
@@ -97,8 +106,10 @@ def test_training_batch_normalization():
     expected = [value.astype(np.float32) for value in [y, *blended, now, spread]]
     attributes = {"momentum": 0.8, "epsilon": 1e-3}
     compare_all([
-        Operator("BatchNormalization", [x, scale, bias, mean, variance], outputs=5, onnx_opset=9, expected=expected, **attributes),
-        Operator("BatchNormalization", [x, scale, bias, mean, variance], outputs=3, onnx_opset=15, training_mode=1, expected=expected[:3],
+        Operator("BatchNormalization", [x, scale, bias, mean, variance], outputs=5, onnx_opset=9, expected=expected,
+                 **attributes),
+        Operator("BatchNormalization", [x, scale, bias, mean, variance], outputs=3, onnx_opset=15, training_mode=1,
+                 expected=expected[:3],
                  **attributes),
     ])
 
@@ -152,29 +163,39 @@ def test_einsum():
     ])
 
 
-def recurrent(op, gates, directions, time=5, batch=3, size=4, hidden=6, bias=True, lengths=None, first=False, cell=False, peepholes=False,
-              **attributes):
+def recurrent(op, gates, directions, time=5, batch=3, size=4, hidden=6, bias=True, lengths=None, first=False,
+              cell=False, peepholes=False, **attributes):
+    state = real(directions, batch, hidden) if first else None
     inputs = [real(time, batch, size), real(directions, gates * hidden, size), real(directions, gates * hidden, hidden),
-              real(directions, 2 * gates * hidden) if bias else None, lengths, real(directions, batch, hidden) if first else None]
+              real(directions, 2 * gates * hidden) if bias else None, lengths, state]
     if cell:
-        inputs += [real(directions, batch, hidden) if first else None, real(directions, 3 * hidden) if peepholes else None]
+        inputs += [real(directions, batch, hidden) if first else None,
+                   real(directions, 3 * hidden) if peepholes else None]
+    attributes.setdefault("direction", "bidirectional" if directions == 2 else "forward")
     return Operator(op, inputs, outputs=3 if cell else 2, hidden_size=hidden, tolerance=2e-5, onnx_opset=14,
-                    direction=attributes.pop("direction", "bidirectional" if directions == 2 else "forward"), **attributes)
+                    **attributes)
 
 
 def test_recurrent():
     lengths = np.array([5, 2, 3], np.int32)
     compare_all([
-        recurrent("RNN", 1, 1), recurrent("RNN", 1, 2, first=True), recurrent("RNN", 1, 1, direction="reverse", lengths=lengths),
-        recurrent("RNN", 1, 1, activations=["Relu"], bias=False), recurrent("RNN", 1, 2, activations=["Tanh", "Sigmoid"], clip=0.5),
+        recurrent("RNN", 1, 1),
+        recurrent("RNN", 1, 2, first=True),
+        recurrent("RNN", 1, 1, direction="reverse", lengths=lengths),
+        recurrent("RNN", 1, 1, activations=["Relu"], bias=False),
+        recurrent("RNN", 1, 2, activations=["Tanh", "Sigmoid"], clip=0.5),
         recurrent("RNN", 1, 1, activations=["LeakyRelu"], activation_alpha=[0.2]),
         recurrent("RNN", 1, 1, activations=["Affine"], activation_alpha=[0.3], activation_beta=[0.1]),
-        recurrent("GRU", 3, 1), recurrent("GRU", 3, 2, first=True, lengths=lengths), recurrent("GRU", 3, 1, linear_before_reset=1, first=True),
+        recurrent("GRU", 3, 1),
+        recurrent("GRU", 3, 2, first=True, lengths=lengths),
+        recurrent("GRU", 3, 1, linear_before_reset=1, first=True),
         recurrent("GRU", 3, 1, direction="reverse", linear_before_reset=1, lengths=lengths),
-        recurrent("GRU", 3, 2, activations=["HardSigmoid", "Softsign", "Sigmoid", "Tanh"], activation_alpha=[0.25], activation_beta=[0.4]),
+        recurrent("GRU", 3, 2, activations=["HardSigmoid", "Softsign", "Sigmoid", "Tanh"], activation_alpha=[0.25],
+                  activation_beta=[0.4]),
         recurrent("GRU", 3, 1, clip=0.7, bias=False),
         recurrent("LSTM", 4, 1, cell=True), recurrent("LSTM", 4, 2, cell=True, first=True, lengths=lengths),
-        recurrent("LSTM", 4, 1, cell=True, first=True, peepholes=True), recurrent("LSTM", 4, 1, cell=True, input_forget=1, peepholes=True),
+        recurrent("LSTM", 4, 1, cell=True, first=True, peepholes=True), recurrent("LSTM", 4, 1, cell=True,
+                                                                                  input_forget=1, peepholes=True),
         recurrent("LSTM", 4, 1, cell=True, direction="reverse", lengths=lengths, first=True),
         recurrent("LSTM", 4, 2, cell=True, activations=["Sigmoid", "Tanh", "Relu", "HardSigmoid", "Elu", "Softplus"],
                   activation_alpha=[0.2, 0.9], activation_beta=[0.5]),
@@ -183,7 +204,7 @@ def test_recurrent():
 
 
 def test_clipped_lstm():
-    """clip bounds the input of every activation, says the standard, so of the last one too, which ONNX Runtime leaves out."""
+    """clip bounds the input of every activation, says the standard: of the last one too, which ONNX Runtime omits."""
     operator = recurrent("LSTM", 4, 1, cell=True, clip=0.4)
     x, w, r, b = operator.inputs[:4]
     h = c = np.zeros((3, 6))
@@ -227,10 +248,14 @@ def test_fourier():
         Operator("DFT", [y, scalar(6), scalar(-3)], onnx_opset=20, expected=[fourier(y, 6)]),
         Operator("DFT", [y, scalar(17)], axis=1, inverse=1, onesided=1, expected=[fourier(y, 17, True, True)]),
         Operator("DFT", [y.astype(np.float64)], axis=1, expected=[fourier(y.astype(np.float64))], tolerance=1e-12),
-        Operator("STFT", [real(2, 64, 1), scalar(4), ("const", np.hanning(16).astype(np.float32)), scalar(16)], onesided=1),
+        Operator("STFT", [real(2, 64, 1), scalar(4), ("const", np.hanning(16).astype(np.float32)), scalar(16)],
+                 onesided=1),
         Operator("STFT", [real(1, 50, 2), scalar(5), None, scalar(16)], onesided=0),
-        Operator("HannWindow", [scalar(13)], periodic=0), Operator("HammingWindow", [scalar(12)]), Operator("BlackmanWindow", [scalar(9)]),
-        Operator("MelWeightMatrix", [scalar(20), scalar(256), scalar(16000), ("const", np.array(20, np.float32)), ("const", np.array(7600, np.float32))]),
+        Operator("HannWindow", [scalar(13)], periodic=0), Operator("HammingWindow",
+                                                                   [scalar(12)]), Operator("BlackmanWindow",
+                                                                                           [scalar(9)]),
+        Operator("MelWeightMatrix", [scalar(20), scalar(256), scalar(16000), ("const", np.array(20, np.float32)),
+                                     ("const", np.array(7600, np.float32))]),
     ]
     compare_all(operators)
 
@@ -242,9 +267,11 @@ def test_losses():
     for reduction in ("none", "sum", "mean"):
         operators += [
             Operator("SoftmaxCrossEntropyLoss", [scores, labels], outputs=2, reduction=reduction),
-            Operator("SoftmaxCrossEntropyLoss", [scores, ignored, weights], outputs=2, reduction=reduction, ignore_index=-1),
+            Operator("SoftmaxCrossEntropyLoss", [scores, ignored, weights], outputs=2, reduction=reduction,
+                     ignore_index=-1),
             Operator("NegativeLogLikelihoodLoss", [scores, labels, weights], reduction=reduction),
-            Operator("NegativeLogLikelihoodLoss", [scores, ignored.astype(np.int32)], reduction=reduction, ignore_index=-1),
+            Operator("NegativeLogLikelihoodLoss", [scores, ignored.astype(np.int32)], reduction=reduction,
+                     ignore_index=-1),
         ]
     compare_all(operators)
 

@@ -50,7 +50,8 @@ void check_refused(const struct call_case *calls, size_t count)
         const mitral_status status = bench_run(&bench, calls[i].kernel, true);
         if (status != calls[i].status)
             fail_msg("%s, %s: %s expected, found %s: %s", calls[i].kernel, calls[i].what ? calls[i].what : "",
-                     mitral_status_name(calls[i].status), mitral_status_name(status), mitral_context_message(bench.context));
+                     mitral_status_name(calls[i].status), mitral_status_name(status),
+                     mitral_context_message(bench.context));
         const char *message = mitral_context_message(bench.context);
         if (!strstr(message, calls[i].kernel) || !strstr(message, "expected"))
             fail_msg("%s, %s: a message that names the kernel and what was expected, found '%s'", calls[i].kernel,

@@ -40,7 +40,8 @@ struct call_case {
 #define TEXT(name, value) {name, value, 0, {0}, 0}
 #define REAL_ATTRIBUTE(name, value) {name, NULL, 0, {0}, value}
 
-/* Opens the bench and fills it: inputs in `dtype` where the table says float32. Inputs of more than 2^20 elements have no data. */
+/* Opens the bench and fills it: inputs in `dtype` where the table says float32. Inputs of more than 2^20 elements have
+ * no data. */
 void call_open(struct bench *bench, const struct call_case *call, int32_t dtype);
 /* Every call is refused with its status and a message, and nothing crashes. */
 void check_refused(const struct call_case *calls, size_t count);

@@ -1,5 +1,5 @@
-/* Attention: Q, K, V, mask?, past key?, past value?, valid keys? (from version 24) -> Y, present key?, present value?, scores?.
- * FlexAttention: Q, K, V with subgraphs that change scores and probabilities. */
+/* Attention: Q, K, V, mask?, past key?, past value?, valid keys? (from version 24) -> Y, present key?, present value?,
+ * scores?. FlexAttention: Q, K, V with subgraphs that change scores and probabilities. */
 #include "runtime/kernels/reference/attention.h"
 
 #include <math.h>
@@ -33,8 +33,8 @@ static mitral_status decode_sizes(const struct kernel_call *call, struct attenti
     const mitral_tensor *q = call_input(call, 0), *k = call_input(call, 1), *v = call_input(call, 2);
     const mitral_tensor *past_key = call_input(call, 4), *past_value = call_input(call, 5);
     *a = (struct attention){.left_window = -1, .right_window = -1};
-    if (!q || !k || !v || (q->rank != 3 && q->rank != 4) || k->rank != q->rank || v->rank != q->rank || k->dtype != q->dtype
-        || compute_of(v->dtype) != compute_of(q->dtype))
+    if (!q || !k || !v || (q->rank != 3 && q->rank != 4) || k->rank != q->rank || v->rank != q->rank
+        || k->dtype != q->dtype || compute_of(v->dtype) != compute_of(q->dtype))
         return fail_operands(call, "Q, K and V of rank 3 or 4 and one type");
     int64_t new_keys = k->dims[q->rank - 2], key_size;
     a->batch = q->dims[0];
@@ -51,16 +51,19 @@ static mitral_status decode_sizes(const struct kernel_call *call, struct attenti
     } else {
         a->heads = attribute_int(call->attributes, "q_num_heads", 0);
         a->kv_heads = attribute_int(call->attributes, "kv_num_heads", 0);
-        if (a->heads < 1 || a->kv_heads < 1 || q->dims[2] % a->heads || k->dims[2] % a->kv_heads || v->dims[2] % a->kv_heads)
+        if (a->heads < 1 || a->kv_heads < 1 || q->dims[2] % a->heads || k->dims[2] % a->kv_heads
+            || v->dims[2] % a->kv_heads)
             return fail_operands(call, "q_num_heads and kv_num_heads that divide the last dimensions");
         a->head_size = q->dims[2] / a->heads;
         key_size = k->dims[2] / a->kv_heads;
         a->value_size = v->dims[2] / a->kv_heads;
     }
-    if (k->dims[0] != a->batch || v->dims[0] != a->batch || key_size != a->head_size || v->dims[q->rank - 2] != new_keys)
+    if (k->dims[0] != a->batch || v->dims[0] != a->batch || key_size != a->head_size
+        || v->dims[q->rank - 2] != new_keys)
         return fail_operands(call, "Q, K and V that agree in batch, head size and number of keys");
     if (a->kv_heads < 1 || a->heads % a->kv_heads)
-        return call_fail(call, MITRAL_INVALID, "a number of query heads that is a multiple of the key heads expected, found %lld and %lld",
+        return call_fail(call, MITRAL_INVALID,
+                         "a number of query heads that is a multiple of the key heads expected, found %lld and %lld",
                          (long long)a->heads, (long long)a->kv_heads);
     if (!past_key != !past_value)
         return call_fail(call, MITRAL_INVALID, "a past key and a past value together expected, found one of them");
@@ -72,7 +75,8 @@ static mitral_status decode_sizes(const struct kernel_call *call, struct attenti
             const int64_t dims[4] = {a->batch, a->kv_heads, a->past, sizes[i - 4]};
             if (past->rank != 4 || past->dtype != now->dtype || memcmp(past->dims, dims, sizeof(dims)) != 0) {
                 char text[160];
-                return call_fail(call, MITRAL_INVALID, "a past [%lld,%lld,P,%lld] of the present's type expected, found %s",
+                return call_fail(call, MITRAL_INVALID,
+                                 "a past [%lld,%lld,P,%lld] of the present's type expected, found %s",
                                  (long long)a->batch, (long long)a->kv_heads, (long long)sizes[i - 4],
                                  tensor_describe(past, text, sizeof(text)));
             }
@@ -97,15 +101,19 @@ static mitral_status decode(const struct kernel_call *call, struct attention *a,
     TRY(check_softmax_type(call, type));
     a->softmax_dtype = (int32_t)type;
     if (a->left_window < -1 || a->right_window < -1 || a->score_mode < 0 || a->score_mode > 3 || !(a->scale >= 0))
-        return call_fail(call, MITRAL_INVALID, "windows from -1, a scale from 0 and qk_matmul_output_mode 0 to 3 expected");
+        return call_fail(call, MITRAL_INVALID,
+                         "windows from -1, a scale from 0 and qk_matmul_output_mode 0 to 3 expected");
     *mask = (struct attention_mask){.mask_keys = a->keys};
     const mitral_tensor *given = call_input(call, 3), *lengths = call_input(call, 6);
     if (given) {
         TRY(attention_mask_strides(call, a, given, call->opset >= 24, mask));
         mask->boolean = given->dtype == MITRAL_BOOL;
     }
-    if (lengths && (lengths->dtype != MITRAL_INT64 || lengths->rank != 1 || lengths->dims[0] != a->batch || call_input(call, 4)))
-        return call_fail(call, MITRAL_INVALID, "nonpad_kv_seqlen [%lld] of int64, and no past, expected", (long long)a->batch);
+    if (lengths
+        && (lengths->dtype != MITRAL_INT64 || lengths->rank != 1 || lengths->dims[0] != a->batch
+            || call_input(call, 4)))
+        return call_fail(call, MITRAL_INVALID, "nonpad_kv_seqlen [%lld] of int64, and no past, expected",
+                         (long long)a->batch);
     return MITRAL_OK;
 }
 
@@ -128,7 +136,8 @@ static mitral_status shape_attention(struct kernel_call *call)
     if (!multiply_sizes(a.heads, a.value_size, &width))
         return call_fail(call, MITRAL_LIMIT, "an output that can be addressed expected, its size overflows");
     set_y(call, &a);
-    const int64_t key[4] = {a.batch, a.kv_heads, a.keys, a.head_size}, value[4] = {a.batch, a.kv_heads, a.keys, a.value_size};
+    const int64_t key[4] = {a.batch, a.kv_heads, a.keys, a.head_size},
+                  value[4] = {a.batch, a.kv_heads, a.keys, a.value_size};
     const int64_t scores[4] = {a.batch, a.heads, a.queries, a.keys};
     call_set_output(call, 1, call_input(call, 1)->dtype, 4, key);
     call_set_output(call, 2, call_input(call, 2)->dtype, 4, value);
@@ -139,7 +148,10 @@ static mitral_status shape_attention(struct kernel_call *call)
 static int64_t elements(int64_t a, int64_t b, int64_t c, int64_t d)
 {
     int64_t product;
-    return multiply_sizes(a, b, &product) && multiply_sizes(product, c, &product) && multiply_sizes(product, d, &product) ? product : -1;
+    return multiply_sizes(a, b, &product) && multiply_sizes(product, c, &product)
+                && multiply_sizes(product, d, &product)
+             ? product
+             : -1;
 }
 
 struct buffers {
@@ -148,8 +160,8 @@ struct buffers {
     const void *mask;
 };
 
-static void place(const struct kernel_call *call, struct work *work, enum compute compute, const struct attention *a, bool flexible,
-                  struct buffers *out)
+static void place(const struct kernel_call *call, struct work *work, enum compute compute, const struct attention *a,
+                  bool flexible, struct buffers *out)
 {
     const size_t size = compute_size(compute);
     *out = (struct buffers){0};
@@ -212,12 +224,17 @@ static void pack_all(const struct attention *a, enum compute compute, bool merge
     operand_round(a->dtype, &root, 1);
     const double factor = compute == COMPUTE_DOUBLE ? sqrt(a->scale) : (double)root;
     const int64_t fresh = a->keys - a->past;
-    attention_pack(compute, b->packed_q, b->q, merged, a->batch, a->heads, a->queries, a->head_size, 0, a->queries, factor, a->dtype);
-    attention_pack(compute, b->packed_k, b->k, merged, a->batch, a->kv_heads, fresh, a->head_size, a->past, a->keys, factor, a->dtype);
-    attention_pack(compute, b->packed_v, b->v, merged, a->batch, a->kv_heads, fresh, a->value_size, a->past, a->keys, 1, a->dtype);
+    attention_pack(compute, b->packed_q, b->q, merged, a->batch, a->heads, a->queries, a->head_size, 0, a->queries,
+                   factor, a->dtype);
+    attention_pack(compute, b->packed_k, b->k, merged, a->batch, a->kv_heads, fresh, a->head_size, a->past, a->keys,
+                   factor, a->dtype);
+    attention_pack(compute, b->packed_v, b->v, merged, a->batch, a->kv_heads, fresh, a->value_size, a->past, a->keys, 1,
+                   a->dtype);
     if (a->past) {
-        attention_pack(compute, b->packed_k, b->past_key, false, a->batch, a->kv_heads, a->past, a->head_size, 0, a->keys, factor, a->dtype);
-        attention_pack(compute, b->packed_v, b->past_value, false, a->batch, a->kv_heads, a->past, a->value_size, 0, a->keys, 1, a->dtype);
+        attention_pack(compute, b->packed_k, b->past_key, false, a->batch, a->kv_heads, a->past, a->head_size, 0,
+                       a->keys, factor, a->dtype);
+        attention_pack(compute, b->packed_v, b->past_value, false, a->batch, a->kv_heads, a->past, a->value_size, 0,
+                       a->keys, 1, a->dtype);
     }
 }
 
@@ -231,8 +248,8 @@ static mitral_status run_attention(struct kernel_call *call)
         mask.lengths = lengths->data;
     for (int64_t b = 0; lengths && b < a.batch; b++)
         if (mask.lengths[b] < 0 || mask.lengths[b] > a.keys)
-            return call_fail(call, MITRAL_INVALID, "nonpad_kv_seqlen from 0 to %lld expected, found %lld", (long long)a.keys,
-                             (long long)mask.lengths[b]);
+            return call_fail(call, MITRAL_INVALID, "nonpad_kv_seqlen from 0 to %lld expected, found %lld",
+                             (long long)a.keys, (long long)mask.lengths[b]);
     enum compute compute = compute_of(a.dtype);
     struct work work = work_of(call);
     struct buffers buffers;
@@ -244,8 +261,8 @@ static mitral_status run_attention(struct kernel_call *call)
     const bool merged = call_input(call, 0)->rank == 3;
     pack_all(&a, compute, merged, &buffers);
     mask.elements = buffers.mask;
-    const struct attention_operands operands = {buffers.packed_q, buffers.packed_k, buffers.packed_v, buffers.y, buffers.scores,
-                                                buffers.rows, merged};
+    const struct attention_operands operands = {
+        buffers.packed_q, buffers.packed_k, buffers.packed_v, buffers.y, buffers.scores, buffers.rows, merged};
     if (compute == COMPUTE_FLOAT)
         attention_float(&a, &mask, &operands, call->threads);
     else
@@ -255,7 +272,8 @@ static mitral_status run_attention(struct kernel_call *call)
     return MITRAL_OK;
 }
 
-/* ---- FlexAttention ---------------------------------------------------------------------------------------------------- */
+/* ---- FlexAttention
+ * ---------------------------------------------------------------------------------------------------- */
 
 static mitral_status decode_flexible(const struct kernel_call *call, struct attention *a)
 {
@@ -267,7 +285,8 @@ static mitral_status decode_flexible(const struct kernel_call *call, struct atte
         return fail_operands(call, "Q, K and V of rank 4 and one type");
     a->scale = attribute_has(call->attributes, "scale") ? (double)attribute_float(call->attributes, "scale", 0)
                                                         : 1 / sqrt((double)larger(a->head_size, 1));
-    const int64_t type = attribute_int(call->attributes, "softmax_precision", a->dtype == MITRAL_DOUBLE ? MITRAL_DOUBLE : MITRAL_FLOAT);
+    const int64_t type =
+        attribute_int(call->attributes, "softmax_precision", a->dtype == MITRAL_DOUBLE ? MITRAL_DOUBLE : MITRAL_FLOAT);
     TRY(check_softmax_type(call, type));
     a->softmax_dtype = (int32_t)type;
     return a->scale >= 0 ? MITRAL_OK : call_fail(call, MITRAL_INVALID, "a scale from 0 expected, found %g", a->scale);
@@ -326,7 +345,8 @@ static enum compute flexible_compute(const struct attention *a)
     return a->dtype == MITRAL_DOUBLE || a->softmax_dtype == MITRAL_DOUBLE ? COMPUTE_DOUBLE : COMPUTE_FLOAT;
 }
 
-static void place_flexible(const struct kernel_call *call, struct work *work, const struct attention *a, struct buffers *out)
+static void place_flexible(const struct kernel_call *call, struct work *work, const struct attention *a,
+                           struct buffers *out)
 {
     const enum compute compute = flexible_compute(a);
     place(call, work, compute, a, true, out);

@@ -39,7 +39,8 @@ static void NAME(softmax_row)(int32_t dtype, REAL *row, int64_t count)
 }
 
 /* bias[j] for one query; false when no key takes part. */
-static bool NAME(bias_row)(const struct attention *a, const struct attention_mask *mask, int64_t b, int64_t h, int64_t i, REAL *bias)
+static bool NAME(bias_row)(const struct attention *a, const struct attention_mask *mask, int64_t b, int64_t h,
+                           int64_t i, REAL *bias)
 {
     const int64_t length = mask->lengths ? mask->lengths[b] : a->keys;
     /* The position of the first query among the keys. */
@@ -49,8 +50,9 @@ static bool NAME(bias_row)(const struct attention *a, const struct attention_mas
     if (values)
         values += b * mask->strides[0] + h * mask->strides[1] + i * mask->strides[2];
     for (int64_t j = 0; j < a->keys; j++) {
-        const bool out = j >= length || (a->causal && j > i + offset) || (a->left_window >= 0 && j < i + offset - a->left_window)
-                         || (a->right_window >= 0 && j > i + offset + a->right_window) || (values && j >= mask->mask_keys);
+        const bool out = j >= length || (a->causal && j > i + offset)
+                      || (a->left_window >= 0 && j < i + offset - a->left_window)
+                      || (a->right_window >= 0 && j > i + offset + a->right_window) || (values && j >= mask->mask_keys);
         REAL value = out ? -INFINITY : 0;
         if (values && j < mask->mask_keys) {
             const REAL element = values[j * mask->strides[3]];
@@ -62,13 +64,15 @@ static bool NAME(bias_row)(const struct attention *a, const struct attention_mas
     return any;
 }
 
-void NAME(attention)(const struct attention *a, const struct attention_mask *mask, const struct attention_operands *o, int threads)
+void NAME(attention)(const struct attention *a, const struct attention_mask *mask, const struct attention_operands *o,
+                     int threads)
 {
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t index = 0; index < a->batch * a->heads * a->queries; index++) {
         const int64_t i = index % a->queries, h = index / a->queries % a->heads, b = index / a->queries / a->heads;
         const int64_t shared = b * a->kv_heads + h / (a->heads / a->kv_heads);
-        const REAL *q = (const REAL *)o->q + index * a->head_size, *k = (const REAL *)o->k + shared * a->keys * a->head_size;
+        const REAL *q = (const REAL *)o->q + index * a->head_size,
+                   *k = (const REAL *)o->k + shared * a->keys * a->head_size;
         const REAL *v = (const REAL *)o->v + shared * a->keys * a->value_size;
         REAL *row = (REAL *)o->rows + (int64_t)omp_get_thread_num() * 2 * a->keys, *bias = row + a->keys;
         REAL *seen = o->scores ? (REAL *)o->scores + index * a->keys : NULL;
@@ -122,7 +126,8 @@ void NAME(attention_values)(const struct attention *a, const struct attention_op
     for (int64_t index = 0; index < a->batch * a->heads * a->queries; index++) {
         const int64_t h = index / a->queries % a->heads, b = index / a->queries / a->heads;
         const int64_t shared = b * a->kv_heads + h / (a->heads / a->kv_heads);
-        const REAL *row = (const REAL *)o->scores + index * a->keys, *v = (const REAL *)o->v + shared * a->keys * a->value_size;
+        const REAL *row = (const REAL *)o->scores + index * a->keys,
+                   *v = (const REAL *)o->v + shared * a->keys * a->value_size;
         REAL *y = (REAL *)o->y + index * a->value_size;
         for (int64_t d = 0; d < a->value_size; d++)
             y[d] = 0;
@@ -132,8 +137,8 @@ void NAME(attention_values)(const struct attention *a, const struct attention_op
     }
 }
 
-static void NAME(pack)(REAL *to, const REAL *from, bool merged, int64_t batch, int64_t heads, int64_t length, int64_t size,
-                       int64_t first, int64_t total, double factor)
+static void NAME(pack)(REAL *to, const REAL *from, bool merged, int64_t batch, int64_t heads, int64_t length,
+                       int64_t size, int64_t first, int64_t total, double factor)
 {
     for (int64_t b = 0; b < batch; b++)
         for (int64_t h = 0; h < heads; h++)

@@ -15,8 +15,8 @@
 #undef REAL
 #undef NAME
 
-void attention_pack(enum compute compute, void *to, const void *from, bool merged, int64_t batch, int64_t heads, int64_t length,
-                    int64_t size, int64_t first, int64_t total, double factor, int32_t dtype)
+void attention_pack(enum compute compute, void *to, const void *from, bool merged, int64_t batch, int64_t heads,
+                    int64_t length, int64_t size, int64_t first, int64_t total, double factor, int32_t dtype)
 {
     if (compute == COMPUTE_DOUBLE) {
         pack_double(to, from, merged, batch, heads, length, size, first, total, factor);
@@ -27,8 +27,8 @@ void attention_pack(enum compute compute, void *to, const void *from, bool merge
         operand_round(dtype, (float *)to + (i * total + first) * size, length * size);
 }
 
-mitral_status attention_mask_strides(const struct kernel_call *call, const struct attention *a, const mitral_tensor *mask,
-                                     bool may_be_short, struct attention_mask *out)
+mitral_status attention_mask_strides(const struct kernel_call *call, const struct attention *a,
+                                     const mitral_tensor *mask, bool may_be_short, struct attention_mask *out)
 {
     const int64_t sizes[4] = {a->batch, a->heads, a->queries, a->keys};
     const char *expected = "a mask that broadcasts to [batch, heads, queries, keys] expected, found";

@@ -1,5 +1,5 @@
-/* BatchNormalization, every version: X, scale, bias, mean, variance. Statistics are taken in training mode, which an attribute asks
- * for, and in versions 7 and 9 asking for more outputs than Y. */
+/* BatchNormalization, every version: X, scale, bias, mean, variance. Statistics are taken in training mode, which an
+ * attribute asks for, and in versions 7 and 9 asking for more outputs than Y. */
 #include <math.h>
 #include <string.h>
 
@@ -25,7 +25,8 @@ struct sizes {
 static struct sizes sizes_of(const struct kernel_call *call)
 {
     const mitral_tensor *x = call_input(call, 0);
-    /* A single dimension is the batch, with one channel. Version 7 may keep statistics for every position (spatial = 0). */
+    /* A single dimension is the batch, with one channel. Version 7 may keep statistics for every position (spatial =
+     * 0). */
     const bool by_position = call->opset < 9 && attribute_int(call->attributes, "spatial", 1) == 0;
     struct sizes s = {x->dims[0], x->rank > 1 ? x->dims[1] : 1, 1, false};
     for (int32_t i = 2; i < x->rank; i++)
@@ -52,8 +53,8 @@ mitral_status shape_batch_normalization(struct kernel_call *call)
         const mitral_tensor *tensor = call_input(call, i);
         if (!tensor || tensor_count(tensor) != s.channels || !dtype_is_float(tensor->dtype)) {
             char text[160];
-            return call_fail(call, MITRAL_INVALID, "%s of %lld elements expected, found %s", names[i], (long long)s.channels,
-                             tensor ? tensor_describe(tensor, text, sizeof(text)) : "none");
+            return call_fail(call, MITRAL_INVALID, "%s of %lld elements expected, found %s", names[i],
+                             (long long)s.channels, tensor ? tensor_describe(tensor, text, sizeof(text)) : "none");
         }
     }
     call_set_output(call, 0, x->dtype, x->rank, x->dims);
@@ -123,14 +124,21 @@ static mitral_status run(struct kernel_call *call)
         return MITRAL_OK;
     const double epsilon = (double)attribute_float(call->attributes, "epsilon", 1e-5f);
     if (compute == COMPUTE_FLOAT)
-        normalize_channels_float(s.batch, s.channels, s.inner, call->threads, o.x, o.means, o.variances, epsilon, o.scale, o.bias, o.y);
+        normalize_channels_float(s.batch, s.channels, s.inner, call->threads, o.x, o.means, o.variances, epsilon,
+                                 o.scale, o.bias, o.y);
     else
-        normalize_channels_double(s.batch, s.channels, s.inner, call->threads, o.x, o.means, o.variances, epsilon, o.scale, o.bias, o.y);
+        normalize_channels_double(s.batch, s.channels, s.inner, call->threads, o.x, o.means, o.variances, epsilon,
+                                  o.scale, o.bias, o.y);
     work_store(compute, call_output(call, 0), o.y);
     return MITRAL_OK;
 }
 
 const struct kernel reference_batch_normalization[] = {
-    {.name = "BatchNormalization", .flags = KERNEL_IN_PLACE, .shape = shape_batch_normalization, .prepare = prepare, .run = run},
+    {.name = "BatchNormalization",
+     .flags = KERNEL_IN_PLACE,
+     .shape = shape_batch_normalization,
+     .prepare = prepare,
+     .run = run},
 };
-const size_t reference_batch_normalization_count = sizeof(reference_batch_normalization) / sizeof(*reference_batch_normalization);
+const size_t reference_batch_normalization_count =
+    sizeof(reference_batch_normalization) / sizeof(*reference_batch_normalization);

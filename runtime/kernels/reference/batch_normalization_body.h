@@ -1,9 +1,9 @@
-/* BatchNormalization in one computing type: included with REAL and NAME(x) defined. Sums are taken in double, each channel's in
- * one thread. */
+/* BatchNormalization in one computing type: included with REAL and NAME(x) defined. Sums are taken in double, each
+ * channel's in one thread. */
 
 /* Mean and variance of every channel over images and positions. */
-static void NAME(channel_moments)(int64_t batch, int64_t channels, int64_t inner, int threads, const REAL *x, double *means,
-                                  double *variances)
+static void NAME(channel_moments)(int64_t batch, int64_t channels, int64_t inner, int threads, const REAL *x,
+                                  double *means, double *variances)
 {
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t c = 0; c < channels; c++) {
@@ -23,8 +23,9 @@ static void NAME(channel_moments)(int64_t batch, int64_t channels, int64_t inner
     }
 }
 
-static void NAME(normalize_channels)(int64_t batch, int64_t channels, int64_t inner, int threads, const REAL *x, const double *means,
-                                     const double *variances, double epsilon, const REAL *scale, const REAL *bias, REAL *y)
+static void NAME(normalize_channels)(int64_t batch, int64_t channels, int64_t inner, int threads, const REAL *x,
+                                     const double *means, const double *variances, double epsilon, const REAL *scale,
+                                     const REAL *bias, REAL *y)
 {
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t plane = 0; plane < batch * channels; plane++) {

@@ -37,8 +37,8 @@ mitral_status window_resolve(const struct kernel_call *call, const char *auto_pa
 {
     const int64_t extent = (kernel - 1) * dilation + 1;
     if (input < 0 || input > SIZE_LIMIT)
-        return call_fail(call, MITRAL_LIMIT, "a spatial size of at most %lld expected, found %lld", (long long)SIZE_LIMIT,
-                         (long long)input);
+        return call_fail(call, MITRAL_LIMIT, "a spatial size of at most %lld expected, found %lld",
+                         (long long)SIZE_LIMIT, (long long)input);
     if (strcmp(auto_pad, "SAME_UPPER") == 0 || strcmp(auto_pad, "SAME_LOWER") == 0) {
         *output = divide_up(input, stride);
         int64_t total = larger((*output - 1) * stride + extent - input, 0), small = total / 2;
@@ -49,10 +49,12 @@ mitral_status window_resolve(const struct kernel_call *call, const char *auto_pa
     if (strcmp(auto_pad, "VALID") == 0)
         *pad_begin = *pad_end = 0;
     else if (strcmp(auto_pad, "NOTSET") != 0 && auto_pad[0])
-        return call_fail(call, MITRAL_INVALID, "auto_pad NOTSET, VALID, SAME_UPPER or SAME_LOWER expected, found %.40s", auto_pad);
+        return call_fail(call, MITRAL_INVALID, "auto_pad NOTSET, VALID, SAME_UPPER or SAME_LOWER expected, found %.40s",
+                         auto_pad);
     const int64_t free = input + *pad_begin + *pad_end - extent;
     if (free < 0)
-        return call_fail(call, MITRAL_INVALID, "a window of at most the padded input's size expected, found %lld over %lld + %lld + %lld",
+        return call_fail(call, MITRAL_INVALID,
+                         "a window of at most the padded input's size expected, found %lld over %lld + %lld + %lld",
                          (long long)extent, (long long)*pad_begin, (long long)input, (long long)*pad_end);
     *output = (ceil_mode ? divide_up(free, stride) : free / stride) + 1;
     /* The last window has to start inside the input or the padding before it. */
@@ -68,7 +70,8 @@ static mitral_status decode_common(const struct kernel_call *call, const mitral_
     char first[160], second[160];
     *p = (struct convolution_parameters){0};
     if (!x || !w)
-        return call_fail(call, MITRAL_INVALID, "an input and weights expected, found %s", x ? "no weights" : "no input");
+        return call_fail(call, MITRAL_INVALID, "an input and weights expected, found %s",
+                         x ? "no weights" : "no input");
     if (x->rank < 3 || w->rank != x->rank)
         return call_fail(call, MITRAL_INVALID, "input and weights of one rank from 3 expected, found %s and %s",
                          tensor_describe(x, first, sizeof(first)), tensor_describe(w, second, sizeof(second)));
@@ -77,7 +80,8 @@ static mitral_status decode_common(const struct kernel_call *call, const mitral_
     p->channels = x->dims[1];
     p->group = attribute_int(call->attributes, "group", 1);
     if (p->group < 1 || p->channels % p->group || w->dims[0] % p->group)
-        return call_fail(call, MITRAL_INVALID, "a group count that divides the channels expected, found %lld with input %s and weights %s",
+        return call_fail(call, MITRAL_INVALID,
+                         "a group count that divides the channels expected, found %lld with input %s and weights %s",
                          (long long)p->group, tensor_describe(x, first, sizeof(first)),
                          tensor_describe(w, second, sizeof(second)));
     TRY(window_attribute(call, "kernel_shape", p->spatial, 1, 0, p->kernel));
@@ -86,8 +90,10 @@ static mitral_status decode_common(const struct kernel_call *call, const mitral_
         if (p->kernel[i] == 0)
             p->kernel[i] = w->dims[2 + i];
         if (p->kernel[i] != w->dims[2 + i] || p->kernel[i] < 1 || p->kernel[i] > WINDOW_LIMIT)
-            return call_fail(call, MITRAL_INVALID, "kernel_shape[%d] equal to the weights' size, from 1, expected, found %lld with weights %s",
-                             (int)i, (long long)p->kernel[i], tensor_describe(w, first, sizeof(first)));
+            return call_fail(
+                call, MITRAL_INVALID,
+                "kernel_shape[%d] equal to the weights' size, from 1, expected, found %lld with weights %s", (int)i,
+                (long long)p->kernel[i], tensor_describe(w, first, sizeof(first)));
     }
     TRY(window_attribute(call, "strides", p->spatial, 1, 1, p->strides));
     return window_attribute(call, "dilations", p->spatial, 1, 1, p->dilations);
@@ -109,7 +115,8 @@ mitral_status convolution_decode(const struct kernel_call *call, const mitral_te
     out->features = w->dims[0];
     if (w->dims[1] != out->channels / out->group) {
         char text[160];
-        return call_fail(call, MITRAL_INVALID, "weights [M, %lld, …] for %lld channels in %lld groups expected, found %s",
+        return call_fail(call, MITRAL_INVALID,
+                         "weights [M, %lld, …] for %lld channels in %lld groups expected, found %s",
                          (long long)(out->channels / out->group), (long long)out->channels, (long long)out->group,
                          tensor_describe(w, text, sizeof(text)));
     }
@@ -121,18 +128,19 @@ mitral_status convolution_decode(const struct kernel_call *call, const mitral_te
     return MITRAL_OK;
 }
 
-mitral_status convolution_transpose_decode(const struct kernel_call *call, const mitral_tensor *x, const mitral_tensor *w,
-                                           struct convolution_parameters *out)
+mitral_status convolution_transpose_decode(const struct kernel_call *call, const mitral_tensor *x,
+                                           const mitral_tensor *w, struct convolution_parameters *out)
 {
     struct convolution_parameters *p = out;
     TRY(decode_common(call, x, w, p));
     if (w->dims[0] != p->channels) {
         char text[160];
-        return call_fail(call, MITRAL_INVALID, "weights [%lld, M / group, …] expected, found %s", (long long)p->channels,
-                         tensor_describe(w, text, sizeof(text)));
+        return call_fail(call, MITRAL_INVALID, "weights [%lld, M / group, …] expected, found %s",
+                         (long long)p->channels, tensor_describe(w, text, sizeof(text)));
     }
     if (!multiply_sizes(w->dims[1], p->group, &p->features))
-        return call_fail(call, MITRAL_LIMIT, "a number of output channels that can be addressed expected, it overflows");
+        return call_fail(call, MITRAL_LIMIT,
+                         "a number of output channels that can be addressed expected, it overflows");
     TRY(decode_pads(call, p));
     TRY(window_attribute(call, "output_padding", p->spatial, 0, 0, p->output_padding));
     const char *auto_pad = attribute_string(call->attributes, "auto_pad", "NOTSET");
@@ -141,7 +149,8 @@ mitral_status convolution_transpose_decode(const struct kernel_call *call, const
         memset(p->pads_begin, 0, sizeof(p->pads_begin));
         memset(p->pads_end, 0, sizeof(p->pads_end));
     } else if (!upper && !lower && strcmp(auto_pad, "NOTSET") != 0 && auto_pad[0]) {
-        return call_fail(call, MITRAL_INVALID, "auto_pad NOTSET, VALID, SAME_UPPER or SAME_LOWER expected, found %.40s", auto_pad);
+        return call_fail(call, MITRAL_INVALID, "auto_pad NOTSET, VALID, SAME_UPPER or SAME_LOWER expected, found %.40s",
+                         auto_pad);
     }
     /* output_shape holds the spatial sizes; some exporters put batch and channels in front. */
     size_t count;
@@ -149,7 +158,8 @@ mitral_status convolution_transpose_decode(const struct kernel_call *call, const
     if (shape && count == (size_t)p->spatial + 2)
         shape += 2;
     else if (shape && count && count != (size_t)p->spatial)
-        return call_fail(call, MITRAL_INVALID, "attribute output_shape: %d values expected, found %zu", (int)p->spatial, count);
+        return call_fail(call, MITRAL_INVALID, "attribute output_shape: %d values expected, found %zu", (int)p->spatial,
+                         count);
     for (int32_t i = 0; i < p->spatial; i++) {
         const int64_t extent = (p->kernel[i] - 1) * p->dilations[i] + 1;
         int64_t full;
@@ -161,7 +171,8 @@ mitral_status convolution_transpose_decode(const struct kernel_call *call, const
         if ((shape && count) || upper || lower) {
             p->output[i] = shape && count ? shape[i] : p->input[i] * p->strides[i];
             if (p->output[i] < 0 || p->output[i] > SIZE_LIMIT)
-                return call_fail(call, MITRAL_INVALID, "attribute output_shape: values from 0 to %lld expected, found %lld",
+                return call_fail(call, MITRAL_INVALID,
+                                 "attribute output_shape: values from 0 to %lld expected, found %lld",
                                  (long long)SIZE_LIMIT, (long long)p->output[i]);
             int64_t total = larger(full - p->output[i], 0);
             p->pads_begin[i] = upper ? total / 2 : total - total / 2;
@@ -169,8 +180,9 @@ mitral_status convolution_transpose_decode(const struct kernel_call *call, const
         } else {
             p->output[i] = full - p->pads_begin[i] - p->pads_end[i];
             if (p->output[i] < 0)
-                return call_fail(call, MITRAL_INVALID, "pads of at most the unpadded size %lld expected, found %lld + %lld",
-                                 (long long)full, (long long)p->pads_begin[i], (long long)p->pads_end[i]);
+                return call_fail(call, MITRAL_INVALID,
+                                 "pads of at most the unpadded size %lld expected, found %lld + %lld", (long long)full,
+                                 (long long)p->pads_begin[i], (long long)p->pads_end[i]);
         }
     }
     return MITRAL_OK;
@@ -202,7 +214,8 @@ double convolution_flops(const struct convolution_parameters *parameters, bool t
     return count;
 }
 
-/* ---- Conv and ConvTranspose ---------------------------------------------------------------------------------------- */
+/* ---- Conv and ConvTranspose ----------------------------------------------------------------------------------------
+ */
 
 #define REAL float
 #define NAME(x) x##_float
@@ -323,8 +336,15 @@ static double flops_convolution_transpose(const struct kernel_call *call)
 }
 
 const struct kernel reference_convolution[] = {
-    {.name = "Conv", .shape = shape_convolution, .prepare = prepare, .run = run_convolution, .flops = flops_convolution},
-    {.name = "ConvTranspose", .shape = shape_convolution_transpose, .prepare = prepare, .run = run_convolution_transpose,
+    {.name = "Conv",
+     .shape = shape_convolution,
+     .prepare = prepare,
+     .run = run_convolution,
+     .flops = flops_convolution},
+    {.name = "ConvTranspose",
+     .shape = shape_convolution_transpose,
+     .prepare = prepare,
+     .run = run_convolution_transpose,
      .flops = flops_convolution_transpose},
 };
 const size_t reference_convolution_count = sizeof(reference_convolution) / sizeof(*reference_convolution);

@@ -17,12 +17,13 @@ struct convolution_parameters {
     int64_t output_padding[MAX_SPATIAL]; /* of a transposed convolution; 0 otherwise */
 };
 
-/* X [N, C, spatial…] and W [M, C / group, kernel…]; attributes auto_pad, dilations, group, kernel_shape, pads, strides. */
+/* X [N, C, spatial…] and W [M, C / group, kernel…]; attributes auto_pad, dilations, group, kernel_shape, pads, strides.
+ */
 mitral_status convolution_decode(const struct kernel_call *call, const mitral_tensor *x, const mitral_tensor *w,
                                  struct convolution_parameters *out);
 /* X [N, C, spatial…] and W [C, M / group, kernel…]; output_padding and output_shape too. */
-mitral_status convolution_transpose_decode(const struct kernel_call *call, const mitral_tensor *x, const mitral_tensor *w,
-                                           struct convolution_parameters *out);
+mitral_status convolution_transpose_decode(const struct kernel_call *call, const mitral_tensor *x,
+                                           const mitral_tensor *w, struct convolution_parameters *out);
 /* The same of inputs 0 and 1. */
 mitral_status call_convolution_parameters(const struct kernel_call *call, struct convolution_parameters *out);
 mitral_status call_convolution_transpose_parameters(const struct kernel_call *call, struct convolution_parameters *out);
@@ -31,8 +32,8 @@ void convolution_output_dims(const struct convolution_parameters *parameters, in
 /* Multiply-adds of one run, times two. */
 double convolution_flops(const struct convolution_parameters *parameters, bool transposed);
 
-/* One spatial dimension of a window that slides: the pads that auto_pad asks for and the number of positions. `auto_pad` is
- * "NOTSET", "VALID", "SAME_UPPER" or "SAME_LOWER"; with NOTSET the pads are read. */
+/* One spatial dimension of a window that slides: the pads that auto_pad asks for and the number of positions.
+ * `auto_pad` is "NOTSET", "VALID", "SAME_UPPER" or "SAME_LOWER"; with NOTSET the pads are read. */
 mitral_status window_resolve(const struct kernel_call *call, const char *auto_pad, bool ceil_mode, int64_t input,
                              int64_t kernel, int64_t stride, int64_t dilation, int64_t *pad_begin, int64_t *pad_end,
                              int64_t *output);

@@ -26,8 +26,8 @@ VECTOR_CLONES static void NAME(add_scaled)(REAL *restrict r0, REAL *restrict r1,
     }
 }
 
-VECTOR_CLONES static void NAME(add_scaled_one)(REAL *restrict row, const REAL *restrict x, int64_t stride, int64_t count,
-                                               REAL weight)
+VECTOR_CLONES static void NAME(add_scaled_one)(REAL *restrict row, const REAL *restrict x, int64_t stride,
+                                               int64_t count, REAL weight)
 {
     if (stride == 1)
         for (int64_t i = 0; i < count; i++)
@@ -37,10 +37,11 @@ VECTOR_CLONES static void NAME(add_scaled_one)(REAL *restrict row, const REAL *r
             row[i] += weight * x[i * stride];
 }
 
-/* One row (the last spatial dimension) of `features` ≤ FEATURE_BLOCK output channels of one group. `outer` are the output's
- * coordinates in the other spatial dimensions; x is the group's first input channel, w the first channel's weights. */
-static void NAME(convolution_rows)(const struct convolution_parameters *p, const REAL *x, const REAL *w, const REAL *bias,
-                                   REAL *y, int64_t y_plane, int64_t features, const int64_t *outer)
+/* One row (the last spatial dimension) of `features` ≤ FEATURE_BLOCK output channels of one group. `outer` are the
+ * output's coordinates in the other spatial dimensions; x is the group's first input channel, w the first channel's
+ * weights. */
+static void NAME(convolution_rows)(const struct convolution_parameters *p, const REAL *x, const REAL *w,
+                                   const REAL *bias, REAL *y, int64_t y_plane, int64_t features, const int64_t *outer)
 {
     const int32_t last = p->spatial - 1;
     const int64_t width = p->output[last], stride = p->strides[last];
@@ -77,8 +78,8 @@ static void NAME(convolution_rows)(const struct convolution_parameters *p, const
             for (int64_t c = 0; c < channels; c++, from += x_plane, weight += kernel_size) {
                 if (features == NAME(FEATURE_BLOCK)) {
                     const REAL four[4] = {weight[0], weight[w_feature], weight[2 * w_feature], weight[3 * w_feature]};
-                    NAME(add_scaled)(y + begin, y + y_plane + begin, y + 2 * y_plane + begin, y + 3 * y_plane + begin, from,
-                                     stride, end - begin, four);
+                    NAME(add_scaled)(y + begin, y + y_plane + begin, y + 2 * y_plane + begin, y + 3 * y_plane + begin,
+                                     from, stride, end - begin, four);
                 } else {
                     for (int64_t f = 0; f < features; f++)
                         NAME(add_scaled_one)(y + f * y_plane + begin, from, stride, end - begin, weight[f * w_feature]);
@@ -114,15 +115,15 @@ static void NAME(convolution)(const struct convolution_parameters *p, int thread
         }
         int64_t count = smaller(features - feature, NAME(FEATURE_BLOCK));
         feature += group * features;
-        NAME(convolution_rows)(p, x + (image * p->channels + group * channels) * x_plane, w + feature * channels * kernel_size,
-                               bias ? bias + feature : NULL, y + (image * p->features + feature) * y_plane + row * width, y_plane,
-                               count, outer);
+        NAME(convolution_rows)(p, x + (image * p->channels + group * channels) * x_plane,
+                               w + feature * channels * kernel_size, bias ? bias + feature : NULL,
+                               y + (image * p->features + feature) * y_plane + row * width, y_plane, count, outer);
     }
 }
 
 /* Every input element is added, weighted, to the outputs that it reaches; an output plane belongs to one thread. */
-static void NAME(convolution_transpose)(const struct convolution_parameters *p, int threads, const REAL *x, const REAL *w,
-                                        const REAL *bias, REAL *y)
+static void NAME(convolution_transpose)(const struct convolution_parameters *p, int threads, const REAL *x,
+                                        const REAL *w, const REAL *bias, REAL *y)
 {
     const int32_t last = p->spatial - 1;
     int64_t x_rows = 1, y_plane = 1, kernel_outer = 1;

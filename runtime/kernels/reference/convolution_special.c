@@ -16,19 +16,20 @@
 #undef REAL
 #undef NAME
 
-static mitral_status expect_shape(const struct kernel_call *call, const char *what, const mitral_tensor *tensor, int32_t dtype,
-                                  int32_t rank, const int64_t *dims)
+static mitral_status expect_shape(const struct kernel_call *call, const char *what, const mitral_tensor *tensor,
+                                  int32_t dtype, int32_t rank, const int64_t *dims)
 {
     mitral_tensor expected;
     tensor_set(&expected, dtype, rank, dims);
     if (tensor->dtype == dtype && tensor_same_shape(tensor, &expected))
         return MITRAL_OK;
     char wanted[160], found[160];
-    return call_fail(call, MITRAL_INVALID, "%s %s expected, found %s", what, tensor_describe(&expected, wanted, sizeof(wanted)),
-                     tensor_describe(tensor, found, sizeof(found)));
+    return call_fail(call, MITRAL_INVALID, "%s %s expected, found %s", what,
+                     tensor_describe(&expected, wanted, sizeof(wanted)), tensor_describe(tensor, found, sizeof(found)));
 }
 
-/* ---- DeformConv: X, W, offset, B?, mask? ---------------------------------------------------------------------------- */
+/* ---- DeformConv: X, W, offset, B?, mask? ----------------------------------------------------------------------------
+ */
 
 static mitral_status shape_deform(struct kernel_call *call)
 {
@@ -109,7 +110,8 @@ static mitral_status run_deform(struct kernel_call *call)
     return MITRAL_OK;
 }
 
-/* ---- CausalConvWithState: input [N, C, L], weight [C, 1, k], bias?, past state [N, C, k - 1]? ------------------------- */
+/* ---- CausalConvWithState: input [N, C, L], weight [C, 1, k], bias?, past state [N, C, k - 1]?
+ * ------------------------- */
 
 static mitral_status shape_causal(struct kernel_call *call)
 {
@@ -119,8 +121,9 @@ static mitral_status shape_causal(struct kernel_call *call)
     char first[160], second[160];
     if (!w || x->rank != 3 || w->rank != 3 || w->dims[0] != x->dims[1] || w->dims[1] != 1 || w->dims[2] < 1
         || w->dtype != x->dtype)
-        return call_fail(call, MITRAL_INVALID, "an input [N, C, L] and weights [C, 1, k] of its type expected, found %s and %s",
-                         tensor_describe(x, first, sizeof(first)), w ? tensor_describe(w, second, sizeof(second)) : "none");
+        return call_fail(
+            call, MITRAL_INVALID, "an input [N, C, L] and weights [C, 1, k] of its type expected, found %s and %s",
+            tensor_describe(x, first, sizeof(first)), w ? tensor_describe(w, second, sizeof(second)) : "none");
     const char *activation = attribute_string(call->attributes, "activation", "none");
     if (strcmp(activation, "none") != 0 && strcmp(activation, "silu") != 0 && strcmp(activation, "swish") != 0)
         return call_fail(call, MITRAL_INVALID, "activation none, silu or swish expected, found %.40s", activation);
@@ -139,7 +142,8 @@ struct causal_operands {
     void *padded, *y;
 };
 
-static void place_causal(const struct kernel_call *call, struct work *work, enum compute compute, struct causal_operands *out)
+static void place_causal(const struct kernel_call *call, struct work *work, enum compute compute,
+                         struct causal_operands *out)
 {
     const mitral_tensor *x = call_input(call, 0);
     out->w = work_operand(work, compute, call_input(call, 1));
@@ -171,7 +175,8 @@ static mitral_status run_causal(struct kernel_call *call)
     struct work work = work_of(call);
     struct causal_operands o;
     place_causal(call, &work, compute, &o);
-    const int64_t planes = x->dims[0] * x->dims[1], length = x->dims[2], kernel = call_input(call, 1)->dims[2], keep = kernel - 1;
+    const int64_t planes = x->dims[0] * x->dims[1], length = x->dims[2], kernel = call_input(call, 1)->dims[2],
+                  keep = kernel - 1;
     const int64_t width = keep + length;
     const bool silu = strcmp(attribute_string(call->attributes, "activation", "none"), "none") != 0;
     for (int64_t plane = 0; plane < planes; plane++) {
@@ -193,7 +198,8 @@ static mitral_status run_causal(struct kernel_call *call)
         float *values = o.y;
         causal_float(planes, x->dims[1], kernel, length, call->threads, o.padded, o.w, o.bias, values);
         if (silu) {
-            operand_round(x->dtype, values, planes * length); /* the activation follows the convolution's stored result */
+            operand_round(x->dtype, values,
+                          planes * length); /* the activation follows the convolution's stored result */
             for (int64_t i = 0; i < planes * length; i++)
                 values[i] = (float)(values[i] / (1 + exp(-(double)values[i])));
         }
@@ -211,4 +217,5 @@ const struct kernel reference_convolution_special[] = {
     {.name = "CausalConvWithState", .shape = shape_causal, .prepare = prepare_causal, .run = run_causal},
     {.name = "DeformConv", .shape = shape_deform, .prepare = prepare_deform, .run = run_deform},
 };
-const size_t reference_convolution_special_count = sizeof(reference_convolution_special) / sizeof(*reference_convolution_special);
+const size_t reference_convolution_special_count =
+    sizeof(reference_convolution_special) / sizeof(*reference_convolution_special);

@@ -28,10 +28,10 @@ static REAL NAME(sample)(const REAL *plane, int32_t spatial, const int64_t *size
     return (REAL)total;
 }
 
-/* offset [N, G, kernel…, spatial, output…], mask [N, G, kernel…, output…]. For each output position the sampled values of all
- * channels and kernel places are taken once into `columns`, then every feature is a dot product with them. */
-static void NAME(deform)(const struct convolution_parameters *p, int64_t offset_groups, int threads, const REAL *x, const REAL *w,
-                         const REAL *offset, const REAL *bias, const REAL *mask, REAL *columns, REAL *y)
+/* offset [N, G, kernel…, spatial, output…], mask [N, G, kernel…, output…]. For each output position the sampled values
+ * of all channels and kernel places are taken once into `columns`, then every feature is a dot product with them. */
+static void NAME(deform)(const struct convolution_parameters *p, int64_t offset_groups, int threads, const REAL *x,
+                         const REAL *w, const REAL *offset, const REAL *bias, const REAL *mask, REAL *columns, REAL *y)
 {
     int64_t x_plane = 1, y_plane = 1, kernel_size = 1;
     for (int32_t i = 0; i < p->spatial; i++) {
@@ -65,7 +65,8 @@ static void NAME(deform)(const struct convolution_parameters *p, int64_t offset_
             }
         }
         for (int64_t f = 0; f < p->features; f++) {
-            const REAL *from = values + f / features * channels * kernel_size, *weights = w + f * channels * kernel_size;
+            const REAL *from = values + f / features * channels * kernel_size,
+                       *weights = w + f * channels * kernel_size;
             REAL sum = bias ? bias[f] : 0;
             for (int64_t i = 0; i < channels * kernel_size; i++)
                 sum += from[i] * weights[i];
@@ -75,8 +76,8 @@ static void NAME(deform)(const struct convolution_parameters *p, int64_t offset_
 }
 
 /* padded [N, C, k - 1 + length] is the state and the input one after another; w [C, k]. */
-static void NAME(causal)(int64_t planes, int64_t channels, int64_t kernel, int64_t length, int threads, const REAL *padded,
-                         const REAL *w, const REAL *bias, REAL *y)
+static void NAME(causal)(int64_t planes, int64_t channels, int64_t kernel, int64_t length, int threads,
+                         const REAL *padded, const REAL *w, const REAL *bias, REAL *y)
 {
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t plane = 0; plane < planes; plane++) {

@@ -1,6 +1,6 @@
-/* Einsum. The equation is parsed into labels: letters are 0 … 51, the dimensions under an ellipsis, aligned at the right, come
- * after them. Operands are contracted from left to right; a label is summed as soon as no later operand and not the output names
- * it. Dimensions of size 1 broadcast. */
+/* Einsum. The equation is parsed into labels: letters are 0 … 51, the dimensions under an ellipsis, aligned at the
+ * right, come after them. Operands are contracted from left to right; a label is summed as soon as no later operand and
+ * not the output names it. Dimensions of size 1 broadcast. */
 #include <ctype.h>
 #include <string.h>
 
@@ -27,16 +27,18 @@ struct contraction {
     int64_t outer, summed, total; /* steps over all output labels but the last; over the summed ones; elements of y */
 };
 
-/* ---- the equation -------------------------------------------------------------------------------------------------- */
+/* ---- the equation --------------------------------------------------------------------------------------------------
+ */
 
 static int32_t letter(char c)
 {
     return c >= 'a' && c <= 'z' ? c - 'a' : c >= 'A' && c <= 'Z' ? c - 'A' + 26 : -1;
 }
 
-/* Reads one term up to ',', '-' or the end. With a rank the ellipsis stands for what the letters leave of it; without (the output),
- * for *covered dimensions. */
-static mitral_status parse_term(const struct kernel_call *call, const char **text, int32_t rank, struct term *term, int32_t *covered)
+/* Reads one term up to ',', '-' or the end. With a rank the ellipsis stands for what the letters leave of it; without
+ * (the output), for *covered dimensions. */
+static mitral_status parse_term(const struct kernel_call *call, const char **text, int32_t rank, struct term *term,
+                                int32_t *covered)
 {
     int32_t labels[MITRAL_MAX_RANK], count = 0, ellipsis_at = -1;
     const char *at = *text;
@@ -45,21 +47,23 @@ static mitral_status parse_term(const struct kernel_call *call, const char **tex
             continue;
         if (*at == '.') {
             if (strncmp(at, "...", 3) != 0 || ellipsis_at >= 0)
-                return call_fail(call, MITRAL_INVALID, "one ellipsis of three dots a term expected, found '%.40s'", *text);
+                return call_fail(call, MITRAL_INVALID, "one ellipsis of three dots a term expected, found '%.40s'",
+                                 *text);
             ellipsis_at = count;
             at += 2;
             continue;
         }
         if (letter(*at) < 0 || count == MITRAL_MAX_RANK)
-            return call_fail(call, MITRAL_INVALID, "at most %d letters, ellipsis, commas and one arrow expected, found '%.40s'",
+            return call_fail(call, MITRAL_INVALID,
+                             "at most %d letters, ellipsis, commas and one arrow expected, found '%.40s'",
                              MITRAL_MAX_RANK, at);
         labels[count++] = letter(*at);
     }
     *text = at;
     const int32_t under = ellipsis_at < 0 ? 0 : rank < 0 ? *covered : rank - count;
     if (under < 0 || count + under > MITRAL_MAX_RANK || (rank >= 0 && count + under != rank))
-        return call_fail(call, MITRAL_INVALID, "a label for each dimension expected, found %d labels for rank %d", (int)count,
-                         (int)rank);
+        return call_fail(call, MITRAL_INVALID, "a label for each dimension expected, found %d labels for rank %d",
+                         (int)count, (int)rank);
     term->count = 0;
     for (int32_t i = 0; i <= count; i++) {
         for (int32_t j = 0; i == ellipsis_at && j < under; j++)
@@ -71,15 +75,15 @@ static mitral_status parse_term(const struct kernel_call *call, const char **tex
     return MITRAL_OK;
 }
 
-static mitral_status add_operand(const struct kernel_call *call, struct equation *equation, const mitral_tensor *operand,
-                                 struct term *term)
+static mitral_status add_operand(const struct kernel_call *call, struct equation *equation,
+                                 const mitral_tensor *operand, struct term *term)
 {
     for (int32_t d = 0; d < term->count; d++) {
         const int32_t label = term->labels[d];
         const int64_t size = operand->dims[d], known = equation->sizes[label];
         if (equation->uses[label]++ && size != known && size != 1 && known != 1)
-            return call_fail(call, MITRAL_INVALID, "equal sizes for one label expected, found %lld and %lld", (long long)known,
-                             (long long)size);
+            return call_fail(call, MITRAL_INVALID, "equal sizes for one label expected, found %lld and %lld",
+                             (long long)known, (long long)size);
         if (equation->uses[label] == 1 || known == 1)
             equation->sizes[label] = size;
         term->dims[d] = size;
@@ -97,7 +101,8 @@ static mitral_status imply_output(const struct kernel_call *call, struct equatio
         if (equation->uses[(i + 26) % EINSUM_LETTERS] == 1)
             output->labels[output->count++] = (i + 26) % EINSUM_LETTERS;
     if (output->count > MITRAL_MAX_RANK)
-        return call_fail(call, MITRAL_LIMIT, "an output of rank at most %d expected, found %d", MITRAL_MAX_RANK, (int)output->count);
+        return call_fail(call, MITRAL_LIMIT, "an output of rank at most %d expected, found %d", MITRAL_MAX_RANK,
+                         (int)output->count);
     return MITRAL_OK;
 }
 
@@ -112,7 +117,8 @@ static mitral_status parse(const struct kernel_call *call, struct equation *equa
             return call_fail(call, MITRAL_INVALID, "operands of one type expected, found %s for operand %zu",
                              operand ? mitral_dtype_name((mitral_dtype)operand->dtype) : "none", i);
         if (i > 0 && *at++ != ',')
-            return call_fail(call, MITRAL_INVALID, "%zu terms expected, found %zu in '%.80s'", call->input_count, i, text);
+            return call_fail(call, MITRAL_INVALID, "%zu terms expected, found %zu in '%.80s'", call->input_count, i,
+                             text);
         struct term local, *to = term && i == index ? term : &local;
         TRY(parse_term(call, &at, operand->rank, to, &equation->ellipsis));
         TRY(add_operand(call, equation, operand, to));
@@ -120,7 +126,8 @@ static mitral_status parse(const struct kernel_call *call, struct equation *equa
     if (!*at)
         return imply_output(call, equation);
     if (strncmp(at, "->", 2) != 0)
-        return call_fail(call, MITRAL_INVALID, "%zu terms and an arrow '->' expected, found '%.40s'", call->input_count, at);
+        return call_fail(call, MITRAL_INVALID, "%zu terms and an arrow '->' expected, found '%.40s'", call->input_count,
+                         at);
     at += 2;
     TRY(parse_term(call, &at, -1, &equation->output, &equation->ellipsis));
     if (*at)
@@ -130,12 +137,14 @@ static mitral_status parse(const struct kernel_call *call, struct equation *equa
         for (int32_t j = 0; j < i; j++)
             twice = twice || equation->output.labels[i] == equation->output.labels[j];
         if (twice || !equation->uses[equation->output.labels[i]])
-            return call_fail(call, MITRAL_INVALID, "output labels once each, from the operands, expected in '%.80s'", text);
+            return call_fail(call, MITRAL_INVALID, "output labels once each, from the operands, expected in '%.80s'",
+                             text);
     }
     return MITRAL_OK;
 }
 
-/* ---- contractions -------------------------------------------------------------------------------------------------- */
+/* ---- contractions --------------------------------------------------------------------------------------------------
+ */
 
 /* Strides by label: a label that occurs twice walks the diagonal, size 1 under a larger label stays in place. */
 static void add_strides(const struct equation *equation, const struct term *term, int64_t strides[EINSUM_LABELS])
@@ -147,10 +156,12 @@ static void add_strides(const struct equation *equation, const struct term *term
     }
 }
 
-/* Contracts `running` with `operand` (NULL: with the number 1) into `result`; remaining[label] counts the uses by later operands. */
-static mitral_status plan_contraction(const struct kernel_call *call, const struct equation *equation, const struct term *running,
-                                      const struct term *operand, const int32_t *remaining, struct contraction *c,
-                                      struct term *result)
+/* Contracts `running` with `operand` (NULL: with the number 1) into `result`; remaining[label] counts the uses by later
+ * operands.
+ */
+static mitral_status plan_contraction(const struct kernel_call *call, const struct equation *equation,
+                                      const struct term *running, const struct term *operand, const int32_t *remaining,
+                                      struct contraction *c, struct term *result)
 {
     bool present[EINSUM_LABELS] = {false}, kept[EINSUM_LABELS] = {false};
     *c = (struct contraction){.outer = 1, .summed = 1, .total = 1};
@@ -208,7 +219,8 @@ static mitral_status plan_contraction(const struct kernel_call *call, const stru
 #undef REAL
 #undef NAME
 
-static void contract(const struct contraction *c, enum compute compute, int threads, const void *a, const void *b, void *y)
+static void contract(const struct contraction *c, enum compute compute, int threads, const void *a, const void *b,
+                     void *y)
 {
     static const float one_float = 1;
     static const double one_double = 1;

@@ -1,8 +1,8 @@
 /* One contraction of Einsum in one computing type: included with REAL and NAME(x) defined. */
 
 /* y[i] += a[i · a_step] · b[i · b_step] */
-VECTOR_CLONES static void NAME(add_products)(REAL *restrict y, const REAL *a, int64_t a_step, const REAL *b, int64_t b_step,
-                                             int64_t count)
+VECTOR_CLONES static void NAME(add_products)(REAL *restrict y, const REAL *a, int64_t a_step, const REAL *b,
+                                             int64_t b_step, int64_t count)
 {
     if (a_step == 0 && b_step == 1) {
         const REAL factor = *a;

@@ -37,7 +37,8 @@ static mitral_status decode(struct kernel_call *call, struct convolution_paramet
     TRY(call_int_values(call, 1, &image, &image_count));
     TRY(call_int_values(call, 2, &block, &block_count));
     if (image_count < 1 || image_count > MAX_SPATIAL || block_count != image_count)
-        return call_fail(call, MITRAL_INVALID, "an image shape and a block shape of one length from 1 to %d expected, found %zu and %zu",
+        return call_fail(call, MITRAL_INVALID,
+                         "an image shape and a block shape of one length from 1 to %d expected, found %zu and %zu",
                          MAX_SPATIAL, image_count, block_count);
     p->spatial = (int32_t)image_count;
     TRY(window_attribute(call, "strides", p->spatial, 1, 1, p->strides));
@@ -57,8 +58,8 @@ static mitral_status decode(struct kernel_call *call, struct convolution_paramet
             return call_fail(call, MITRAL_LIMIT, "a number of blocks that can be addressed expected, it overflows");
     }
     if (columns->dims[1] % size || columns->dims[2] != count)
-        return call_fail(call, MITRAL_INVALID, "columns [N, C·%lld, %lld] expected, found %s", (long long)size, (long long)count,
-                         tensor_describe(columns, text, sizeof(text)));
+        return call_fail(call, MITRAL_INVALID, "columns [N, C·%lld, %lld] expected, found %s", (long long)size,
+                         (long long)count, tensor_describe(columns, text, sizeof(text)));
     p->batch = columns->dims[0];
     p->channels = columns->dims[1] / size;
     return MITRAL_OK;
@@ -75,7 +76,8 @@ static enum compute fold_compute(int32_t dtype)
 }
 
 /* Complex elements are pairs of floats, computed where they are. */
-static void place(const struct kernel_call *call, struct work *work, enum compute compute, const void **columns, void **y)
+static void place(const struct kernel_call *call, struct work *work, enum compute compute, const void **columns,
+                  void **y)
 {
     const mitral_tensor *from = call_input(call, 0);
     *columns = is_complex(from->dtype) ? from->data : work_operand(work, compute, from);

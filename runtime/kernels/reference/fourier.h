@@ -6,8 +6,9 @@
 
 enum { FOURIER_FACTORS = 64 };
 
-/* Tables and sizes for one length. `size` is what passes of small radices transform: the length itself, or, when that has a large
- * prime factor, a power of two for Bluestein's convolution. Complex numbers are pairs of the computing type. */
+/* Tables and sizes for one length. `size` is what passes of small radices transform: the length itself, or, when that
+ * has a large prime factor, a power of two for Bluestein's convolution. Complex numbers are pairs of the computing
+ * type. */
 struct fourier {
     enum compute compute;       /* COMPUTE_FLOAT or COMPUTE_DOUBLE */
     int64_t length, size;

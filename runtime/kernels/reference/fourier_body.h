@@ -1,5 +1,5 @@
-/* Fourier transforms in one computing type: included with REAL and NAME(x) defined. Transforms are self-sorting: each pass takes
- * one factor and leaves its results in order, so none is reversed at the end. */
+/* Fourier transforms in one computing type: included with REAL and NAME(x) defined. Transforms are self-sorting: each
+ * pass takes one factor and leaves its results in order, so none is reversed at the end. */
 
 static void NAME(fill_roots)(REAL *roots, int64_t count, int64_t size)
 {

@@ -1,15 +1,28 @@
-/* Operators of com.microsoft that are one of the standard's with something around it: FusedGemm, FusedMatMul, TransposeMatMul, BiasGelu,
- * FastGelu. (FusedConv is among oneDNN's convolutions.) */
+/* Operators of com.microsoft that are one of the standard's with something around it: FusedGemm, FusedMatMul,
+ * TransposeMatMul, BiasGelu, FastGelu. (FusedConv is among oneDNN's convolutions.) */
 #include <math.h>
 #include <string.h>
 
 #include "runtime/kernels/reference/matmul.h"
 
-/* ---- the activation of FusedGemm ----------------------------------------------------------------------------------------- */
+/* ---- the activation of FusedGemm
+ * ----------------------------------------------------------------------------------------- */
 
 enum function {
-    FUSED_NONE, FUSED_RELU, FUSED_TANH, FUSED_SIGMOID, FUSED_LEAKY_RELU, FUSED_CLIP, FUSED_HARD_SIGMOID, FUSED_ELU, FUSED_SELU,
-    FUSED_CELU, FUSED_SOFTPLUS, FUSED_SOFTSIGN, FUSED_THRESHOLDED_RELU, FUSED_FUNCTIONS
+    FUSED_NONE,
+    FUSED_RELU,
+    FUSED_TANH,
+    FUSED_SIGMOID,
+    FUSED_LEAKY_RELU,
+    FUSED_CLIP,
+    FUSED_HARD_SIGMOID,
+    FUSED_ELU,
+    FUSED_SELU,
+    FUSED_CELU,
+    FUSED_SOFTPLUS,
+    FUSED_SOFTSIGN,
+    FUSED_THRESHOLDED_RELU,
+    FUSED_FUNCTIONS
 };
 
 struct fused_activation {
@@ -36,8 +49,8 @@ static const struct {
     [FUSED_THRESHOLDED_RELU] = {"ThresholdedRelu", 1, 0},
 };
 
-static mitral_status decode_activation(const struct kernel_call *call, const char *name, const float *parameters, size_t count,
-                                       struct fused_activation *out)
+static mitral_status decode_activation(const struct kernel_call *call, const char *name, const float *parameters,
+                                       size_t count, struct fused_activation *out)
 {
     for (int f = 0; f < FUSED_FUNCTIONS; f++) {
         if (strcmp(name ? name : "", functions[f].name) != 0)
@@ -48,7 +61,8 @@ static mitral_status decode_activation(const struct kernel_call *call, const cha
             return call_fail(call, MITRAL_INVALID, "two parameters of activation %s expected, found %zu", name, count);
         return MITRAL_OK;
     }
-    return call_fail(call, MITRAL_UNSUPPORTED, "an activation such as Relu, Tanh, Sigmoid, LeakyRelu, Clip or HardSigmoid expected, found %.40s",
+    return call_fail(call, MITRAL_UNSUPPORTED,
+                     "an activation such as Relu, Tanh, Sigmoid, LeakyRelu, Clip or HardSigmoid expected, found %.40s",
                      name);
 }
 
@@ -83,7 +97,8 @@ static void activate(const struct fused_activation *activation, mitral_tensor *t
         tensor_set_double(tensor, i, apply_activation(activation, tensor_get_double(tensor, i)), true);
 }
 
-/* ---- FusedGemm: A, B, C? ------------------------------------------------------------------------------------------------ */
+/* ---- FusedGemm: A, B, C?
+ * ------------------------------------------------------------------------------------------------ */
 
 static mitral_status decode_gemm(const struct kernel_call *call, struct fused_activation *out)
 {
@@ -124,9 +139,11 @@ static double flops_gemm_fused(const struct kernel_call *call)
     return kernel_find("Gemm")->flops(call);
 }
 
-/* ---- FusedMatMul: alpha · op(A) · op(B); op moves dimension 0 behind the batch, then swaps the last two ------------------- */
+/* ---- FusedMatMul: alpha · op(A) · op(B); op moves dimension 0 behind the batch, then swaps the last two
+ * ------------------- */
 
-static void operand_order(const struct kernel_call *call, size_t index, int32_t order[MITRAL_MAX_RANK], mitral_tensor *moved)
+static void operand_order(const struct kernel_call *call, size_t index, int32_t order[MITRAL_MAX_RANK],
+                          mitral_tensor *moved)
 {
     const mitral_tensor *tensor = call_input(call, index);
     const int32_t rank = tensor->rank;
@@ -166,7 +183,8 @@ static mitral_status shape_product(struct kernel_call *call)
     TRY(check_float_operand(call, 0, &compute));
     TRY(decode_product(call, &p));
     if (call_input(call, 1)->dtype != call_input(call, 0)->dtype || p.rank > MITRAL_MAX_RANK)
-        return call_fail(call, MITRAL_INVALID, "operands of one type and a product of rank at most %d expected", MITRAL_MAX_RANK);
+        return call_fail(call, MITRAL_INVALID, "operands of one type and a product of rank at most %d expected",
+                         MITRAL_MAX_RANK);
     call_set_output(call, 0, call_input(call, 0)->dtype, p.rank, p.dims);
     return MITRAL_OK;
 }
@@ -238,10 +256,12 @@ static mitral_status run_product(struct kernel_call *call)
 static double flops_product(const struct kernel_call *call)
 {
     struct matmul_parameters p;
-    return decode_product(call, &p) == MITRAL_OK ? 2.0 * (double)p.batches * (double)p.m * (double)p.n * (double)p.k : 0;
+    return decode_product(call, &p) == MITRAL_OK ? 2.0 * (double)p.batches * (double)p.m * (double)p.n * (double)p.k
+                                                 : 0;
 }
 
-/* ---- BiasGelu: X, bias; FastGelu: X, bias? (by tanh) ---------------------------------------------------------------------- */
+/* ---- BiasGelu: X, bias; FastGelu: X, bias? (by tanh)
+ * ---------------------------------------------------------------------- */
 
 static mitral_status shape_gelu(struct kernel_call *call)
 {
@@ -267,7 +287,8 @@ static mitral_status run_gelu(struct kernel_call *call, bool fast)
 #pragma omp parallel for num_threads(call->threads) schedule(static)
     for (int64_t i = 0; i < count; i++) {
         const double value = tensor_get_double(x, i) + (bias ? tensor_get_double(bias, i % width) : 0);
-        const double inner = fast ? tanh(0.79788456080286535588 * (value + 0.044715 * value * value * value)) : erf(value * M_SQRT1_2);
+        const double inner =
+            fast ? tanh(0.79788456080286535588 * (value + 0.044715 * value * value * value)) : erf(value * M_SQRT1_2);
         tensor_set_double(y, i, 0.5 * value * (1 + inner), true);
     }
     return MITRAL_OK;
@@ -286,10 +307,20 @@ static mitral_status run_fast_gelu(struct kernel_call *call)
 const struct kernel reference_fused[] = {
     {.name = "microsoft.BiasGelu", .flags = KERNEL_IN_PLACE, .shape = shape_gelu, .run = run_bias_gelu},
     {.name = "microsoft.FastGelu", .flags = KERNEL_IN_PLACE, .shape = shape_gelu, .run = run_fast_gelu},
-    {.name = "microsoft.FusedGemm", .shape = shape_gemm_fused, .prepare = prepare_gemm_fused, .run = run_gemm_fused,
+    {.name = "microsoft.FusedGemm",
+     .shape = shape_gemm_fused,
+     .prepare = prepare_gemm_fused,
+     .run = run_gemm_fused,
      .flops = flops_gemm_fused},
-    {.name = "microsoft.FusedMatMul", .shape = shape_product, .prepare = prepare_product, .run = run_product, .flops = flops_product},
-    {.name = "microsoft.TransposeMatMul", .shape = shape_product, .prepare = prepare_product, .run = run_product,
+    {.name = "microsoft.FusedMatMul",
+     .shape = shape_product,
+     .prepare = prepare_product,
+     .run = run_product,
+     .flops = flops_product},
+    {.name = "microsoft.TransposeMatMul",
+     .shape = shape_product,
+     .prepare = prepare_product,
+     .run = run_product,
      .flops = flops_product},
 };
 const size_t reference_fused_count = sizeof(reference_fused) / sizeof(*reference_fused);

@@ -1,5 +1,5 @@
-/* LinearAttention: query, key, value, past state?, decay?, beta? -> output, present state. A state [d_k, d_v] for each key head is
- * carried along the sequence; accumulation is in float. */
+/* LinearAttention: query, key, value, past state?, decay?, beta? -> output, present state. A state [d_k, d_v] for each
+ * key head is carried along the sequence; accumulation is in float. */
 #include <math.h>
 #include <string.h>
 
@@ -21,35 +21,48 @@ static mitral_status decode(const struct kernel_call *call, struct linear_attent
     const bool gated = strcmp(rule, "gated") == 0 || strcmp(rule, "gated_delta") == 0;
     const bool delta = strcmp(rule, "delta") == 0 || strcmp(rule, "gated_delta") == 0;
     if (!gated && !delta && strcmp(rule, "linear") != 0)
-        return call_fail(call, MITRAL_INVALID, "update_rule linear, gated, delta or gated_delta expected, found %.40s", rule);
+        return call_fail(call, MITRAL_INVALID, "update_rule linear, gated, delta or gated_delta expected, found %.40s",
+                         rule);
     if (gated != (decay != NULL) || delta != (beta != NULL))
-        return call_fail(call, MITRAL_INVALID, "%s decay and %s beta for update_rule %s expected", gated ? "a" : "no", delta ? "a" : "no", rule);
+        return call_fail(call, MITRAL_INVALID, "%s decay and %s beta for update_rule %s expected", gated ? "a" : "no",
+                         delta ? "a" : "no", rule);
     *a = (struct linear_attention){.heads = attribute_int(call->attributes, "q_num_heads", 0),
                                    .kv_heads = attribute_int(call->attributes, "kv_num_heads", 0)};
     if (a->heads < 1 || a->kv_heads < 1 || a->heads % a->kv_heads)
-        return call_fail(call, MITRAL_INVALID, "q_num_heads that is a multiple of kv_num_heads expected, found %lld and %lld",
+        return call_fail(call, MITRAL_INVALID,
+                         "q_num_heads that is a multiple of kv_num_heads expected, found %lld and %lld",
                          (long long)a->heads, (long long)a->kv_heads);
-    if (!q || !k || !v || q->rank != 3 || k->rank != 3 || v->rank != 3 || q->dims[2] % a->heads || k->dims[2] % a->kv_heads
-        || v->dims[2] % a->kv_heads || k->dims[2] / a->kv_heads != q->dims[2] / a->heads || memcmp(q->dims, k->dims, 2 * sizeof(int64_t)) != 0
-        || memcmp(q->dims, v->dims, 2 * sizeof(int64_t)) != 0 || k->dtype != q->dtype || v->dtype != q->dtype)
-        return call_fail(call, MITRAL_INVALID, "query, key and value [B, T, heads · size] that agree expected, found %s, %s, %s",
-                         q ? tensor_describe(q, text[0], sizeof(text[0])) : "none", k ? tensor_describe(k, text[1], sizeof(text[1])) : "none",
+    if (!q || !k || !v || q->rank != 3 || k->rank != 3 || v->rank != 3 || q->dims[2] % a->heads
+        || k->dims[2] % a->kv_heads || v->dims[2] % a->kv_heads || k->dims[2] / a->kv_heads != q->dims[2] / a->heads
+        || memcmp(q->dims, k->dims, 2 * sizeof(int64_t)) != 0 || memcmp(q->dims, v->dims, 2 * sizeof(int64_t)) != 0
+        || k->dtype != q->dtype || v->dtype != q->dtype)
+        return call_fail(call, MITRAL_INVALID,
+                         "query, key and value [B, T, heads · size] that agree expected, found %s, %s, %s",
+                         q ? tensor_describe(q, text[0], sizeof(text[0])) : "none",
+                         k ? tensor_describe(k, text[1], sizeof(text[1])) : "none",
                          v ? tensor_describe(v, text[2], sizeof(text[2])) : "none");
     a->batch = q->dims[0];
     a->length = q->dims[1];
     a->key_size = q->dims[2] / a->heads;
     a->value_size = v->dims[2] / a->kv_heads;
-    a->decay_size = !decay || decay->rank != 3 ? 0 : decay->dims[2] == a->kv_heads ? 1 : decay->dims[2] == k->dims[2] ? a->key_size : 0;
-    a->beta_heads = !beta || beta->rank != 3 ? 0 : beta->dims[2] == a->kv_heads || beta->dims[2] == 1 ? beta->dims[2] : 0;
+    a->decay_size = !decay || decay->rank != 3    ? 0
+                  : decay->dims[2] == a->kv_heads ? 1
+                  : decay->dims[2] == k->dims[2]  ? a->key_size
+                                                  : 0;
+    a->beta_heads = !beta || beta->rank != 3                           ? 0
+                  : beta->dims[2] == a->kv_heads || beta->dims[2] == 1 ? beta->dims[2]
+                                                                       : 0;
     if ((gated && (!a->decay_size || memcmp(q->dims, decay->dims, 2 * sizeof(int64_t)) != 0))
         || (delta && (!a->beta_heads || memcmp(q->dims, beta->dims, 2 * sizeof(int64_t)) != 0)))
-        return call_fail(call, MITRAL_INVALID, "a decay [B, T, heads (· d_k)] and a beta [B, T, heads or 1] expected, found %s and %s",
+        return call_fail(call, MITRAL_INVALID,
+                         "a decay [B, T, heads (· d_k)] and a beta [B, T, heads or 1] expected, found %s and %s",
                          decay ? tensor_describe(decay, text[0], sizeof(text[0])) : "none",
                          beta ? tensor_describe(beta, text[1], sizeof(text[1])) : "none");
     const int64_t state[4] = {a->batch, a->kv_heads, a->key_size, a->value_size};
     if (past && (past->rank != 4 || memcmp(past->dims, state, sizeof(state)) != 0 || !dtype_is_float(past->dtype)))
-        return call_fail(call, MITRAL_INVALID, "a past state [%lld,%lld,%lld,%lld] expected, found %s", (long long)state[0],
-                         (long long)state[1], (long long)state[2], (long long)state[3], tensor_describe(past, text[0], sizeof(text[0])));
+        return call_fail(call, MITRAL_INVALID, "a past state [%lld,%lld,%lld,%lld] expected, found %s",
+                         (long long)state[0], (long long)state[1], (long long)state[2], (long long)state[3],
+                         tensor_describe(past, text[0], sizeof(text[0])));
     const float scale = attribute_float(call->attributes, "scale", 0);
     a->scale = scale != 0 ? scale : (float)(1 / sqrt((double)larger(a->key_size, 1)));
     return MITRAL_OK;
@@ -76,7 +89,8 @@ struct operands {
     float *y, *states, *targets; /* a state and a row of values for each batch and key head */
 };
 
-static void place(const struct kernel_call *call, struct work *work, const struct linear_attention *a, struct operands *o)
+static void place(const struct kernel_call *call, struct work *work, const struct linear_attention *a,
+                  struct operands *o)
 {
     const float **inputs[6] = {&o->q, &o->k, &o->v, &o->past, &o->decay, &o->beta};
     for (size_t i = 0; i < 6; i++)
@@ -102,7 +116,8 @@ static mitral_status prepare(struct kernel_call *call, void **state, size_t *scr
 static void step(const struct linear_attention *a, const struct operands *o, int64_t b, int64_t head, int64_t t)
 {
     const int64_t at = b * a->length + t, d_k = a->key_size, d_v = a->value_size, group = a->heads / a->kv_heads;
-    float *state = o->states + (b * a->kv_heads + head) * d_k * d_v, *target = o->targets + (b * a->kv_heads + head) * d_v;
+    float *state = o->states + (b * a->kv_heads + head) * d_k * d_v,
+          *target = o->targets + (b * a->kv_heads + head) * d_v;
     const float *k = o->k + (at * a->kv_heads + head) * d_k, *v = o->v + (at * a->kv_heads + head) * d_v;
     for (int64_t i = 0; a->decay_size && i < d_k; i++) {
         const float factor = expf(o->decay[(at * a->kv_heads + head) * a->decay_size + (a->decay_size == 1 ? 0 : i)]);
@@ -161,4 +176,5 @@ static mitral_status run(struct kernel_call *call)
 const struct kernel reference_linear_attention[] = {
     {.name = "LinearAttention", .shape = shape, .prepare = prepare, .run = run},
 };
-const size_t reference_linear_attention_count = sizeof(reference_linear_attention) / sizeof(*reference_linear_attention);
+const size_t reference_linear_attention_count =
+    sizeof(reference_linear_attention) / sizeof(*reference_linear_attention);

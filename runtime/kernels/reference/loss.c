@@ -1,5 +1,6 @@
-/* SoftmaxCrossEntropyLoss: scores, labels, weights? -> loss, log-probabilities?. NegativeLogLikelihoodLoss: log-probabilities,
- * labels, weights? -> loss. Scores are [N, C, D…], labels [N, D…]. Sums are taken in double, in one order. */
+/* SoftmaxCrossEntropyLoss: scores, labels, weights? -> loss, log-probabilities?. NegativeLogLikelihoodLoss:
+ * log-probabilities, labels, weights? -> loss. Scores are [N, C, D…], labels [N, D…]. Sums are taken in double, in one
+ * order. */
 #include <math.h>
 #include <string.h>
 
@@ -20,7 +21,7 @@ static mitral_status decode(const struct kernel_call *call, struct loss *l)
     const mitral_tensor *scores = call_input(call, 0), *labels = call_input(call, 1), *weights = call_input(call, 2);
     char first[160], second[160];
     bool fits = scores && labels && scores->rank >= 2 && labels->rank == scores->rank - 1
-                && (labels->dtype == MITRAL_INT32 || labels->dtype == MITRAL_INT64) && labels->dims[0] == scores->dims[0];
+             && (labels->dtype == MITRAL_INT32 || labels->dtype == MITRAL_INT64) && labels->dims[0] == scores->dims[0];
     *l = (struct loss){.inner = 1};
     for (int32_t i = 2; fits && i < scores->rank; i++) {
         fits = labels->dims[i - 1] == scores->dims[i];
@@ -33,8 +34,8 @@ static mitral_status decode(const struct kernel_call *call, struct loss *l)
     l->batch = scores->dims[0];
     l->classes = scores->dims[1];
     if (weights && (weights->rank != 1 || weights->dims[0] != l->classes || weights->dtype != scores->dtype))
-        return call_fail(call, MITRAL_INVALID, "weights [%lld] of the scores' type expected, found %s", (long long)l->classes,
-                         tensor_describe(weights, first, sizeof(first)));
+        return call_fail(call, MITRAL_INVALID, "weights [%lld] of the scores' type expected, found %s",
+                         (long long)l->classes, tensor_describe(weights, first, sizeof(first)));
     const char *reduction = attribute_string(call->attributes, "reduction", "mean");
     if (strcmp(reduction, "none") == 0)
         l->reduction = REDUCTION_NONE;
@@ -62,7 +63,8 @@ static mitral_status shape(struct kernel_call *call)
 }
 
 /* Without a soft-max the scores are log-probabilities as they come. */
-static void place(const struct kernel_call *call, struct work *work, bool softmax, const void **scores, void **logarithms)
+static void place(const struct kernel_call *call, struct work *work, bool softmax, const void **scores,
+                  void **logarithms)
 {
     enum compute compute = compute_of(call_input(call, 0)->dtype);
     *scores = work_operand(work, compute, call_input(call, 0));
@@ -91,7 +93,8 @@ static mitral_status sum_up(const struct kernel_call *call, const struct loss *l
         const int64_t label = tensor_get_int(labels, i);
         const bool ignored = l->ignores && label == l->ignored;
         if (!ignored && (label < 0 || label >= l->classes))
-            return call_fail(call, MITRAL_INVALID, "labels from 0 to %lld expected, found %lld", (long long)l->classes - 1, (long long)label);
+            return call_fail(call, MITRAL_INVALID, "labels from 0 to %lld expected, found %lld",
+                             (long long)l->classes - 1, (long long)label);
         double value = 0, weight = 0;
         if (!ignored) {
             const int64_t at = (i / l->inner * l->classes + label) * l->inner + i % l->inner;

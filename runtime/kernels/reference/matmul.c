@@ -122,7 +122,8 @@ static uint64_t scale_integer(float factor, uint64_t value)
 #undef NAME
 #undef SCALE
 
-void matmul_compute(enum compute compute, const struct matmul_parameters *p, int threads, const void *a, const void *b, void *y)
+void matmul_compute(enum compute compute, const struct matmul_parameters *p, int threads, const void *a, const void *b,
+                    void *y)
 {
     if (compute == COMPUTE_FLOAT)
         matmul_float(p, threads, a, b, y);
@@ -132,7 +133,8 @@ void matmul_compute(enum compute compute, const struct matmul_parameters *p, int
         matmul_integer(p, threads, a, b, y);
 }
 
-/* ---- MatMul -------------------------------------------------------------------------------------------------------- */
+/* ---- MatMul --------------------------------------------------------------------------------------------------------
+ */
 
 static mitral_status check_types(const struct kernel_call *call)
 {
@@ -155,7 +157,8 @@ mitral_status shape_matmul(struct kernel_call *call)
     TRY(matmul_decode(call, call_input(call, 0), call_input(call, 1), &p));
     TRY(check_types(call));
     if (p.rank > MITRAL_MAX_RANK)
-        return call_fail(call, MITRAL_LIMIT, "a product of rank at most %d expected, found %d", MITRAL_MAX_RANK, (int)p.rank);
+        return call_fail(call, MITRAL_LIMIT, "a product of rank at most %d expected, found %d", MITRAL_MAX_RANK,
+                         (int)p.rank);
     call_set_output(call, 0, call_input(call, 0)->dtype, p.rank, p.dims);
     return MITRAL_OK;
 }
@@ -165,7 +168,8 @@ struct operands {
     void *transposed, *y; /* transposed: A as [m, k] where the attribute says that it comes as [k, m] */
 };
 
-static void place(const struct kernel_call *call, struct work *work, enum compute compute, bool transpose_a, struct operands *out)
+static void place(const struct kernel_call *call, struct work *work, enum compute compute, bool transpose_a,
+                  struct operands *out)
 {
     out->a = work_operand(work, compute, call_input(call, 0));
     out->b = work_operand(work, compute, call_input(call, 1));
@@ -206,7 +210,8 @@ static double flops_matmul(const struct kernel_call *call)
     return 2.0 * (double)p.batches * (double)p.m * (double)p.n * (double)p.k;
 }
 
-/* ---- Gemm ---------------------------------------------------------------------------------------------------------- */
+/* ---- Gemm ----------------------------------------------------------------------------------------------------------
+ */
 
 mitral_status shape_gemm(struct kernel_call *call)
 {
@@ -223,7 +228,8 @@ static mitral_status prepare_gemm(struct kernel_call *call, void **state, size_t
     (void)state;
     struct work work = {0};
     struct operands operands;
-    place(call, &work, compute_of(call_input(call, 0)->dtype), attribute_int(call->attributes, "transA", 0) != 0, &operands);
+    place(call, &work, compute_of(call_input(call, 0)->dtype), attribute_int(call->attributes, "transA", 0) != 0,
+          &operands);
     return work_measure(call, &work, scratch_bytes);
 }
 
@@ -262,7 +268,8 @@ static double flops_gemm(const struct kernel_call *call)
     return call_gemm_parameters(call, &p) == MITRAL_OK ? 2.0 * (double)p.m * (double)p.n * (double)p.k : 0;
 }
 
-/* ---- Det: [*, n, n] -> [*] ----------------------------------------------------------------------------------------- */
+/* ---- Det: [*, n, n] -> [*] -----------------------------------------------------------------------------------------
+ */
 
 static mitral_status shape_determinant(struct kernel_call *call)
 {

@@ -10,7 +10,7 @@ struct matmul_parameters {
     int64_t m, k, n;
     int32_t batch_rank;
     int64_t batch[MITRAL_MAX_RANK];                                         /* leading dimensions of Y */
-    int64_t a_strides[MITRAL_MAX_RANK], b_strides[MITRAL_MAX_RANK];         /* of A and B in matrices; 0 where it broadcasts */
+    int64_t a_strides[MITRAL_MAX_RANK], b_strides[MITRAL_MAX_RANK]; /* of A and B in matrices; 0 where it broadcasts */
     int64_t batches;                                                        /* their product */
     int32_t rank;                                                           /* of Y */
     int64_t dims[MITRAL_MAX_RANK];
@@ -22,7 +22,8 @@ mitral_status matmul_decode(const struct kernel_call *call, const mitral_tensor 
 int64_t matmul_batch_offset(const struct matmul_parameters *parameters, const int64_t *strides, int64_t index);
 
 /* The products themselves, in float, double or wrapping integers. */
-void matmul_compute(enum compute compute, const struct matmul_parameters *p, int threads, const void *a, const void *b, void *y);
+void matmul_compute(enum compute compute, const struct matmul_parameters *p, int threads, const void *a, const void *b,
+                    void *y);
 
 /* Y[m, n] = alpha · op(A) · op(B) + beta · C, C broadcast to [m, n]. */
 struct gemm_parameters {

@@ -1,10 +1,10 @@
-/* Matrix products in one computing type: included with REAL and NAME(x) defined. Rows are cut into blocks whose size depends
- * on nothing but the shape, so every number of threads computes the same bits. */
+/* Matrix products in one computing type: included with REAL and NAME(x) defined. Rows are cut into blocks whose size
+ * depends on nothing but the shape, so every number of threads computes the same bits. */
 
 /* y_r[j] += Σ_k a_r[k] · b[k, j] for four rows. */
 VECTOR_CLONES static void NAME(four_rows)(REAL *restrict y0, REAL *restrict y1, REAL *restrict y2, REAL *restrict y3,
-                                          const REAL *a, int64_t a_stride, const REAL *restrict b, int64_t b_stride, int64_t k,
-                                          int64_t n)
+                                          const REAL *a, int64_t a_stride, const REAL *restrict b, int64_t b_stride,
+                                          int64_t k, int64_t n)
 {
     for (int64_t i = 0; i < k; i++) {
         const REAL a0 = a[i], a1 = a[a_stride + i], a2 = a[2 * a_stride + i], a3 = a[3 * a_stride + i];
@@ -18,8 +18,8 @@ VECTOR_CLONES static void NAME(four_rows)(REAL *restrict y0, REAL *restrict y1, 
     }
 }
 
-VECTOR_CLONES static void NAME(one_row)(REAL *restrict y, const REAL *a, const REAL *restrict b, int64_t b_stride, int64_t k,
-                                        int64_t n)
+VECTOR_CLONES static void NAME(one_row)(REAL *restrict y, const REAL *a, const REAL *restrict b, int64_t b_stride,
+                                        int64_t k, int64_t n)
 {
     for (int64_t i = 0; i < k; i++) {
         const REAL value = a[i];
@@ -47,7 +47,8 @@ VECTOR_CLONES static REAL NAME(dot)(const REAL *restrict a, const REAL *restrict
 }
 
 /* Rows [first, last) of y[m, n] += a[m, k] · b[k, n], all row-major and dense. */
-static void NAME(multiply_rows)(int64_t first, int64_t last, int64_t k, int64_t n, const REAL *a, const REAL *b, REAL *y)
+static void NAME(multiply_rows)(int64_t first, int64_t last, int64_t k, int64_t n, const REAL *a, const REAL *b,
+                                REAL *y)
 {
     enum { COLUMNS = 512, DEPTH = 64 };
     for (int64_t column = 0; column < n; column += COLUMNS) {
@@ -57,7 +58,8 @@ static void NAME(multiply_rows)(int64_t first, int64_t last, int64_t k, int64_t 
             int64_t i = first;
             for (; i + 4 <= last; i += 4) {
                 REAL *to = y + i * n + column;
-                NAME(four_rows)(to, to + n, to + 2 * n, to + 3 * n, a + i * k + deep, k, b + deep * n + column, n, depth, width);
+                NAME(four_rows)(to, to + n, to + 2 * n, to + 3 * n, a + i * k + deep, k, b + deep * n + column, n,
+                                depth, width);
             }
             for (; i < last; i++)
                 NAME(one_row)(y + i * n + column, a + i * k + deep, b + deep * n + column, n, depth, width);
@@ -66,7 +68,8 @@ static void NAME(multiply_rows)(int64_t first, int64_t last, int64_t k, int64_t 
 }
 
 /* Rows [first, last) of y[m, n] = a[m, k] · b[n, k]ᵀ. */
-static void NAME(multiply_rows_transposed)(int64_t first, int64_t last, int64_t k, int64_t n, const REAL *a, const REAL *b, REAL *y)
+static void NAME(multiply_rows_transposed)(int64_t first, int64_t last, int64_t k, int64_t n, const REAL *a,
+                                           const REAL *b, REAL *y)
 {
     enum { COLUMNS = 32 };
     for (int64_t column = 0; column < n; column += COLUMNS)
@@ -105,7 +108,8 @@ static void NAME(transpose)(int64_t rows, int64_t columns, const REAL *from, REA
 }
 
 /* a is [m, k] by now; b is [n, k] when transpose_b, else [k, n]. */
-static void NAME(gemm)(const struct gemm_parameters *p, int threads, const REAL *a, const REAL *b, const REAL *c, REAL *y)
+static void NAME(gemm)(const struct gemm_parameters *p, int threads, const REAL *a, const REAL *b, const REAL *c,
+                       REAL *y)
 {
     enum { ROWS = 16 };
 #pragma omp parallel for num_threads(threads) schedule(static)

@@ -25,7 +25,8 @@ struct lrn_parameters {
 #undef REAL
 #undef NAME
 
-/* ---- what they share ------------------------------------------------------------------------------------------------ */
+/* ---- what they share ------------------------------------------------------------------------------------------------
+ */
 
 static mitral_status fail_shape(const struct kernel_call *call, const char *expected, const mitral_tensor *found)
 {
@@ -89,7 +90,8 @@ static int64_t product(const mitral_tensor *x, int32_t first, int32_t end)
     return result;
 }
 
-/* ---- InstanceNormalization and GroupNormalization: X, scale, bias ------------------------------------------------------ */
+/* ---- InstanceNormalization and GroupNormalization: X, scale, bias
+ * ------------------------------------------------------ */
 
 mitral_status shape_instance_normalization(struct kernel_call *call)
 {
@@ -112,8 +114,12 @@ static mitral_status run_instance(struct kernel_call *call)
     struct operands o;
     place(call, &work, compute, &o);
     const int64_t inner = product(x, 2, x->rank);
-    struct row_normalization n = {.rows = x->dims[0] * x->dims[1], .size = inner, .scale_period = x->dims[1], .scale_row_stride = 1,
-                                  .scale_span = inner, .epsilon = (double)attribute_float(call->attributes, "epsilon", 1e-5f)};
+    struct row_normalization n = {.rows = x->dims[0] * x->dims[1],
+                                  .size = inner,
+                                  .scale_period = x->dims[1],
+                                  .scale_row_stride = 1,
+                                  .scale_span = inner,
+                                  .epsilon = (double)attribute_float(call->attributes, "epsilon", 1e-5f)};
     normalize(call, compute, &n, &o);
     return MITRAL_OK;
 }
@@ -146,21 +152,27 @@ static mitral_status run_group(struct kernel_call *call)
     const int64_t inner = product(x, 2, x->rank), groups = attribute_int(call->attributes, "num_groups", 0);
     const int64_t channels = x->dims[1] / groups;
     const bool by_group = call->opset < 21; /* version 18 scales whole groups */
-    struct row_normalization n = {.rows = x->dims[0] * groups, .size = channels * inner, .scale_period = groups,
-                                  .scale_row_stride = by_group ? 1 : channels, .scale_span = by_group ? channels * inner : inner,
+    struct row_normalization n = {.rows = x->dims[0] * groups,
+                                  .size = channels * inner,
+                                  .scale_period = groups,
+                                  .scale_row_stride = by_group ? 1 : channels,
+                                  .scale_span = by_group ? channels * inner : inner,
                                   .epsilon = (double)attribute_float(call->attributes, "epsilon", 1e-5f)};
     normalize(call, compute, &n, &o);
     return MITRAL_OK;
 }
 
-/* ---- LayerNormalization: X, scale, bias? -> Y, mean?, inverse deviation?; RMSNormalization: X, scale -> Y -------------- */
+/* ---- LayerNormalization: X, scale, bias? -> Y, mean?, inverse deviation?; RMSNormalization: X, scale -> Y
+ * -------------- */
 
 mitral_status layer_rows(const struct kernel_call *call, const mitral_tensor *x, int64_t axis, int64_t *first_axis,
                          struct row_normalization *out)
 {
     TRY(call_axis(call, axis, x->rank, first_axis));
-    *out = (struct row_normalization){.rows = product(x, 0, (int32_t)*first_axis), .size = product(x, (int32_t)*first_axis, x->rank),
-                                      .scale_period = 1, .scale_span = 1,
+    *out = (struct row_normalization){.rows = product(x, 0, (int32_t)*first_axis),
+                                      .size = product(x, (int32_t)*first_axis, x->rank),
+                                      .scale_period = 1,
+                                      .scale_span = 1,
                                       .epsilon = (double)attribute_float(call->attributes, "epsilon", 1e-5f)};
     return MITRAL_OK;
 }
@@ -213,15 +225,18 @@ mitral_status shape_layer_normalization(struct kernel_call *call)
     for (size_t i = 1; i < 3; i++) {
         const mitral_tensor *tensor = call_input(call, i);
         bool whole;
-        if (i == 1 ? !tensor || !broadcasts_to(tensor, x, axis, &whole) : tensor && !broadcasts_to(tensor, x, axis, &whole))
-            return fail_shape(call, i == 1 ? "a scale that broadcasts to the input" : "a bias that broadcasts to the input", tensor);
+        if (i == 1 ? !tensor || !broadcasts_to(tensor, x, axis, &whole)
+                   : tensor && !broadcasts_to(tensor, x, axis, &whole))
+            return fail_shape(
+                call, i == 1 ? "a scale that broadcasts to the input" : "a bias that broadcasts to the input", tensor);
     }
     memcpy(dims, x->dims, sizeof(dims));
     for (int32_t i = (int32_t)axis; i < x->rank; i++)
         dims[i] = 1;
     const int64_t stash = attribute_int(call->attributes, "stash_type", MITRAL_FLOAT);
     if (stash != MITRAL_FLOAT && stash != MITRAL_BFLOAT16 && stash != MITRAL_DOUBLE && stash != MITRAL_FLOAT16)
-        return call_fail(call, MITRAL_INVALID, "stash_type 1 (float32), 10, 11 or 16 expected, found %lld", (long long)stash);
+        return call_fail(call, MITRAL_INVALID, "stash_type 1 (float32), 10, 11 or 16 expected, found %lld",
+                         (long long)stash);
     call_set_output(call, 0, x->dtype, x->rank, x->dims);
     call_set_output(call, 1, (int32_t)stash, x->rank, dims);
     call_set_output(call, 2, (int32_t)stash, x->rank, dims);
@@ -281,7 +296,8 @@ static mitral_status run_root_mean_square(struct kernel_call *call)
     return run_rows(call, true);
 }
 
-/* ---- LpNormalization and LRN ---------------------------------------------------------------------------------------- */
+/* ---- LpNormalization and LRN ----------------------------------------------------------------------------------------
+ */
 
 static mitral_status shape_lp(struct kernel_call *call)
 {
@@ -339,7 +355,10 @@ static mitral_status run_lrn(struct kernel_call *call)
     place(call, &work, compute, &o);
     if (!o.y)
         return MITRAL_OK;
-    const struct lrn_parameters p = {x->dims[0], x->dims[1], product(x, 2, x->rank), attribute_int(call->attributes, "size", 1),
+    const struct lrn_parameters p = {x->dims[0],
+                                     x->dims[1],
+                                     product(x, 2, x->rank),
+                                     attribute_int(call->attributes, "size", 1),
                                      (double)attribute_float(call->attributes, "alpha", 1e-4f),
                                      (double)attribute_float(call->attributes, "beta", 0.75f),
                                      (double)attribute_float(call->attributes, "bias", 1)};
@@ -351,9 +370,11 @@ static mitral_status run_lrn(struct kernel_call *call)
     return MITRAL_OK;
 }
 
-/* ---- MeanVarianceNormalization: over any set of axes ------------------------------------------------------------------ */
+/* ---- MeanVarianceNormalization: over any set of axes
+ * ------------------------------------------------------------------ */
 
-static mitral_status decode_axes(const struct kernel_call *call, const mitral_tensor *x, bool reduced[MITRAL_MAX_RANK], int64_t *groups)
+static mitral_status decode_axes(const struct kernel_call *call, const mitral_tensor *x, bool reduced[MITRAL_MAX_RANK],
+                                 int64_t *groups)
 {
     static const int64_t usual[] = {0, 2, 3};
     size_t count;
@@ -441,16 +462,32 @@ static mitral_status run_mean_variance(struct kernel_call *call)
 }
 
 const struct kernel reference_normalization[] = {
-    {.name = "GroupNormalization", .flags = KERNEL_IN_PLACE, .shape = shape_group_normalization, .prepare = prepare, .run = run_group},
-    {.name = "InstanceNormalization", .flags = KERNEL_IN_PLACE, .shape = shape_instance_normalization, .prepare = prepare,
+    {.name = "GroupNormalization",
+     .flags = KERNEL_IN_PLACE,
+     .shape = shape_group_normalization,
+     .prepare = prepare,
+     .run = run_group},
+    {.name = "InstanceNormalization",
+     .flags = KERNEL_IN_PLACE,
+     .shape = shape_instance_normalization,
+     .prepare = prepare,
      .run = run_instance},
     {.name = "LRN", .shape = shape_lrn, .prepare = prepare, .run = run_lrn},
-    {.name = "LayerNormalization", .flags = KERNEL_IN_PLACE, .shape = shape_layer_normalization, .prepare = prepare_layer,
+    {.name = "LayerNormalization",
+     .flags = KERNEL_IN_PLACE,
+     .shape = shape_layer_normalization,
+     .prepare = prepare_layer,
      .run = run_layer},
     {.name = "LpNormalization", .flags = KERNEL_IN_PLACE, .shape = shape_lp, .prepare = prepare, .run = run_lp},
-    {.name = "MeanVarianceNormalization", .flags = KERNEL_IN_PLACE, .shape = shape_mean_variance, .prepare = prepare_mean_variance,
+    {.name = "MeanVarianceNormalization",
+     .flags = KERNEL_IN_PLACE,
+     .shape = shape_mean_variance,
+     .prepare = prepare_mean_variance,
      .run = run_mean_variance},
-    {.name = "RMSNormalization", .flags = KERNEL_IN_PLACE, .shape = shape_layer_normalization, .prepare = prepare_layer,
+    {.name = "RMSNormalization",
+     .flags = KERNEL_IN_PLACE,
+     .shape = shape_layer_normalization,
+     .prepare = prepare_layer,
      .run = run_root_mean_square},
 };
 const size_t reference_normalization_count = sizeof(reference_normalization) / sizeof(*reference_normalization);

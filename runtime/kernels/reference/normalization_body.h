@@ -1,4 +1,5 @@
-/* Normalizations in one computing type: included with REAL and NAME(x) defined. Sums are taken in double, each in one thread. */
+/* Normalizations in one computing type: included with REAL and NAME(x) defined. Sums are taken in double, each in one
+ * thread. */
 
 static void NAME(moments)(const REAL *x, int64_t count, double *mean, double *variance)
 {
@@ -11,11 +12,11 @@ static void NAME(moments)(const REAL *x, int64_t count, double *mean, double *va
     *variance = count ? squares / (double)count : 0;
 }
 
-/* Rows of `size` elements, each brought to mean 0 (unless `root_mean_square`) and variance 1, then scaled and shifted: element i of
- * row r takes the scale and bias that `n` says. y, means and inverses may be NULL; the latter
- * receive what was taken. */
-void NAME(normalize_rows)(const struct row_normalization *n, int threads, const REAL *x, const REAL *scale, const REAL *bias,
-                          REAL *y, REAL *means, REAL *inverses)
+/* Rows of `size` elements, each brought to mean 0 (unless `root_mean_square`) and variance 1, then scaled and shifted:
+ * element i of row r takes the scale and bias that `n` says. y, means and inverses may be NULL; the latter receive what
+ * was taken. */
+void NAME(normalize_rows)(const struct row_normalization *n, int threads, const REAL *x, const REAL *scale,
+                          const REAL *bias, REAL *y, REAL *means, REAL *inverses)
 {
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t row = 0; row < n->rows; row++) {
@@ -39,7 +40,8 @@ void NAME(normalize_rows)(const struct row_normalization *n, int threads, const 
         REAL *to = y + row * n->size;
         if (n->scale_span == 1 && scale) {
             for (int64_t i = 0; i < n->size; i++)
-                to[i] = (REAL)(((double)from[i] - mean) * inverse * (double)scale[base + i] + (bias ? (double)bias[base + i] : 0));
+                to[i] = (REAL)(((double)from[i] - mean) * inverse * (double)scale[base + i]
+                               + (bias ? (double)bias[base + i] : 0));
             continue;
         }
         for (int64_t i = 0; i < n->size; i += n->scale_span) {
@@ -53,7 +55,8 @@ void NAME(normalize_rows)(const struct row_normalization *n, int threads, const 
 }
 
 /* x / ‖x‖ along the axis, 0 where the norm is 0. */
-static void NAME(normalize_lp)(int64_t outer, int64_t axis, int64_t inner, int64_t p, int threads, const REAL *x, REAL *y)
+static void NAME(normalize_lp)(int64_t outer, int64_t axis, int64_t inner, int64_t p, int threads, const REAL *x,
+                               REAL *y)
 {
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t index = 0; index < outer * inner; index++) {

@@ -58,13 +58,16 @@ void pool_output_dims(const struct pool_parameters *parameters, int64_t dims[MIT
     memcpy(dims + 2, parameters->output, (size_t)parameters->spatial * sizeof(*dims));
 }
 
-/* ---- what the loops need ------------------------------------------------------------------------------------------- */
+/* ---- what the loops need -------------------------------------------------------------------------------------------
+ */
 
-/* A window is walked only where it lies inside the input, so that a window of any size costs no more than the input has. */
+/* A window is walked only where it lies inside the input, so that a window of any size costs no more than the input
+ * has. */
 struct pool_sizes {
     int64_t planes, rows, width;     /* channels of all images; rows and their length in an output plane */
     int64_t input;                   /* elements of an input plane */
-    int64_t first_place, last_place; /* of the window's last dimension: those that touch the input from any output column */
+    int64_t first_place,
+        last_place; /* of the window's last dimension: those that touch the input from any output column */
 };
 
 static struct pool_sizes pool_sizes(const struct pool_parameters *p)
@@ -123,7 +126,8 @@ static int64_t window_row(const struct pool_parameters *p, const struct window_r
     return offset;
 }
 
-/* Output columns [begin, end) whose window place k of the last dimension lies inside; `first` is the input column of begin. */
+/* Output columns [begin, end) whose window place k of the last dimension lies inside; `first` is the input column of
+ * begin. */
 struct window_range {
     int64_t begin, end, first;
 };
@@ -144,7 +148,8 @@ static int64_t window_count(const struct pool_parameters *p, int32_t dimension, 
     if (!p->count_include_pad)
         return window_span(p, dimension, output).count;
     /* A window starts inside the padded input; with ceil_mode it may end beyond. */
-    const int64_t start = output * p->strides[dimension], size = p->input[dimension] + p->pads_begin[dimension] + p->pads_end[dimension];
+    const int64_t start = output * p->strides[dimension],
+                  size = p->input[dimension] + p->pads_begin[dimension] + p->pads_end[dimension];
     return smaller(divide_down(size - 1 - start, p->dilations[dimension]) + 1, p->kernel[dimension]);
 }
 
@@ -183,7 +188,8 @@ static double absolute_power(double value, int64_t power)
 #undef LOWEST
 #undef NAME
 
-/* ---- MaxPool, AveragePool, LpPool ---------------------------------------------------------------------------------- */
+/* ---- MaxPool, AveragePool, LpPool ----------------------------------------------------------------------------------
+ */
 
 static mitral_status shape_windows(struct kernel_call *call, bool bytes)
 {
@@ -298,7 +304,8 @@ static mitral_status run_lp_pool(struct kernel_call *call)
     return run_mean_pool(call, false);
 }
 
-/* ---- global pools -------------------------------------------------------------------------------------------------- */
+/* ---- global pools --------------------------------------------------------------------------------------------------
+ */
 
 mitral_status shape_global_pool(struct kernel_call *call)
 {
@@ -307,7 +314,8 @@ mitral_status shape_global_pool(struct kernel_call *call)
     TRY(check_float_operand(call, 0, &compute));
     if (x->rank < 2) {
         char text[160];
-        return call_fail(call, MITRAL_INVALID, "an input [N, C, spatial…] expected, found %s", tensor_describe(x, text, sizeof(text)));
+        return call_fail(call, MITRAL_INVALID, "an input [N, C, spatial…] expected, found %s",
+                         tensor_describe(x, text, sizeof(text)));
     }
     if (attribute_int(call->attributes, "p", 2) < 1)
         return call_fail(call, MITRAL_INVALID, "attribute p from 1 expected, found %lld",

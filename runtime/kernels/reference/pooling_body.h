@@ -1,5 +1,5 @@
-/* Pooling in one computing type: included with REAL, LOWEST and NAME(x) defined. A plane [spatial…] of one channel belongs to
- * one thread. */
+/* Pooling in one computing type: included with REAL, LOWEST and NAME(x) defined. A plane [spatial…] of one channel
+ * belongs to one thread. */
 
 VECTOR_CLONES static void NAME(take_larger)(REAL *restrict y, const REAL *restrict x, int64_t stride, int64_t count)
 {
@@ -27,14 +27,17 @@ static void NAME(max_pool)(const struct pool_parameters *p, int threads, const R
             for (int64_t j = s.first_place; j < s.last_place; j++) {
                 const struct window_range range = window_range(p, j);
                 if (range.begin < range.end)
-                    NAME(take_larger)(row + range.begin, plane + offset + range.first, p->strides[last], range.end - range.begin);
+                    NAME(take_larger)(row + range.begin, plane + offset + range.first, p->strides[last],
+                                      range.end - range.begin);
             }
         }
     }
 }
 
-/* The first largest element of each window and its index in the whole input; -1 where a window holds nothing but padding. */
-static void NAME(max_pool_indices)(const struct pool_parameters *p, int threads, const REAL *x, REAL *y, int64_t *indices)
+/* The first largest element of each window and its index in the whole input; -1 where a window holds nothing but
+ * padding. */
+static void NAME(max_pool_indices)(const struct pool_parameters *p, int threads, const REAL *x, REAL *y,
+                                   int64_t *indices)
 {
     const struct pool_sizes s = pool_sizes(p);
     const int32_t last = p->spatial - 1;

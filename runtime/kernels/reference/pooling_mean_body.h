@@ -27,7 +27,8 @@ static void NAME(average_pool)(const struct pool_parameters *p, int threads, con
             for (int64_t j = s.first_place; j < s.last_place; j++) {
                 const struct window_range range = window_range(p, j);
                 if (range.begin < range.end)
-                    NAME(take_sum)(row + range.begin, plane + offset + range.first, p->strides[last], range.end - range.begin);
+                    NAME(take_sum)(row + range.begin, plane + offset + range.first, p->strides[last],
+                                   range.end - range.begin);
             }
         }
         /* What a window counts is a product over the dimensions. */
@@ -66,7 +67,8 @@ static void NAME(lp_pool)(const struct pool_parameters *p, int threads, const RE
 }
 
 /* kind: 'A'verage, 'M'aximum, 'L'p. */
-static void NAME(global_pool)(char kind, int64_t power, int64_t planes, int64_t size, int threads, const REAL *x, REAL *y)
+static void NAME(global_pool)(char kind, int64_t power, int64_t planes, int64_t size, int threads, const REAL *x,
+                              REAL *y)
 {
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t plane = 0; plane < planes; plane++) {

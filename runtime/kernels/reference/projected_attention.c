@@ -1,5 +1,6 @@
-/* Attention as ONNX Runtime's optimiser writes it: com.microsoft's Attention (with the projection of Q, K and V), QAttention (the same
- * with a quantized projection) and MultiHeadAttention. Padding is a large negative bias here, not -∞. */
+/* Attention as ONNX Runtime's optimiser writes it: com.microsoft's Attention (with the projection of Q, K and V),
+ * QAttention (the same with a quantized projection) and MultiHeadAttention. Padding is a large negative bias here, not
+ * -∞. */
 #include <math.h>
 #include <string.h>
 
@@ -29,7 +30,8 @@ static mitral_status fail_input(const struct kernel_call *call, const char *expe
                      found ? tensor_describe(found, text, sizeof(text)) : "none");
 }
 
-/* Masks: [batch] or [2·batch] key counts (and starts), [batch, keys], [batch, queries, keys], [batch, 1, keys or more, keys or more]. */
+/* Masks: [batch] or [2·batch] key counts (and starts), [batch, keys], [batch, queries, keys], [batch, 1, keys or more,
+ * keys or more]. */
 static mitral_status check_mask(const struct kernel_call *call, const struct form *l)
 {
     const mitral_tensor *mask = l->mask;
@@ -39,12 +41,15 @@ static mitral_status check_mask(const struct kernel_call *call, const struct for
     if (mask->dtype != MITRAL_INT32)
         return fail_input(call, "an int32 mask", mask);
     const int64_t *d = mask->dims;
-    const bool fits = mask->rank == 1   ? d[0] == a->batch || d[0] == 2 * a->batch
-                      : mask->rank == 2 ? d[0] == a->batch && d[1] == a->keys
-                      : mask->rank == 3 ? d[0] == a->batch && d[1] == a->queries && d[2] == a->keys
-                      : mask->rank == 4 ? d[0] == a->batch && d[1] == 1 && d[2] == d[3] && d[3] >= a->keys && a->keys >= a->queries
-                                        : false;
-    return fits ? MITRAL_OK : fail_input(call, "a mask [batch], [2·batch], [batch, keys], [batch, queries, keys] or square ones", mask);
+    const bool fits = mask->rank == 1 ? d[0] == a->batch || d[0] == 2 * a->batch
+                    : mask->rank == 2 ? d[0] == a->batch && d[1] == a->keys
+                    : mask->rank == 3 ? d[0] == a->batch && d[1] == a->queries && d[2] == a->keys
+                    : mask->rank == 4
+                        ? d[0] == a->batch && d[1] == 1 && d[2] == d[3] && d[3] >= a->keys && a->keys >= a->queries
+                        : false;
+    return fits ? MITRAL_OK
+                : fail_input(call, "a mask [batch], [2·batch], [batch, keys], [batch, queries, keys] or square ones",
+                             mask);
 }
 
 static mitral_status check_bias(const struct kernel_call *call, const struct form *l)
@@ -67,12 +72,13 @@ static mitral_status decode_projected(const struct kernel_call *call, struct for
     const int64_t hidden = count == 3 ? sizes[0] : third, value = count == 3 ? sizes[2] : third;
     if (a->heads < 1 || hidden < 0 || value < 0 || hidden > w->dims[1] || hidden % a->heads || value % a->heads
         || (count == 3 && sizes[1] != hidden) || 2 * hidden + value != w->dims[1])
-        return call_fail(call, MITRAL_INVALID, "hidden sizes that num_heads %lld divides and that fill the %lld columns expected",
+        return call_fail(call, MITRAL_INVALID,
+                         "hidden sizes that num_heads %lld divides and that fill the %lld columns expected",
                          (long long)a->heads, (long long)w->dims[1]);
     if (b && (b->rank != 1 || b->dims[0] != w->dims[1]))
         return fail_input(call, "a bias for every column of the weights", b);
-    if (attribute_int(call->attributes, "do_rotary", 0) || attribute_int(call->attributes, "past_present_share_buffer", 0)
-        || (!quantized && call_input(call, 6)))
+    if (attribute_int(call->attributes, "do_rotary", 0)
+        || attribute_int(call->attributes, "past_present_share_buffer", 0) || (!quantized && call_input(call, 6)))
         return call_fail(call, MITRAL_UNSUPPORTED, "no rotary embedding and no shared cache expected");
     a->batch = x->dims[0];
     a->queries = l->fresh = x->dims[1];
@@ -84,7 +90,8 @@ static mitral_status decode_projected(const struct kernel_call *call, struct for
     l->bias = quantized ? NULL : call_input(call, 5);
     if (l->past) {
         const int64_t *d = l->past->dims;
-        if (l->past->rank != 5 || d[0] != 2 || d[1] != a->batch || d[2] != a->heads || d[4] != a->head_size || hidden != value)
+        if (l->past->rank != 5 || d[0] != 2 || d[1] != a->batch || d[2] != a->heads || d[4] != a->head_size
+            || hidden != value)
             return fail_input(call, "a past [2, batch, heads, length, head size]", l->past);
         a->past = d[3];
     }
@@ -93,27 +100,35 @@ static mitral_status decode_projected(const struct kernel_call *call, struct for
 
 static mitral_status decode_separate(const struct kernel_call *call, struct form *l)
 {
-    const mitral_tensor *q = call_input(call, 0), *k = call_input(call, 1), *v = call_input(call, 2), *b = call_input(call, 3);
+    const mitral_tensor *q = call_input(call, 0), *k = call_input(call, 1), *v = call_input(call, 2),
+                        *b = call_input(call, 3);
     const mitral_tensor *past_value = call_input(call, 7);
     struct attention *a = &l->a;
     a->heads = a->kv_heads = attribute_int(call->attributes, "num_heads", 0);
     if (!q || q->rank != 3 || !k || !v || (k->rank != 3 && k->rank != 4) || v->rank != k->rank)
-        return call_fail(call, MITRAL_UNSUPPORTED, "separate query [batch, length, size], key and value expected, found other forms");
+        return call_fail(call, MITRAL_UNSUPPORTED,
+                         "separate query [batch, length, size], key and value expected, found other forms");
     if (a->heads < 1 || q->dims[2] % a->heads)
-        return call_fail(call, MITRAL_INVALID, "num_heads that divides %lld expected, found %lld", (long long)q->dims[2], (long long)a->heads);
+        return call_fail(call, MITRAL_INVALID, "num_heads that divides %lld expected, found %lld",
+                         (long long)q->dims[2], (long long)a->heads);
     if (call_input(call, 8) || call_input(call, 9) || call_output(call, 3))
-        return call_fail(call, MITRAL_UNSUPPORTED, "no shared cache, no cache indirection and no output of scores expected");
+        return call_fail(call, MITRAL_UNSUPPORTED,
+                         "no shared cache, no cache indirection and no output of scores expected");
     l->key_by_head = k->rank == 4;
     a->batch = q->dims[0];
     a->queries = q->dims[1];
     a->head_size = q->dims[2] / a->heads;
     l->fresh = k->dims[l->key_by_head ? 2 : 1];
     a->value_size = l->key_by_head ? v->dims[3] : v->dims[2] / a->heads;
-    const int64_t by_head[2][4] = {{a->batch, a->heads, l->fresh, a->head_size}, {a->batch, a->heads, l->fresh, a->value_size}};
-    const int64_t merged[2][3] = {{a->batch, l->fresh, a->heads * a->head_size}, {a->batch, l->fresh, a->heads * a->value_size}};
+    const int64_t by_head[2][4] = {{a->batch, a->heads, l->fresh, a->head_size},
+                                   {a->batch, a->heads, l->fresh, a->value_size}};
+    const int64_t merged[2][3] = {{a->batch, l->fresh, a->heads * a->head_size},
+                                  {a->batch, l->fresh, a->heads * a->value_size}};
     for (int i = 0; i < 2; i++) {
         const mitral_tensor *tensor = i ? v : k;
-        if (tensor->dtype != q->dtype || memcmp(tensor->dims, l->key_by_head ? by_head[i] : merged[i], (size_t)tensor->rank * sizeof(int64_t)) != 0)
+        if (tensor->dtype != q->dtype
+            || memcmp(tensor->dims, l->key_by_head ? by_head[i] : merged[i], (size_t)tensor->rank * sizeof(int64_t))
+                   != 0)
             return fail_input(call, i ? "a value that fits the key" : "a key that fits the query", tensor);
     }
     if (b && (b->rank != 1 || b->dims[0] != a->heads * (2 * a->head_size + a->value_size) || l->key_by_head))
@@ -157,7 +172,8 @@ static mitral_status shape(struct kernel_call *call, enum operator_kind kind)
     struct form l;
     enum compute compute;
     struct matmul_parameters ignored;
-    const int32_t dtype = call_input(call, kind == KIND_QUANTIZED ? 2 : 0) ? call_input(call, kind == KIND_QUANTIZED ? 2 : 0)->dtype : 0;
+    const int32_t dtype =
+        call_input(call, kind == KIND_QUANTIZED ? 2 : 0) ? call_input(call, kind == KIND_QUANTIZED ? 2 : 0)->dtype : 0;
     if (kind == KIND_QUANTIZED)
         TRY(quantized_check_matmul(call, &places, &ignored));
     TRY(check_float_operand(call, kind == KIND_QUANTIZED ? 2 : 0, &compute));
@@ -165,7 +181,8 @@ static mitral_status shape(struct kernel_call *call, enum operator_kind kind)
     const struct attention *a = &l.a;
     const int64_t y[3] = {a->batch, a->queries, a->heads * a->value_size};
     call_set_output(call, 0, dtype, 3, y);
-    const int64_t key[4] = {a->batch, a->heads, a->keys, a->head_size}, value[4] = {a->batch, a->heads, a->keys, a->value_size};
+    const int64_t key[4] = {a->batch, a->heads, a->keys, a->head_size},
+                  value[4] = {a->batch, a->heads, a->keys, a->value_size};
     const int64_t both[5] = {2, a->batch, a->heads, a->keys, a->head_size};
     if (kind == KIND_MULTI_HEAD) {
         call_set_output(call, 1, dtype, 4, key);
@@ -176,7 +193,8 @@ static mitral_status shape(struct kernel_call *call, enum operator_kind kind)
     return MITRAL_OK;
 }
 
-/* ---- buffers: everything is float -------------------------------------------------------------------------------------- */
+/* ---- buffers: everything is float
+ * -------------------------------------------------------------------------------------- */
 
 struct buffers {
     float *q, *k, *v;                   /* merged, as the projection leaves them; or the inputs with their bias */
@@ -187,7 +205,9 @@ struct buffers {
 static int64_t product4(int64_t a, int64_t b, int64_t c, int64_t d)
 {
     int64_t result;
-    return multiply_sizes(a, b, &result) && multiply_sizes(result, c, &result) && multiply_sizes(result, d, &result) ? result : -1;
+    return multiply_sizes(a, b, &result) && multiply_sizes(result, c, &result) && multiply_sizes(result, d, &result)
+             ? result
+             : -1;
 }
 
 static void place(const struct kernel_call *call, struct work *work, const struct form *l, struct buffers *b)
@@ -200,7 +220,8 @@ static void place(const struct kernel_call *call, struct work *work, const struc
     b->packed_k = work_take(work, product4(a->batch, a->heads, a->keys, a->head_size), sizeof(float));
     b->packed_v = work_take(work, product4(a->batch, a->heads, a->keys, a->value_size), sizeof(float));
     b->rows = work_take(work, product4(call->threads, 2, a->keys, 1), sizeof(float));
-    b->mask = work_take(work, l->mask || l->bias ? product4(a->batch, a->heads, a->queries, a->keys) : 0, sizeof(float));
+    b->mask =
+        work_take(work, l->mask || l->bias ? product4(a->batch, a->heads, a->queries, a->keys) : 0, sizeof(float));
     b->y = work_take(work, product4(a->batch, a->heads, a->queries, a->value_size), sizeof(float));
     b->past_key = l->past ? work_operand(work, COMPUTE_FLOAT, l->past) : NULL;
     b->past_value = NULL;
@@ -217,7 +238,8 @@ struct projection {
     float *columns;
 };
 
-static void place_projection(const struct kernel_call *call, struct work *work, const struct form *l, struct projection *p)
+static void place_projection(const struct kernel_call *call, struct work *work, const struct form *l,
+                             struct projection *p)
 {
     *p = (struct projection){0};
     if (l->kind == KIND_MULTI_HEAD)
@@ -245,7 +267,8 @@ static mitral_status prepare(struct kernel_call *call, enum operator_kind kind, 
 }
 
 /* [tokens, q | k | v] of the projection into the three. */
-static mitral_status project(const struct kernel_call *call, const struct form *l, const struct projection *p, const struct buffers *b)
+static mitral_status project(const struct kernel_call *call, const struct form *l, const struct projection *p,
+                             const struct buffers *b)
 {
     const struct attention *a = &l->a;
     const mitral_tensor *bias = call_input(call, 2);
@@ -281,7 +304,8 @@ static void load_separate(const struct kernel_call *call, const struct form *l, 
     for (size_t i = 0; i < 3; i++) {
         operand_load(COMPUTE_FLOAT, to[i], call_input(call, i));
         for (int64_t j = 0; bias && j < tensor_count(call_input(call, i)); j++)
-            to[i][j] += (float)tensor_get_double(bias, (i > 0 ? widths[0] : 0) + (i > 1 ? widths[1] : 0) + j % widths[i]);
+            to[i][j] +=
+                (float)tensor_get_double(bias, (i > 0 ? widths[0] : 0) + (i > 1 ? widths[1] : 0) + j % widths[i]);
     }
 }
 
@@ -311,8 +335,8 @@ static void fill_mask(const struct kernel_call *call, const struct form *l, floa
         for (int64_t j = 0; j < a->keys; j++) {
             float value = l->mask && !admits(l, b, i, j) ? filter : 0;
             if (l->bias)
-                value += (float)tensor_get_double(l->bias, b * strides.strides[0] + h * strides.strides[1] + i * strides.strides[2]
-                                                               + j * strides.strides[3]);
+                value += (float)tensor_get_double(l->bias, b * strides.strides[0] + h * strides.strides[1]
+                                                               + i * strides.strides[2] + j * strides.strides[3]);
             out[index * a->keys + j] = value;
         }
     }
@@ -340,12 +364,17 @@ static mitral_status run(struct kernel_call *call, enum operator_kind kind)
         TRY(project(call, &l, &projection, &b));
     /* Keys are kept unscaled for the present; queries take the whole scale. */
     const bool merged = !l.key_by_head;
-    attention_pack(COMPUTE_FLOAT, b.packed_q, b.q, true, a->batch, a->heads, a->queries, a->head_size, 0, a->queries, a->scale, MITRAL_FLOAT);
-    attention_pack(COMPUTE_FLOAT, b.packed_k, b.k, merged, a->batch, a->heads, l.fresh, a->head_size, a->past, a->keys, 1, MITRAL_FLOAT);
-    attention_pack(COMPUTE_FLOAT, b.packed_v, b.v, merged, a->batch, a->heads, l.fresh, a->value_size, a->past, a->keys, 1, MITRAL_FLOAT);
+    attention_pack(COMPUTE_FLOAT, b.packed_q, b.q, true, a->batch, a->heads, a->queries, a->head_size, 0, a->queries,
+                   a->scale, MITRAL_FLOAT);
+    attention_pack(COMPUTE_FLOAT, b.packed_k, b.k, merged, a->batch, a->heads, l.fresh, a->head_size, a->past, a->keys,
+                   1, MITRAL_FLOAT);
+    attention_pack(COMPUTE_FLOAT, b.packed_v, b.v, merged, a->batch, a->heads, l.fresh, a->value_size, a->past, a->keys,
+                   1, MITRAL_FLOAT);
     if (a->past) {
-        attention_pack(COMPUTE_FLOAT, b.packed_k, b.past_key, false, a->batch, a->heads, a->past, a->head_size, 0, a->keys, 1, MITRAL_FLOAT);
-        attention_pack(COMPUTE_FLOAT, b.packed_v, b.past_value, false, a->batch, a->heads, a->past, a->value_size, 0, a->keys, 1, MITRAL_FLOAT);
+        attention_pack(COMPUTE_FLOAT, b.packed_k, b.past_key, false, a->batch, a->heads, a->past, a->head_size, 0,
+                       a->keys, 1, MITRAL_FLOAT);
+        attention_pack(COMPUTE_FLOAT, b.packed_v, b.past_value, false, a->batch, a->heads, a->past, a->value_size, 0,
+                       a->keys, 1, MITRAL_FLOAT);
     }
     struct attention_mask mask = {.mask_keys = a->keys};
     if (l.mask || l.bias) {
@@ -361,7 +390,8 @@ static mitral_status run(struct kernel_call *call, enum operator_kind kind)
         attention_float(a, &mask, &operands, call->threads);
         store(call_output(call, 0), 0, b.y, a->batch * a->heads * a->queries * a->value_size);
     }
-    const int64_t keys = a->batch * a->heads * a->keys * a->head_size, values = a->batch * a->heads * a->keys * a->value_size;
+    const int64_t keys = a->batch * a->heads * a->keys * a->head_size,
+                  values = a->batch * a->heads * a->keys * a->value_size;
     store(call_output(call, 1), 0, b.packed_k, keys);
     store(call_output(call, kind == KIND_MULTI_HEAD ? 2 : 1), kind == KIND_MULTI_HEAD ? 0 : keys, b.packed_v, values);
     return MITRAL_OK;
@@ -387,7 +417,11 @@ KIND(multi_head, KIND_MULTI_HEAD)
 
 const struct kernel reference_projected_attention[] = {
     {.name = "microsoft.Attention", .shape = shape_attention, .prepare = prepare_attention, .run = run_attention},
-    {.name = "microsoft.MultiHeadAttention", .shape = shape_multi_head, .prepare = prepare_multi_head, .run = run_multi_head},
+    {.name = "microsoft.MultiHeadAttention",
+     .shape = shape_multi_head,
+     .prepare = prepare_multi_head,
+     .run = run_multi_head},
     {.name = "microsoft.QAttention", .shape = shape_quantized, .prepare = prepare_quantized, .run = run_quantized},
 };
-const size_t reference_projected_attention_count = sizeof(reference_projected_attention) / sizeof(*reference_projected_attention);
+const size_t reference_projected_attention_count =
+    sizeof(reference_projected_attention) / sizeof(*reference_projected_attention);

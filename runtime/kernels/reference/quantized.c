@@ -9,17 +9,21 @@ mitral_status affine_check(const struct kernel_call *call, size_t scale, size_t 
 {
     const mitral_tensor *s = call_input(call, scale), *z = call_input(call, zero);
     char first[160], second[160];
-    if (is_byte(dtype) && s && s->dtype == MITRAL_FLOAT && tensor_count(s) == 1 && (!z || (z->dtype == dtype && tensor_count(z) == 1)))
+    if (is_byte(dtype) && s && s->dtype == MITRAL_FLOAT && tensor_count(s) == 1
+        && (!z || (z->dtype == dtype && tensor_count(z) == 1)))
         return MITRAL_OK;
-    return call_fail(call, MITRAL_INVALID, "8-bit elements, a float scale and a zero point of the elements' type %s expected, found %s and %s",
-                     mitral_dtype_name((mitral_dtype)dtype), s ? tensor_describe(s, first, sizeof(first)) : "none",
-                     z ? tensor_describe(z, second, sizeof(second)) : "none");
+    return call_fail(
+        call, MITRAL_INVALID,
+        "8-bit elements, a float scale and a zero point of the elements' type %s expected, found %s and %s",
+        mitral_dtype_name((mitral_dtype)dtype), s ? tensor_describe(s, first, sizeof(first)) : "none",
+        z ? tensor_describe(z, second, sizeof(second)) : "none");
 }
 
 struct affine affine_of(const struct kernel_call *call, size_t scale, size_t zero, int32_t dtype)
 {
     const mitral_tensor *z = call_input(call, zero);
-    return (struct affine){((const float *)call_input(call, scale)->data)[0], z ? (int32_t)tensor_get_int(z, 0) : 0, dtype == MITRAL_INT8};
+    return (struct affine){((const float *)call_input(call, scale)->data)[0], z ? (int32_t)tensor_get_int(z, 0) : 0,
+                           dtype == MITRAL_INT8};
 }
 
 void affine_store(const struct affine *affine, mitral_tensor *tensor, int64_t index, float value)
@@ -49,25 +53,30 @@ void affine_differences(const struct affine *affine, const float *values, int64_
         out[i] = (int16_t)(requantize((double)(values[i] / affine->scale), affine->zero, false) - affine->zero);
 }
 
-/* ---- products ------------------------------------------------------------------------------------------------------------ */
+/* ---- products
+ * ------------------------------------------------------------------------------------------------------------ */
 
 static bool fits_columns(const mitral_tensor *tensor, int64_t columns)
 {
     return tensor_count(tensor) == 1 || tensor_count(tensor) == columns;
 }
 
-mitral_status quantized_check_matmul(const struct kernel_call *call, const struct quantized_places *places, struct matmul_parameters *out)
+mitral_status quantized_check_matmul(const struct kernel_call *call, const struct quantized_places *places,
+                                     struct matmul_parameters *out)
 {
-    const mitral_tensor *a = call_input(call, places->a), *b = call_input(call, places->b), *b_scale = call_input(call, places->b_scale);
+    const mitral_tensor *a = call_input(call, places->a), *b = call_input(call, places->b),
+                        *b_scale = call_input(call, places->b_scale);
     const mitral_tensor *b_zero = call_input(call, places->b_zero);
     const bool dynamic = places->a_scale == SIZE_MAX;
     char first[160], second[160];
     if (!a || !b || !is_byte(b->dtype) || (dynamic ? a->dtype != MITRAL_FLOAT : !is_byte(a->dtype)))
-        return call_fail(call, MITRAL_INVALID, "%s and 8-bit operands expected, found %s and %s", dynamic ? "float" : "8-bit",
-                         a ? tensor_describe(a, first, sizeof(first)) : "none", b ? tensor_describe(b, second, sizeof(second)) : "none");
+        return call_fail(call, MITRAL_INVALID, "%s and 8-bit operands expected, found %s and %s",
+                         dynamic ? "float" : "8-bit", a ? tensor_describe(a, first, sizeof(first)) : "none",
+                         b ? tensor_describe(b, second, sizeof(second)) : "none");
     TRY(matmul_decode(call, a, b, out));
     if (out->rank > MITRAL_MAX_RANK)
-        return call_fail(call, MITRAL_LIMIT, "a product of rank at most %d expected, found %d", MITRAL_MAX_RANK, (int)out->rank);
+        return call_fail(call, MITRAL_LIMIT, "a product of rank at most %d expected, found %d", MITRAL_MAX_RANK,
+                         (int)out->rank);
     if (!dynamic) {
         const mitral_tensor *a_scale = call_input(call, places->a_scale), *a_zero = call_input(call, places->a_zero);
         if (!a_scale || !dtype_is_float(a_scale->dtype) || tensor_count(a_scale) != 1
@@ -76,7 +85,9 @@ mitral_status quantized_check_matmul(const struct kernel_call *call, const struc
     }
     if (!b_scale || !dtype_is_float(b_scale->dtype) || !fits_columns(b_scale, out->n)
         || (b_zero && (b_zero->dtype != b->dtype || !fits_columns(b_zero, out->n))))
-        return call_fail(call, MITRAL_INVALID, "a scale and a zero point for B, or one for each of the %lld columns, expected", (long long)out->n);
+        return call_fail(call, MITRAL_INVALID,
+                         "a scale and a zero point for B, or one for each of the %lld columns, expected",
+                         (long long)out->n);
     return MITRAL_OK;
 }
 
@@ -90,16 +101,19 @@ int64_t quantized_matmul_scratch(const struct kernel_call *call, const struct qu
 
 static int32_t element(const mitral_tensor *tensor, int64_t index)
 {
-    return tensor->dtype == MITRAL_UINT8 ? ((const uint8_t *)tensor->data)[index] : ((const int8_t *)tensor->data)[index];
+    return tensor->dtype == MITRAL_UINT8 ? ((const uint8_t *)tensor->data)[index]
+                                         : ((const int8_t *)tensor->data)[index];
 }
 
-mitral_status quantized_matmul(const struct kernel_call *call, const struct quantized_places *places, const struct matmul_parameters *p,
-                               void *scratch, float *out)
+mitral_status quantized_matmul(const struct kernel_call *call, const struct quantized_places *places,
+                               const struct matmul_parameters *p, void *scratch, float *out)
 {
-    const mitral_tensor *a = call_input(call, places->a), *b = call_input(call, places->b), *b_scale = call_input(call, places->b_scale);
+    const mitral_tensor *a = call_input(call, places->a), *b = call_input(call, places->b),
+                        *b_scale = call_input(call, places->b_scale);
     const mitral_tensor *b_zero = call_input(call, places->b_zero);
     struct work work = {scratch, 0, false};
-    int16_t *left = work_take(&work, tensor_count(a), sizeof(int16_t)), *right = work_take(&work, tensor_count(b), sizeof(int16_t));
+    int16_t *left = work_take(&work, tensor_count(a), sizeof(int16_t)),
+            *right = work_take(&work, tensor_count(b), sizeof(int16_t));
     float a_scale;
     if (places->a_scale == SIZE_MAX) {
         const struct affine affine = affine_of_range(a->data, tensor_count(a));
@@ -113,10 +127,12 @@ mitral_status quantized_matmul(const struct kernel_call *call, const struct quan
         a_scale = (float)tensor_get_double(call_input(call, places->a_scale), 0);
     }
     /* B is turned, so that both operands of a dot product are contiguous. */
-    const int64_t matrices = p->k && p->n ? tensor_count(b) / p->k / p->n : 0, each_zero = b_zero && tensor_count(b_zero) > 1;
+    const int64_t matrices = p->k && p->n ? tensor_count(b) / p->k / p->n : 0,
+                  each_zero = b_zero && tensor_count(b_zero) > 1;
     for (int64_t i = 0; i < matrices * p->k * p->n; i++) {
         const int64_t matrix = i / (p->k * p->n), k = i / p->n % p->k, n = i % p->n;
-        right[(matrix * p->n + n) * p->k + k] = (int16_t)(element(b, i) - (b_zero ? element(b_zero, each_zero ? n : 0) : 0));
+        right[(matrix * p->n + n) * p->k + k] =
+            (int16_t)(element(b, i) - (b_zero ? element(b_zero, each_zero ? n : 0) : 0));
     }
     const bool each_scale = tensor_count(b_scale) > 1;
 #pragma omp parallel for num_threads(call->threads) schedule(static)

@@ -10,13 +10,14 @@ struct affine {
     bool is_signed;
 };
 
-/* Scalar scale and zero point (0 when it is left out) from two inputs; during shape their values need not be known. `dtype` is the
- * type that the zero point has to have. */
+/* Scalar scale and zero point (0 when it is left out) from two inputs; during shape their values need not be known.
+ * `dtype` is the type that the zero point has to have. */
 mitral_status affine_check(const struct kernel_call *call, size_t scale, size_t zero, int32_t dtype);
 struct affine affine_of(const struct kernel_call *call, size_t scale, size_t zero, int32_t dtype);
 static inline float affine_value(const struct affine *affine, const mitral_tensor *tensor, int64_t index)
 {
-    const int32_t element = tensor->dtype == MITRAL_UINT8 ? ((const uint8_t *)tensor->data)[index] : ((const int8_t *)tensor->data)[index];
+    const int32_t element =
+        tensor->dtype == MITRAL_UINT8 ? ((const uint8_t *)tensor->data)[index] : ((const int8_t *)tensor->data)[index];
     return (float)(element - affine->zero) * affine->scale;
 }
 /* Rounds to nearest even, then saturates. */
@@ -33,11 +34,12 @@ struct quantized_places {
 };
 
 /* Types, sizes and scales: B's may be one a column. */
-mitral_status quantized_check_matmul(const struct kernel_call *call, const struct quantized_places *places, struct matmul_parameters *out);
+mitral_status quantized_check_matmul(const struct kernel_call *call, const struct quantized_places *places,
+                                     struct matmul_parameters *out);
 /* Bytes of scratch that the product takes; -1 when they overflow. */
 int64_t quantized_matmul_scratch(const struct kernel_call *call, const struct quantized_places *places);
 /* out[batch, m, n] = A · B as float; exact but for the last multiplication with the scales. */
-mitral_status quantized_matmul(const struct kernel_call *call, const struct quantized_places *places, const struct matmul_parameters *p,
-                               void *scratch, float *out);
+mitral_status quantized_matmul(const struct kernel_call *call, const struct quantized_places *places,
+                               const struct matmul_parameters *p, void *scratch, float *out);
 
 #endif

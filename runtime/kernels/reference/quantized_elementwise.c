@@ -1,13 +1,14 @@
-/* com.microsoft's quantized operators that are not products: QLinearAdd, QLinearMul, QLinearSigmoid, QLinearLeakyRelu, QLinearSoftmax,
- * QLinearConcat, QLinearWhere, QLinearAveragePool, QLinearGlobalAveragePool. Each takes float values of its 8-bit elements, computes
- * like the standard's operator and rounds the result. */
+/* com.microsoft's quantized operators that are not products: QLinearAdd, QLinearMul, QLinearSigmoid, QLinearLeakyRelu,
+ * QLinearSoftmax, QLinearConcat, QLinearWhere, QLinearAveragePool, QLinearGlobalAveragePool. Each takes float values of
+ * its 8-bit elements, computes like the standard's operator and rounds the result. */
 #include <math.h>
 #include <string.h>
 
 #include "runtime/kernels/reference/quantized.h"
 #include "runtime/kernels/reference/softmax.h"
 
-/* ---- QLinearAdd, QLinearMul: A, scale, zero?, B, scale, zero?, C scale, C zero? -------------------------------------------- */
+/* ---- QLinearAdd, QLinearMul: A, scale, zero?, B, scale, zero?, C scale, C zero?
+ * -------------------------------------------- */
 
 static mitral_status shape_binary(struct kernel_call *call)
 {
@@ -51,13 +52,15 @@ static mitral_status run_binary(struct kernel_call *call, bool product)
     mitral_tensor *y = call_output(call, 0);
     if (!y || !y->data)
         return MITRAL_OK;
-    const struct affine of_a = affine_of(call, 1, 2, a->dtype), of_b = affine_of(call, 4, 5, a->dtype), of_y = affine_of(call, 6, 7, a->dtype);
+    const struct affine of_a = affine_of(call, 1, 2, a->dtype), of_b = affine_of(call, 4, 5, a->dtype),
+                        of_y = affine_of(call, 6, 7, a->dtype);
     int64_t a_strides[MITRAL_MAX_RANK], b_strides[MITRAL_MAX_RANK];
     broadcast_strides(a, y, a_strides);
     broadcast_strides(b, y, b_strides);
 #pragma omp parallel for num_threads(call->threads) schedule(static)
     for (int64_t i = 0; i < tensor_count(y); i++) {
-        const float left = affine_value(&of_a, a, offset_at(y, a_strides, i)), right = affine_value(&of_b, b, offset_at(y, b_strides, i));
+        const float left = affine_value(&of_a, a, offset_at(y, a_strides, i)),
+                    right = affine_value(&of_b, b, offset_at(y, b_strides, i));
         affine_store(&of_y, y, i, product ? left * right : left + right);
     }
     return MITRAL_OK;
@@ -73,7 +76,8 @@ static mitral_status run_multiply(struct kernel_call *call)
     return run_binary(call, true);
 }
 
-/* ---- QLinearWhere: condition, X, scale, zero, Y, scale, zero, Z scale, Z zero ---------------------------------------------- */
+/* ---- QLinearWhere: condition, X, scale, zero, Y, scale, zero, Z scale, Z zero
+ * ---------------------------------------------- */
 
 static mitral_status shape_where(struct kernel_call *call)
 {
@@ -110,7 +114,8 @@ static mitral_status run_where(struct kernel_call *call)
     return MITRAL_OK;
 }
 
-/* ---- QLinearSigmoid, QLinearLeakyRelu, QLinearSoftmax: X, scale, zero?, Y scale, Y zero? ------------------------------------- */
+/* ---- QLinearSigmoid, QLinearLeakyRelu, QLinearSoftmax: X, scale, zero?, Y scale, Y zero?
+ * ------------------------------------- */
 
 static mitral_status shape_unary(struct kernel_call *call)
 {
@@ -204,13 +209,15 @@ static mitral_status run_softmax(struct kernel_call *call)
     return MITRAL_OK;
 }
 
-/* ---- QLinearConcat: Y scale, Y zero, then X, scale, zero of each ------------------------------------------------------------- */
+/* ---- QLinearConcat: Y scale, Y zero, then X, scale, zero of each
+ * ------------------------------------------------------------- */
 
 static mitral_status shape_concat(struct kernel_call *call)
 {
     const mitral_tensor *first = call_input(call, 2);
     if (!first || call->input_count < 5 || (call->input_count - 2) % 3 != 0)
-        return call_fail(call, MITRAL_INVALID, "a scale, a zero point, and three inputs for each part expected, found %zu inputs",
+        return call_fail(call, MITRAL_INVALID,
+                         "a scale, a zero point, and three inputs for each part expected, found %zu inputs",
                          call->input_count);
     int64_t axis, dims[MITRAL_MAX_RANK], total = 0;
     TRY(call_axis(call, attribute_int(call->attributes, "axis", 0), first->rank, &axis));
@@ -254,7 +261,9 @@ static mitral_status run_concat(struct kernel_call *call)
     return MITRAL_OK;
 }
 
-/* ---- pools: X, scale, zero?, Y scale, Y zero? --------------------------------------------------------------------------------- */
+/* ---- pools: X, scale, zero?, Y scale, Y zero?
+ * ---------------------------------------------------------------------------------
+ */
 
 /* A call of the standard's pool on float tensors of these shapes, channels in second place. */
 struct pool_call {
@@ -324,7 +333,8 @@ static mitral_status run_pool_any(struct kernel_call *call, const char *name)
     struct pool_call pool;
     TRY(open_pool(call, name, &pool));
     struct work work = work_of(call);
-    const int64_t count = tensor_count(x), results = tensor_count(y), channels = pool.x.tensor.dims[1], images = x->dims[0];
+    const int64_t count = tensor_count(x), results = tensor_count(y), channels = pool.x.tensor.dims[1],
+                  images = x->dims[0];
     const bool last = attribute_int(call->attributes, "channels_last", 0) != 0;
     const struct affine of_x = affine_of(call, 1, 2, x->dtype), of_y = affine_of(call, 3, 4, x->dtype);
     float *from = work_take(&work, count, sizeof(float)), *to = work_take(&work, results, sizeof(float));
@@ -360,14 +370,23 @@ static mitral_status run_global_average_pool(struct kernel_call *call)
 
 const struct kernel reference_quantized_elementwise[] = {
     {.name = "microsoft.QLinearAdd", .shape = shape_binary, .run = run_add},
-    {.name = "microsoft.QLinearAveragePool", .shape = shape_average_pool, .prepare = prepare_values, .run = run_average_pool},
+    {.name = "microsoft.QLinearAveragePool",
+     .shape = shape_average_pool,
+     .prepare = prepare_values,
+     .run = run_average_pool},
     {.name = "microsoft.QLinearConcat", .shape = shape_concat, .run = run_concat},
-    {.name = "microsoft.QLinearGlobalAveragePool", .shape = shape_global_average_pool, .prepare = prepare_values,
+    {.name = "microsoft.QLinearGlobalAveragePool",
+     .shape = shape_global_average_pool,
+     .prepare = prepare_values,
      .run = run_global_average_pool},
     {.name = "microsoft.QLinearLeakyRelu", .shape = shape_unary, .run = run_leaky_relu},
     {.name = "microsoft.QLinearMul", .shape = shape_binary, .run = run_multiply},
     {.name = "microsoft.QLinearSigmoid", .shape = shape_unary, .run = run_sigmoid},
-    {.name = "microsoft.QLinearSoftmax", .shape = shape_softmax_quantized, .prepare = prepare_values, .run = run_softmax},
+    {.name = "microsoft.QLinearSoftmax",
+     .shape = shape_softmax_quantized,
+     .prepare = prepare_values,
+     .run = run_softmax},
     {.name = "microsoft.QLinearWhere", .shape = shape_where, .run = run_where},
 };
-const size_t reference_quantized_elementwise_count = sizeof(reference_quantized_elementwise) / sizeof(*reference_quantized_elementwise);
+const size_t reference_quantized_elementwise_count =
+    sizeof(reference_quantized_elementwise) / sizeof(*reference_quantized_elementwise);

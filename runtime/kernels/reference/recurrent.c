@@ -26,8 +26,10 @@ static const struct {
     [ACTIVATION_SOFTPLUS] = {"Softplus", false, false, 0, 0},
 };
 
-/* A list as long as the activations has one value each; a shorter one has values for those that read one, in their order. */
-static float parameter(const float *values, size_t count, size_t activations, size_t index, bool reads, size_t *next, float fallback)
+/* A list as long as the activations has one value each; a shorter one has values for those that read one, in their
+ * order. */
+static float parameter(const float *values, size_t count, size_t activations, size_t index, bool reads, size_t *next,
+                       float fallback)
 {
     if (!reads)
         return 0;
@@ -37,9 +39,13 @@ static float parameter(const float *values, size_t count, size_t activations, si
 
 static mitral_status decode_activations(const struct kernel_call *call, struct recurrent_parameters *p)
 {
-    static const enum recurrent_activation usual[3][3] = {
-        {ACTIVATION_TANH}, {ACTIVATION_SIGMOID, ACTIVATION_TANH}, {ACTIVATION_SIGMOID, ACTIVATION_TANH, ACTIVATION_TANH}};
-    const size_t each = p->kind == RECURRENT_RNN ? 1 : p->kind == RECURRENT_GRU ? 2 : 3, all = each * (size_t)p->directions;
+    static const enum recurrent_activation usual[3][3] = {{ACTIVATION_TANH},
+                                                          {ACTIVATION_SIGMOID, ACTIVATION_TANH},
+                                                          {ACTIVATION_SIGMOID, ACTIVATION_TANH, ACTIVATION_TANH}};
+    const size_t each = p->kind == RECURRENT_RNN ? 1
+                      : p->kind == RECURRENT_GRU ? 2
+                                                 : 3,
+                 all = each * (size_t)p->directions;
     size_t count, alpha_count, beta_count, next_alpha = 0, next_beta = 0;
     const mitral_string *names = attribute_strings(call->attributes, "activations", &count);
     const float *alphas = attribute_floats(call->attributes, "activation_alpha", &alpha_count);
@@ -53,23 +59,30 @@ static mitral_status decode_activations(const struct kernel_call *call, struct r
         if (names && count) {
             const mitral_string *name = &names[i % count];
             size_t f = 0, known = sizeof(functions) / sizeof(*functions);
-            while (f < known && (strlen(functions[f].name) != name->size || strncasecmp(functions[f].name, name->data, name->size) != 0))
+            while (f < known
+                   && (strlen(functions[f].name) != name->size
+                       || strncasecmp(functions[f].name, name->data, name->size) != 0))
                 f++;
             if (f == known)
-                return call_fail(call, MITRAL_UNSUPPORTED, "an activation such as Tanh, Sigmoid or Relu expected, found %.*s",
+                return call_fail(call, MITRAL_UNSUPPORTED,
+                                 "an activation such as Tanh, Sigmoid or Relu expected, found %.*s",
                                  (int)(name->size < 40 ? name->size : 40), name->data);
             activation->function = (enum recurrent_activation)f;
         }
         const enum recurrent_activation f = activation->function;
-        activation->alpha = parameter(alphas, alpha_count, all, i, functions[f].alpha, &next_alpha, functions[f].alpha_default);
-        activation->beta = parameter(betas, beta_count, all, i, functions[f].beta, &next_beta, functions[f].beta_default);
+        activation->alpha =
+            parameter(alphas, alpha_count, all, i, functions[f].alpha, &next_alpha, functions[f].alpha_default);
+        activation->beta =
+            parameter(betas, beta_count, all, i, functions[f].beta, &next_beta, functions[f].beta_default);
         if (isnan(activation->alpha) || isnan(activation->beta))
-            return call_fail(call, MITRAL_INVALID, "activation_alpha and activation_beta for %s expected, found none", functions[f].name);
+            return call_fail(call, MITRAL_INVALID, "activation_alpha and activation_beta for %s expected, found none",
+                             functions[f].name);
     }
     return MITRAL_OK;
 }
 
-static mitral_status expect(const struct kernel_call *call, size_t index, const char *name, int32_t rank, int64_t a, int64_t b, int64_t c)
+static mitral_status expect(const struct kernel_call *call, size_t index, const char *name, int32_t rank, int64_t a,
+                            int64_t b, int64_t c)
 {
     const mitral_tensor *tensor = call_input(call, index);
     if (!tensor)
@@ -80,14 +93,18 @@ static mitral_status expect(const struct kernel_call *call, size_t index, const 
     if (tensor->dtype == expected.dtype && tensor_same_shape(tensor, &expected))
         return MITRAL_OK;
     char wanted[160], found[160];
-    return call_fail(call, MITRAL_INVALID, "%s %s expected, found %s", name, tensor_describe(&expected, wanted, sizeof(wanted)),
-                     tensor_describe(tensor, found, sizeof(found)));
+    return call_fail(call, MITRAL_INVALID, "%s %s expected, found %s", name,
+                     tensor_describe(&expected, wanted, sizeof(wanted)), tensor_describe(tensor, found, sizeof(found)));
 }
 
-mitral_status call_recurrent_parameters(const struct kernel_call *call, enum recurrent_kind kind, struct recurrent_parameters *out)
+mitral_status call_recurrent_parameters(const struct kernel_call *call, enum recurrent_kind kind,
+                                        struct recurrent_parameters *out)
 {
     struct recurrent_parameters *p = out;
-    *p = (struct recurrent_parameters){.kind = kind, .gates = kind == RECURRENT_RNN ? 1 : kind == RECURRENT_GRU ? 3 : 4};
+    *p = (struct recurrent_parameters){.kind = kind,
+                                       .gates = kind == RECURRENT_RNN ? 1
+                                              : kind == RECURRENT_GRU ? 3
+                                                                      : 4};
     const mitral_tensor *x = call_input(call, 0), *w = call_input(call, 1), *r = call_input(call, 2);
     char first[160], second[160], third[160];
     if (!x || !w || !r || x->rank != 3 || w->rank != 3 || r->rank != 3)
@@ -96,8 +113,10 @@ mitral_status call_recurrent_parameters(const struct kernel_call *call, enum rec
                          w ? tensor_describe(w, second, sizeof(second)) : "none",
                          r ? tensor_describe(r, third, sizeof(third)) : "none");
     const char *direction = attribute_string(call->attributes, "direction", "forward");
-    if (strcmp(direction, "forward") != 0 && strcmp(direction, "reverse") != 0 && strcmp(direction, "bidirectional") != 0)
-        return call_fail(call, MITRAL_INVALID, "direction forward, reverse or bidirectional expected, found %.40s", direction);
+    if (strcmp(direction, "forward") != 0 && strcmp(direction, "reverse") != 0
+        && strcmp(direction, "bidirectional") != 0)
+        return call_fail(call, MITRAL_INVALID, "direction forward, reverse or bidirectional expected, found %.40s",
+                         direction);
     p->directions = strcmp(direction, "bidirectional") == 0 ? 2 : 1;
     p->reverse = strcmp(direction, "reverse") == 0;
     p->batch_first = attribute_int(call->attributes, "layout", 0) != 0;
@@ -110,7 +129,8 @@ mitral_status call_recurrent_parameters(const struct kernel_call *call, enum rec
     p->hidden = r->dims[2];
     const int64_t stated = attribute_int(call->attributes, "hidden_size", p->hidden), rows = p->gates * p->hidden;
     if (stated != p->hidden)
-        return call_fail(call, MITRAL_INVALID, "hidden_size %lld as in R expected, found %lld", (long long)p->hidden, (long long)stated);
+        return call_fail(call, MITRAL_INVALID, "hidden_size %lld as in R expected, found %lld", (long long)p->hidden,
+                         (long long)stated);
     const int64_t d = p->directions, b = p->batch, h = p->hidden;
     TRY(expect(call, 1, "W", 3, d, rows, p->input));
     TRY(expect(call, 2, "R", 3, d, rows, h));
@@ -171,8 +191,8 @@ struct operands {
     void *outputs[3], *memory;
 };
 
-static mitral_status place(const struct kernel_call *call, struct work *work, enum recurrent_kind kind, struct recurrent_parameters *p,
-                           struct operands *out)
+static mitral_status place(const struct kernel_call *call, struct work *work, enum recurrent_kind kind,
+                           struct recurrent_parameters *p, struct operands *out)
 {
     TRY(call_recurrent_parameters(call, kind, p));
     enum compute compute = compute_of(call_input(call, 0)->dtype);
@@ -205,8 +225,8 @@ static mitral_status run(struct kernel_call *call, enum recurrent_kind kind)
     const mitral_tensor *lengths = call_input(call, 4);
     for (int64_t b = 0; lengths && b < p.batch; b++)
         if (tensor_get_int(lengths, b) < 0 || tensor_get_int(lengths, b) > p.time)
-            return call_fail(call, MITRAL_INVALID, "sequence_lens from 0 to %lld expected, found %lld", (long long)p.time,
-                             (long long)tensor_get_int(lengths, b));
+            return call_fail(call, MITRAL_INVALID, "sequence_lens from 0 to %lld expected, found %lld",
+                             (long long)p.time, (long long)tensor_get_int(lengths, b));
     enum compute compute = compute_of(call_input(call, 0)->dtype);
     const void *const *in = o.inputs;
     if (compute == COMPUTE_FLOAT) {

@@ -22,7 +22,8 @@ struct recurrent_parameters {
     int32_t gates;           /* 1, 3, 4 */
     int32_t directions;      /* 1 or 2 */
     bool reverse;            /* the only direction runs backwards; of two, the second does */
-    bool batch_first;        /* layout 1: X [batch, time, input], Y [batch, time, directions, hidden], states [batch, directions, hidden] */
+    bool batch_first;        /* layout 1: X [batch, time, input], Y [batch, time, directions, hidden], states [batch,
+                                directions, hidden] */
     bool input_forget, linear_before_reset;
     int64_t time, batch, input, hidden;
     float clip;              /* 0: none */
@@ -33,10 +34,12 @@ struct recurrent_parameters {
 mitral_status call_recurrent_parameters(const struct kernel_call *call, enum recurrent_kind kind,
                                         struct recurrent_parameters *out);
 
-/* One step of an LSTM from the sums of its four gates (input, output, forget, cell): h and c are replaced. peepholes may be NULL. */
-void lstm_cell_float(const struct recurrent_parameters *p, const struct recurrent_activations *f, const float *peepholes,
-                     const float *gates, float *h, float *c);
-void lstm_cell_double(const struct recurrent_parameters *p, const struct recurrent_activations *f, const double *peepholes,
-                      const double *gates, double *h, double *c);
+/* One step of an LSTM from the sums of its four gates (input, output, forget, cell): h and c are replaced. peepholes
+ * may be NULL.
+ */
+void lstm_cell_float(const struct recurrent_parameters *p, const struct recurrent_activations *f,
+                     const float *peepholes, const float *gates, float *h, float *c);
+void lstm_cell_double(const struct recurrent_parameters *p, const struct recurrent_activations *f,
+                      const double *peepholes, const double *gates, double *h, double *c);
 
 #endif

@@ -1,5 +1,5 @@
-/* RNN, GRU and LSTM in one computing type: included with REAL and NAME(x) defined. Sequences of a batch are independent, so each
- * belongs to one thread. */
+/* RNN, GRU and LSTM in one computing type: included with REAL and NAME(x) defined. Sequences of a batch are
+ * independent, so each belongs to one thread. */
 
 VECTOR_CLONES static REAL NAME(dot_product)(const REAL *restrict a, const REAL *restrict b, int64_t count)
 {
@@ -41,14 +41,15 @@ struct NAME(recurrent_operands) {
 };
 
 /* gates[g · hidden + j] = W x + bias of both; R h is added by the caller where the gate wants it. */
-static void NAME(input_products)(const struct recurrent_parameters *p, const REAL *x, const REAL *w, const REAL *bias, REAL *gates)
+static void NAME(input_products)(const struct recurrent_parameters *p, const REAL *x, const REAL *w, const REAL *bias,
+                                 REAL *gates)
 {
     for (int64_t i = 0; i < p->gates * p->hidden; i++)
         gates[i] = NAME(dot_product)(x, w + i * p->input, p->input) + (bias ? bias[i] : 0);
 }
 
-static void NAME(add_hidden_products)(const struct recurrent_parameters *p, const REAL *h, const REAL *r, const REAL *bias,
-                                      int64_t first, int64_t last, REAL *gates)
+static void NAME(add_hidden_products)(const struct recurrent_parameters *p, const REAL *h, const REAL *r,
+                                      const REAL *bias, int64_t first, int64_t last, REAL *gates)
 {
     for (int64_t i = first * p->hidden; i < last * p->hidden; i++)
         gates[i] += NAME(dot_product)(h, r + i * p->hidden, p->hidden) + (bias ? bias[i] : 0);
@@ -93,9 +94,11 @@ void NAME(lstm_cell)(const struct recurrent_parameters *p, const struct recurren
     const int64_t hidden = p->hidden;
     const double clip = (double)p->clip;
     for (int64_t j = 0; j < hidden; j++) {
-        const REAL look_in = peepholes ? peepholes[j] * c[j] : 0, look_forget = peepholes ? peepholes[2 * hidden + j] * c[j] : 0;
+        const REAL look_in = peepholes ? peepholes[j] * c[j] : 0,
+                   look_forget = peepholes ? peepholes[2 * hidden + j] * c[j] : 0;
         const REAL in = NAME(activate)(&f[0], clip, (double)(gates[j] + look_in));
-        const REAL forget = p->input_forget ? 1 - in : NAME(activate)(&f[0], clip, (double)(gates[2 * hidden + j] + look_forget));
+        const REAL forget =
+            p->input_forget ? 1 - in : NAME(activate)(&f[0], clip, (double)(gates[2 * hidden + j] + look_forget));
         const REAL cell = NAME(activate)(&f[1], clip, (double)gates[3 * hidden + j]);
         c[j] = forget * c[j] + in * cell;
         const REAL look_out = peepholes ? peepholes[hidden + j] * c[j] : 0;
@@ -104,8 +107,8 @@ void NAME(lstm_cell)(const struct recurrent_parameters *p, const struct recurren
     }
 }
 
-static void NAME(run_sequence)(const struct recurrent_parameters *p, const struct NAME(recurrent_operands) *o, int64_t length,
-                               int64_t direction, int64_t b)
+static void NAME(run_sequence)(const struct recurrent_parameters *p, const struct NAME(recurrent_operands) * o,
+                               int64_t length, int64_t direction, int64_t b)
 {
     const int64_t hidden = p->hidden, gates = p->gates, directions = p->directions;
     const bool backwards = directions == 2 ? direction == 1 : p->reverse;
@@ -125,7 +128,8 @@ static void NAME(run_sequence)(const struct recurrent_parameters *p, const struc
         /* The part beyond the sequence is zero and leaves the state alone. */
         const int64_t t = backwards && i < length ? length - 1 - i : i;
         const int64_t x_at = p->batch_first ? b * p->time + t : t * p->batch + b;
-        const int64_t y_at = p->batch_first ? (b * p->time + t) * directions + direction : (t * directions + direction) * p->batch + b;
+        const int64_t y_at =
+            p->batch_first ? (b * p->time + t) * directions + direction : (t * directions + direction) * p->batch + b;
         if (i < length) {
             NAME(input_products)(p, o->x + x_at * p->input, w, bias, products);
             const REAL *r_bias = bias ? bias + gates * hidden : NULL;

@@ -1,5 +1,6 @@
-/* RotaryEmbedding: X, cos cache, sin cache, position ids?; of com.microsoft: X, position ids or the first one, cos cache, sin cache.
- * Pairs of each head's first elements are turned by an angle that its position chooses from the caches. */
+/* RotaryEmbedding: X, cos cache, sin cache, position ids?; of com.microsoft: X, position ids or the first one, cos
+ * cache, sin cache. Pairs of each head's first elements are turned by an angle that its position chooses from the
+ * caches. */
 #include <string.h>
 
 #include "runtime/kernels/reference/operand.h"
@@ -19,7 +20,8 @@ struct operands {
 static struct operands operands_of(const struct kernel_call *call, bool microsoft)
 {
     const mitral_tensor *a = call_input(call, 1), *b = call_input(call, 2), *c = call_input(call, 3);
-    return microsoft ? (struct operands){call_input(call, 0), b, c, a} : (struct operands){call_input(call, 0), a, b, c};
+    return microsoft ? (struct operands){call_input(call, 0), b, c, a}
+                     : (struct operands){call_input(call, 0), a, b, c};
 }
 
 static mitral_status decode(const struct kernel_call *call, bool microsoft, struct rotary *r)
@@ -30,7 +32,8 @@ static mitral_status decode(const struct kernel_call *call, bool microsoft, stru
     if (!x || !cosine || !sine || (x->rank != 3 && x->rank != 4) || !tensor_same_shape(cosine, sine)
         || (microsoft && !ids)
         || cosine->rank != (ids ? 2 : 3) || cosine->dtype != x->dtype || sine->dtype != x->dtype)
-        return call_fail(call, MITRAL_INVALID, "X of rank 3 or 4 and equal caches of rank %d expected, found %s, %s, %s", ids ? 2 : 3,
+        return call_fail(call, MITRAL_INVALID,
+                         "X of rank 3 or 4 and equal caches of rank %d expected, found %s, %s, %s", ids ? 2 : 3,
                          x ? tensor_describe(x, text[0], sizeof(text[0])) : "none",
                          cosine ? tensor_describe(cosine, text[1], sizeof(text[1])) : "none",
                          sine ? tensor_describe(sine, text[2], sizeof(text[2])) : "none");
@@ -43,8 +46,8 @@ static mitral_status decode(const struct kernel_call *call, bool microsoft, stru
             r->heads = x->dims[2] / (2 * cosine->dims[1]);
         r->length = x->dims[1];
         if (r->heads < 1 || x->dims[2] % r->heads)
-            return call_fail(call, MITRAL_INVALID, "num_heads that divides %lld expected, found %lld", (long long)x->dims[2],
-                             (long long)r->heads);
+            return call_fail(call, MITRAL_INVALID, "num_heads that divides %lld expected, found %lld",
+                             (long long)x->dims[2], (long long)r->heads);
         r->head_size = x->dims[2] / r->heads;
     } else {
         r->heads = x->dims[1];
@@ -55,7 +58,8 @@ static mitral_status decode(const struct kernel_call *call, bool microsoft, stru
     turned = turned == 0 ? r->head_size : turned;
     r->half = turned / 2;
     if (turned < 0 || turned % 2 || turned > r->head_size || cosine->dims[cosine->rank - 1] != r->half)
-        return call_fail(call, MITRAL_INVALID, "an even rotary dimension up to %lld and caches of half of it expected, found %lld and %s",
+        return call_fail(call, MITRAL_INVALID,
+                         "an even rotary dimension up to %lld and caches of half of it expected, found %lld and %s",
                          (long long)r->head_size, (long long)turned, tensor_describe(cosine, text[1], sizeof(text[1])));
     r->cache_rows = cosine->dims[0];
     r->counted = microsoft && tensor_count(ids) == 1 && ids->rank <= 1 && ids->dtype == MITRAL_INT64;
@@ -63,8 +67,9 @@ static mitral_status decode(const struct kernel_call *call, bool microsoft, stru
         return MITRAL_OK;
     if (ids ? ids->dtype != MITRAL_INT64 || ids->rank != 2 || ids->dims[0] != r->batch || ids->dims[1] != r->length
             : cosine->dims[0] != r->batch || cosine->dims[1] != r->length)
-        return call_fail(call, MITRAL_INVALID, "%s for [%lld,%lld] positions expected, found %s", ids ? "int64 position ids" : "caches",
-                         (long long)r->batch, (long long)r->length, tensor_describe(ids ? ids : cosine, text[0], sizeof(text[0])));
+        return call_fail(call, MITRAL_INVALID, "%s for [%lld,%lld] positions expected, found %s",
+                         ids ? "int64 position ids" : "caches", (long long)r->batch, (long long)r->length,
+                         tensor_describe(ids ? ids : cosine, text[0], sizeof(text[0])));
     return MITRAL_OK;
 }
 

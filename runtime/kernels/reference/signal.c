@@ -28,8 +28,10 @@ static mitral_status check_parts(struct kernel_call *call, int32_t minimum_rank)
     const mitral_tensor *x = call_input(call, 0);
     if (x->rank < minimum_rank || (x->dims[x->rank - 1] != 1 && x->dims[x->rank - 1] != 2)) {
         char text[160];
-        return call_fail(call, MITRAL_INVALID, "a signal of rank %d or more whose last dimension is 1 (real) or 2 (complex) expected, found %s",
-                         (int)minimum_rank, tensor_describe(x, text, sizeof(text)));
+        return call_fail(
+            call, MITRAL_INVALID,
+            "a signal of rank %d or more whose last dimension is 1 (real) or 2 (complex) expected, found %s",
+            (int)minimum_rank, tensor_describe(x, text, sizeof(text)));
     }
     return MITRAL_OK;
 }
@@ -42,7 +44,8 @@ static mitral_status with_type(struct kernel_call *call, mitral_status status)
     return status;
 }
 
-/* ---- DFT: input, length?, axis? (from version 20) --------------------------------------------------------------------- */
+/* ---- DFT: input, length?, axis? (from version 20)
+ * --------------------------------------------------------------------- */
 
 struct dft {
     int64_t outer, size, inner;   /* input [outer, size, inner, parts] */
@@ -65,7 +68,8 @@ static mitral_status decode_dft(struct kernel_call *call, struct dft *d)
         TRY(scalar(call, 2, "axis", &axis));
     TRY(call_axis(call, axis, x->rank, &d->axis));
     if (d->axis == x->rank - 1)
-        return call_fail(call, MITRAL_INVALID, "an axis other than the last, which holds real and imaginary parts, expected, found %lld",
+        return call_fail(call, MITRAL_INVALID,
+                         "an axis other than the last, which holds real and imaginary parts, expected, found %lld",
                          (long long)axis);
     for (int32_t i = 0; i < x->rank - 1; i++)
         *(i < d->axis ? &d->outer : i == d->axis ? &d->size : &d->inner) *= i == d->axis ? 1 : x->dims[i];
@@ -73,12 +77,12 @@ static mitral_status decode_dft(struct kernel_call *call, struct dft *d)
     d->length = d->inverse && d->onesided ? 2 * (d->size - 1) : d->size;
     TRY(scalar(call, 1, "dft_length", &d->length));
     if (d->length < 1 || d->length > LENGTH_LIMIT)
-        return call_fail(call, MITRAL_INVALID, "a dft_length from 1 to %lld expected, found %lld", (long long)LENGTH_LIMIT,
-                         (long long)d->length);
+        return call_fail(call, MITRAL_INVALID, "a dft_length from 1 to %lld expected, found %lld",
+                         (long long)LENGTH_LIMIT, (long long)d->length);
     if (d->onesided && !d->inverse && d->parts == 2)
         return call_fail(call, MITRAL_INVALID, "a real signal for a one-sided transform expected, found a complex one");
-    /* A complex signal is transformed in its own precision, as NumPy does. A real one, whose spectrum has parts that cancel exactly,
-     * goes through double, like the windowed frames of STFT. */
+    /* A complex signal is transformed in its own precision, as NumPy does. A real one, whose spectrum has parts that
+     * cancel exactly, goes through double, like the windowed frames of STFT. */
     d->compute = x->dtype == MITRAL_FLOAT && d->parts == 2 && !d->onesided ? COMPUTE_FLOAT : COMPUTE_DOUBLE;
     d->output_parts = d->onesided && d->inverse ? 1 : 2;
     d->output_size = d->onesided && !d->inverse ? d->length / 2 + 1 : d->length;
@@ -142,7 +146,8 @@ static mitral_status run_dft(struct kernel_call *call)
     return MITRAL_OK;
 }
 
-/* ---- STFT: signal, step, window?, frame length? ------------------------------------------------------------------------ */
+/* ---- STFT: signal, step, window?, frame length?
+ * ------------------------------------------------------------------------ */
 
 struct stft {
     int64_t batch, size, parts, step, length, frames, bins;
@@ -153,7 +158,8 @@ static mitral_status decode_stft(struct kernel_call *call, struct stft *s)
     TRY(check_parts(call, 2));
     const mitral_tensor *x = call_input(call, 0), *window = call_input(call, 2);
     if (x->rank != 3)
-        return call_fail(call, MITRAL_INVALID, "a signal [batch, length, 1 or 2] expected, found rank %d", (int)x->rank);
+        return call_fail(call, MITRAL_INVALID, "a signal [batch, length, 1 or 2] expected, found rank %d",
+                         (int)x->rank);
     if (window && (window->rank != 1 || !dtype_is_float(window->dtype)))
         return call_fail(call, MITRAL_INVALID, "a window of rank 1 expected, found rank %d", (int)window->rank);
     if (!call_input(call, 1))
@@ -163,11 +169,12 @@ static mitral_status decode_stft(struct kernel_call *call, struct stft *s)
     TRY(scalar(call, 1, "frame_step", &s->step));
     TRY(scalar(call, 3, "frame_length", &s->length));
     if (s->step < 1 || s->length < 1 || s->length > s->size || s->length > LENGTH_LIMIT)
-        return call_fail(call, MITRAL_INVALID, "a frame_step from 1 and a frame_length from 1 to %lld expected, found %lld and %lld",
+        return call_fail(call, MITRAL_INVALID,
+                         "a frame_step from 1 and a frame_length from 1 to %lld expected, found %lld and %lld",
                          (long long)smaller(s->size, LENGTH_LIMIT), (long long)s->step, (long long)s->length);
     if (window && window->dims[0] != s->length)
-        return call_fail(call, MITRAL_INVALID, "a window of the frame_length %lld expected, found %lld", (long long)s->length,
-                         (long long)window->dims[0]);
+        return call_fail(call, MITRAL_INVALID, "a window of the frame_length %lld expected, found %lld",
+                         (long long)s->length, (long long)window->dims[0]);
     const bool onesided = attribute_int(call->attributes, "onesided", 1) != 0;
     if (onesided && s->parts == 2)
         return call_fail(call, MITRAL_INVALID, "a real signal for a one-sided transform expected, found a complex one");

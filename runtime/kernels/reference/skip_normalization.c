@@ -1,5 +1,6 @@
-/* Normalizations that ONNX Runtime's optimiser makes: SkipLayerNormalization and SkipSimplifiedLayerNormalization (input, skip,
- * gamma, beta? (not simplified), bias?), SimplifiedLayerNormalization (input, scale), EmbedLayerNormalization. */
+/* Normalizations that ONNX Runtime's optimiser makes: SkipLayerNormalization and SkipSimplifiedLayerNormalization
+ * (input, skip, gamma, beta? (not simplified), bias?), SimplifiedLayerNormalization (input, scale),
+ * EmbedLayerNormalization. */
 #include <math.h>
 #include <string.h>
 
@@ -21,8 +22,8 @@ static mitral_status expect_hidden(const struct kernel_call *call, size_t index,
     return MITRAL_OK;
 }
 
-static void normalize(const struct kernel_call *call, enum compute compute, const struct row_normalization *n, const void *x,
-                      const void *scale, const void *bias, void *y, void *means, void *inverses)
+static void normalize(const struct kernel_call *call, enum compute compute, const struct row_normalization *n,
+                      const void *x, const void *scale, const void *bias, void *y, void *means, void *inverses)
 {
     if (compute == COMPUTE_FLOAT)
         normalize_rows_float(n, call->threads, x, scale, bias, y, means, inverses);
@@ -30,7 +31,8 @@ static void normalize(const struct kernel_call *call, enum compute compute, cons
         normalize_rows_double(n, call->threads, x, scale, bias, y, means, inverses);
 }
 
-/* ---- SkipLayerNormalization --------------------------------------------------------------------------------------------- */
+/* ---- SkipLayerNormalization
+ * --------------------------------------------------------------------------------------------- */
 
 static mitral_status shape_skip_any(struct kernel_call *call, bool simplified)
 {
@@ -91,7 +93,8 @@ static mitral_status run_skip_any(struct kernel_call *call, bool simplified)
 {
     const mitral_tensor *x = call_input(call, 0);
     const enum compute compute = compute_of(x->dtype);
-    const int64_t count = tensor_count(x), skip_count = larger(tensor_count(call_input(call, 1)), 1), hidden = larger(x->dims[x->rank - 1], 1);
+    const int64_t count = tensor_count(x), skip_count = larger(tensor_count(call_input(call, 1)), 1),
+                  hidden = larger(x->dims[x->rank - 1], 1);
     struct work work = work_of(call);
     struct skip_operands o;
     place_skip(call, &work, simplified, &o);
@@ -148,7 +151,8 @@ static mitral_status run_skip_simplified(struct kernel_call *call)
     return run_skip_any(call, true);
 }
 
-/* ---- SimplifiedLayerNormalization: X, scale -> Y, inverse deviation? ------------------------------------------------------ */
+/* ---- SimplifiedLayerNormalization: X, scale -> Y, inverse deviation?
+ * ------------------------------------------------------ */
 
 static mitral_status shape_simplified(struct kernel_call *call)
 {
@@ -204,19 +208,23 @@ static mitral_status run_simplified(struct kernel_call *call)
     return MITRAL_OK;
 }
 
-/* ---- EmbedLayerNormalization: ids, segments?, word, position, segment tables, gamma, beta, mask?, positions? --------------- */
+/* ---- EmbedLayerNormalization: ids, segments?, word, position, segment tables, gamma, beta, mask?, positions?
+ * --------------- */
 
 static mitral_status shape_embed(struct kernel_call *call)
 {
     const mitral_tensor *ids = call_input(call, 0), *word = call_input(call, 2), *position = call_input(call, 3);
-    const mitral_tensor *segments = call_input(call, 1), *segment = call_input(call, 4), *positions = call_input(call, 8);
+    const mitral_tensor *segments = call_input(call, 1), *segment = call_input(call, 4),
+                        *positions = call_input(call, 8);
     enum compute compute;
     TRY(check_float_operand(call, 2, &compute));
     if (!ids || ids->rank != 2 || ids->dtype != MITRAL_INT32)
         return fail_input(call, "int32 ids [batch, length]", ids);
     const mitral_tensor *const tables[] = {word, position, segment};
     for (int i = 0; i < 3; i++)
-        if ((i < 2 || segment) && (!tables[i] || tables[i]->rank != 2 || tables[i]->dims[1] != word->dims[1] || tables[i]->dtype != word->dtype))
+        if ((i < 2 || segment)
+            && (!tables[i] || tables[i]->rank != 2 || tables[i]->dims[1] != word->dims[1]
+                || tables[i]->dtype != word->dtype))
             return fail_input(call, "tables [rows, hidden] of one type", tables[i]);
     if (!call_input(call, 5) || !call_input(call, 6))
         return fail_input(call, "a gamma and a beta", NULL);
@@ -224,7 +232,8 @@ static mitral_status shape_embed(struct kernel_call *call)
     TRY(expect_hidden(call, 6, word->dims[1]));
     if (!segments != !segment || (segments && (segments->dtype != MITRAL_INT32 || !tensor_same_shape(segments, ids))))
         return fail_input(call, "segment ids like the word ids together with their table", segments);
-    if (call_input(call, 7) && (call_input(call, 7)->dtype != MITRAL_INT32 || !tensor_same_shape(call_input(call, 7), ids)))
+    if (call_input(call, 7)
+        && (call_input(call, 7)->dtype != MITRAL_INT32 || !tensor_same_shape(call_input(call, 7), ids)))
         return fail_input(call, "an int32 mask like the ids", call_input(call, 7));
     if (positions ? positions->dtype != MITRAL_INT32 || positions->rank != 2 || positions->dims[1] != ids->dims[1]
                         || (positions->dims[0] != 1 && positions->dims[0] != ids->dims[0])
@@ -259,11 +268,13 @@ static mitral_status prepare_embed(struct kernel_call *call, void **state, size_
 }
 
 /* A row number from an id tensor, checked against its table. */
-static mitral_status row_of(const struct kernel_call *call, const mitral_tensor *ids, int64_t index, const mitral_tensor *table, int64_t *out)
+static mitral_status row_of(const struct kernel_call *call, const mitral_tensor *ids, int64_t index,
+                            const mitral_tensor *table, int64_t *out)
 {
     *out = ((const int32_t *)ids->data)[index];
     if (*out < 0 || *out >= table->dims[0])
-        return call_fail(call, MITRAL_INVALID, "ids from 0 to %lld expected, found %lld", (long long)table->dims[0] - 1, (long long)*out);
+        return call_fail(call, MITRAL_INVALID, "ids from 0 to %lld expected, found %lld", (long long)table->dims[0] - 1,
+                         (long long)*out);
     return MITRAL_OK;
 }
 
@@ -310,10 +321,16 @@ static mitral_status run_embed(struct kernel_call *call)
 }
 
 const struct kernel reference_skip_normalization[] = {
-    {.name = "SimplifiedLayerNormalization", .shape = shape_simplified, .prepare = prepare_simplified, .run = run_simplified},
+    {.name = "SimplifiedLayerNormalization",
+     .shape = shape_simplified,
+     .prepare = prepare_simplified,
+     .run = run_simplified},
     {.name = "microsoft.EmbedLayerNormalization", .shape = shape_embed, .prepare = prepare_embed, .run = run_embed},
     {.name = "microsoft.SkipLayerNormalization", .shape = shape_skip, .prepare = prepare_skip, .run = run_skip},
-    {.name = "microsoft.SkipSimplifiedLayerNormalization", .shape = shape_skip_simplified, .prepare = prepare_skip_simplified,
+    {.name = "microsoft.SkipSimplifiedLayerNormalization",
+     .shape = shape_skip_simplified,
+     .prepare = prepare_skip_simplified,
      .run = run_skip_simplified},
 };
-const size_t reference_skip_normalization_count = sizeof(reference_skip_normalization) / sizeof(*reference_skip_normalization);
+const size_t reference_skip_normalization_count =
+    sizeof(reference_skip_normalization) / sizeof(*reference_skip_normalization);

@@ -23,9 +23,10 @@ enum { SOFTMAX_COLUMNS = 128 };
 #undef EXP
 #undef NAME
 
-/* float16 and bfloat16: every step's result is rounded to the type, as the operators of the standard's definition would. */
-static void softmax_narrow(enum softmax_kind kind, int32_t dtype, int64_t outer, int64_t axis, int64_t inner, int threads,
-                           const float *x, float *y)
+/* float16 and bfloat16: every step's result is rounded to the type, as the operators of the standard's definition
+ * would. */
+static void softmax_narrow(enum softmax_kind kind, int32_t dtype, int64_t outer, int64_t axis, int64_t inner,
+                           int threads, const float *x, float *y)
 {
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t index = 0; index < outer * inner; index++) {

@@ -1,7 +1,9 @@
-/* Softmax, LogSoftmax and Hardmax in one computing type: included with REAL, EXP and NAME(x) defined. The axis is the middle one
- * of [outer, axis, inner]; up to SOFTMAX_COLUMNS neighbours along `inner` are swept together, so that memory is read in order. */
+/* Softmax, LogSoftmax and Hardmax in one computing type: included with REAL, EXP and NAME(x) defined. The axis is the
+ * middle one of [outer, axis, inner]; up to SOFTMAX_COLUMNS neighbours along `inner` are swept together, so that memory
+ * is read in order. */
 
-static void NAME(softmax_columns)(enum softmax_kind kind, int64_t axis, int64_t inner, int64_t columns, const REAL *x, REAL *y)
+static void NAME(softmax_columns)(enum softmax_kind kind, int64_t axis, int64_t inner, int64_t columns, const REAL *x,
+                                  REAL *y)
 {
     REAL most[SOFTMAX_COLUMNS];
     double sum[SOFTMAX_COLUMNS];
@@ -40,7 +42,8 @@ static void NAME(softmax_columns)(enum softmax_kind kind, int64_t axis, int64_t 
         }
 }
 
-void NAME(softmax)(enum softmax_kind kind, int64_t outer, int64_t axis, int64_t inner, int threads, const REAL *x, REAL *y)
+void NAME(softmax)(enum softmax_kind kind, int64_t outer, int64_t axis, int64_t inner, int threads, const REAL *x,
+                   REAL *y)
 {
     const int64_t blocks = divide_up(inner, SOFTMAX_COLUMNS);
     if (axis == 0)

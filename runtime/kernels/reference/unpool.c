@@ -17,8 +17,9 @@ static mitral_status pooled_shape(const struct kernel_call *call, const mitral_t
     dims[1] = x->dims[1];
     for (int32_t i = 0; i < x->rank; i++) {
         const int32_t s = i - 2;
-        if (s >= 0 && (!multiply_sizes(x->dims[i] - 1, strides[s], &dims[i])
-                       || __builtin_add_overflow(dims[i], kernel[s] - pads[s] - pads[spatial + s], &dims[i]) || dims[i] < 0))
+        if (s >= 0
+            && (!multiply_sizes(x->dims[i] - 1, strides[s], &dims[i])
+                || __builtin_add_overflow(dims[i], kernel[s] - pads[s] - pads[spatial + s], &dims[i]) || dims[i] < 0))
             return call_fail(call, MITRAL_INVALID, "pads of at most the unpooled size expected, found %lld + %lld",
                              (long long)pads[s], (long long)pads[spatial + s]);
         if (!multiply_sizes(total, dims[i], &total))
@@ -34,7 +35,8 @@ static mitral_status shape(struct kernel_call *call)
     TRY(check_float_operand(call, 0, &compute));
     char first[160], second[160];
     if (x->rank < 3 || !indices || indices->dtype != MITRAL_INT64 || !tensor_same_shape(x, indices))
-        return call_fail(call, MITRAL_INVALID, "an input [N, C, spatial…] and int64 indices of its shape expected, found %s and %s",
+        return call_fail(call, MITRAL_INVALID,
+                         "an input [N, C, spatial…] and int64 indices of its shape expected, found %s and %s",
                          tensor_describe(x, first, sizeof(first)),
                          indices ? tensor_describe(indices, second, sizeof(second)) : "none");
     int64_t dims[MITRAL_MAX_RANK];
@@ -47,7 +49,8 @@ static mitral_status shape(struct kernel_call *call)
             call_output(call, 0)->dtype = x->dtype;
         TRY(status);
         if (count != (size_t)x->rank)
-            return call_fail(call, MITRAL_INVALID, "an output shape of %d sizes expected, found %zu", (int)x->rank, count);
+            return call_fail(call, MITRAL_INVALID, "an output shape of %d sizes expected, found %zu", (int)x->rank,
+                             count);
         for (int32_t i = 0; i < x->rank; i++) {
             if (wanted[i] < dims[i] || (i < 2 && wanted[i] != dims[i]))
                 return call_fail(call, MITRAL_INVALID, "an output shape %s %lld in dimension %d expected, found %lld",

@@ -18,7 +18,8 @@ static mitral_status output_type(const struct kernel_call *call, int32_t *out)
     const int64_t type = attribute_int(call->attributes, "output_datatype", MITRAL_FLOAT);
     *out = (int32_t)type;
     if (type <= 0 || type >= MITRAL_DTYPE_COUNT || (!dtype_is_float(*out) && !dtype_is_integer(*out)))
-        return call_fail(call, MITRAL_INVALID, "output_datatype of a numeric type expected, found %lld", (long long)type);
+        return call_fail(call, MITRAL_INVALID, "output_datatype of a numeric type expected, found %lld",
+                         (long long)type);
     return MITRAL_OK;
 }
 
@@ -43,7 +44,8 @@ static mitral_status known_type(struct kernel_call *call, mitral_status status, 
     return status;
 }
 
-/* ---- windows: size -> [size], a sum of cosines ------------------------------------------------------------------------- */
+/* ---- windows: size -> [size], a sum of cosines
+ * ------------------------------------------------------------------------- */
 
 static mitral_status shape_window(struct kernel_call *call)
 {
@@ -88,7 +90,8 @@ static mitral_status run_blackman(struct kernel_call *call)
     return run_window(call, 0.42, -0.5, 0.08);
 }
 
-/* ---- MelWeightMatrix: bins, length, rate, lower and upper edge -> [length / 2 + 1, bins] ------------------------------- */
+/* ---- MelWeightMatrix: bins, length, rate, lower and upper edge -> [length / 2 + 1, bins]
+ * ------------------------------- */
 
 static mitral_status shape_mel(struct kernel_call *call)
 {
@@ -104,7 +107,8 @@ static mitral_status shape_mel(struct kernel_call *call)
     TRY(known_type(call, single(call, 1, "dft_length", &length), dtype));
     TRY(known_type(call, single(call, 2, "sample_rate", &rate), dtype));
     if (bins < 1 || length < 1 || rate < 1 || bins > INT32_MAX || length > INT32_MAX)
-        return call_fail(call, MITRAL_INVALID, "num_mel_bins, dft_length and sample_rate from 1 expected, found %lld, %lld and %lld",
+        return call_fail(call, MITRAL_INVALID,
+                         "num_mel_bins, dft_length and sample_rate from 1 expected, found %lld, %lld and %lld",
                          (long long)bins, (long long)length, (long long)rate);
     const int64_t dims[2] = {length / 2 + 1, bins};
     call_set_output(call, 0, dtype, 2, dims);
@@ -132,11 +136,13 @@ static mitral_status run_mel(struct kernel_call *call)
     const double step = (high - low) / (double)(bins + 2), last = (double)(y->dims[0] - 1);
     memset(y->data, 0, tensor_bytes(y));
     for (int64_t i = 0; i < bins; i++) {
-        const double left = spectrogram_bin(low, step, i, length, rate), center = spectrogram_bin(low, step, i + 1, length, rate);
+        const double left = spectrogram_bin(low, step, i, length, rate),
+                     center = spectrogram_bin(low, step, i + 1, length, rate);
         const double right = spectrogram_bin(low, step, i + 2, length, rate);
         if (!(left >= 0 && left <= center && center <= right && right <= last + 1))
-            return call_fail(call, MITRAL_INVALID, "edges from 0 to half the sample rate expected, found bins %g to %g of %g", left,
-                             right, last);
+            return call_fail(call, MITRAL_INVALID,
+                             "edges from 0 to half the sample rate expected, found bins %g to %g of %g", left, right,
+                             last);
         if (left == center && center <= last)
             store(y, (int64_t)center * bins + i, 1);
         for (int64_t j = (int64_t)left; left < center && j <= (int64_t)fmin(center, last); j++)
