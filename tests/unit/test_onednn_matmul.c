@@ -124,6 +124,68 @@ static void test_gemm(void **state)
             }
 }
 
+/* Up to four rows are multiplied by the weights as they lie. */
+static void test_few_rows(void **state)
+{
+    (void)state;
+    static const int64_t sizes[][2] = {{70, 37}, {3, 1}, {1, 5}, {130, 1100}, {64, 64}};
+    for (int form = 0; form < 8; form++)
+        for (int64_t rows = 1; rows <= 4; rows += 3)
+            for (int size = 0; size < 5; size++) {
+                struct bench bench;
+                bench_open(&bench);
+                const bool ta = form & 1, tb = form & 2, addend = form & 4;
+                const int64_t k = sizes[size][0], n = sizes[size][1];
+                bench_input(&bench, MITRAL_FLOAT, 2, ta ? (int64_t[]){k, rows} : (int64_t[]){rows, k}, 1);
+                bench_input(&bench, MITRAL_FLOAT, 2, tb ? (int64_t[]){n, k} : (int64_t[]){k, n}, 2);
+                if (addend)
+                    bench_input(&bench, MITRAL_FLOAT, 1, &n, 3);
+                bench_int(&bench, "transA", ta);
+                bench_int(&bench, "transB", tb);
+                bench_float(&bench, "alpha", 0.5f);
+                assert_int_equal(bench_run(&bench, "Gemm", true), MITRAL_OK);
+                mitral_tensor expected = bench.outputs[0].tensor;
+                if (addend) {
+                    bench_text(&bench, "activation", "Relu");
+                    for (int64_t i = 0; i < tensor_count(&expected); i++)
+                        if (tensor_get_double(&expected, i) < 0)
+                            tensor_set_double(&expected, i, 0, false);
+                }
+                expect(&bench, "onednn.gemm", true, &expected, MITRAL_FLOAT, true);
+                assert_non_null(strstr(bench.description, "few rows"));
+                mitral_tensor one = bench.outputs[0].tensor;
+                for (bench.threads = 2; bench.threads <= 3; bench.threads++) {
+                    expect(&bench, "onednn.gemm", true, &expected, MITRAL_FLOAT, true);
+                    assert_int_equal(memcmp(one.data, bench.outputs[0].tensor.data, tensor_bytes(&one)), 0);
+                }
+                bench_close(&bench);
+            }
+}
+
+/* Bitwise equal for any number of threads, long sums of few outputs too. */
+static void test_thread_count_does_not_change_the_result(void **state)
+{
+    (void)state;
+    static const int64_t sizes[][3] = {{8, 4096, 64}, {5, 2048, 16}, {197, 768, 96}, {64, 64, 1000}, {6, 9216, 10}};
+    for (int i = 0; i < 5; i++)
+        for (int known = 0; known < 2; known++) {
+            struct bench bench;
+            bench_open(&bench);
+            bench_input(&bench, MITRAL_FLOAT, 2, (int64_t[]){sizes[i][0], sizes[i][1]}, 1);
+            bench_input(&bench, MITRAL_FLOAT, 2, (int64_t[]){sizes[i][1], sizes[i][2]}, 2);
+            assert_int_equal(bench_run(&bench, "onednn.matmul", known), MITRAL_OK);
+            mitral_tensor one = bench.outputs[0].tensor;
+            for (bench.threads = 2; bench.threads <= 8; bench.threads++) {
+                bench.outputs[0].tensor = (mitral_tensor){0};
+                assert_int_equal(bench_run(&bench, "onednn.matmul", known), MITRAL_OK);
+                if (memcmp(one.data, bench.outputs[0].tensor.data, tensor_bytes(&one)) != 0)
+                    print_error("sizes %d, known %d: %s differs with %d threads\n", i, known, bench.description, bench.threads);
+                assert_int_equal(memcmp(one.data, bench.outputs[0].tensor.data, tensor_bytes(&one)), 0);
+            }
+            bench_close(&bench);
+        }
+}
+
 static void test_other_types_take_the_reference_kernel(void **state)
 {
     (void)state;
@@ -166,6 +228,8 @@ int main(void)
         cmocka_unit_test(test_matmul),
         cmocka_unit_test(test_what_follows),
         cmocka_unit_test(test_gemm),
+        cmocka_unit_test(test_few_rows),
+        cmocka_unit_test(test_thread_count_does_not_change_the_result),
         cmocka_unit_test(test_other_types_take_the_reference_kernel),
         cmocka_unit_test(test_empty_products),
     };

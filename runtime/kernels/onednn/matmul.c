@@ -2,6 +2,7 @@
  * onednn_read_post, and onednn.matmul with `alpha`, a factor of the product. */
 #include <string.h>
 
+#include "runtime/kernels/onednn/few_rows.h"
 #include "runtime/kernels/onednn/program.h"
 #include "runtime/kernels/reference/matmul.h"
 #include "runtime/kernels/reference/shapes.h"
@@ -234,6 +235,27 @@ static mitral_status attempt(const struct kernel_call *call, const struct produc
     return status;
 }
 
+/* Few rows by plain weights, however they lie; the weights of what is packed already stay with oneDNN. */
+static mitral_status attempt_few_rows(const struct kernel_call *call, const struct product *p, const struct onednn_post *post, void **state,
+                                      size_t *scratch_bytes)
+{
+    const mitral_tensor *a = call_input(call, A), *b = call_input(call, B), *addend = call_input(call, BIAS);
+    const bool relu = post->has_activation && post->algorithm == dnnl_eltwise_relu && post->alpha == 0;
+    const bool transposed = p->b_dims[1] == 1 || (p->b_strides[0] == 1 && p->b_strides[1] == p->b_dims[0]);
+    if (p->rank != 2 || p->y_dims[0] > FEW_ROWS || a->dtype != MITRAL_FLOAT || b->dtype != MITRAL_FLOAT || b->layout == LAYOUT_PACKED
+        || post->residual_input != SIZE_MAX || (post->has_activation && !relu) || (p->has_addend && p->beta != 1 && p->beta != 0)
+        || (addend && (addend->dtype != MITRAL_FLOAT || p->addend_dims[0] != 1 || p->addend_dims[1] != p->y_dims[1]))
+        || (!transposed && !(p->b_strides[1] == 1 && p->b_strides[0] == p->b_dims[1])))
+        return MITRAL_DEFERRED;
+    const struct onednn_few_rows request = {
+        .rows = p->y_dims[0], .depth = p->a_dims[1], .columns = p->y_dims[1], .a_row = p->a_strides[0], .a_step = p->a_strides[1],
+        .transposed = transposed, .alpha = p->alpha, .relu = relu,
+        .bias = {p->has_addend && p->beta != 0 ? PLACE_INPUT : PLACE_NONE, BIAS, 0}};
+    struct onednn_program *program;
+    TRY(onednn_program_create(&program, call));
+    return onednn_program_finish(program, call, onednn_add_few_rows(program, call, &request), state, scratch_bytes);
+}
+
 /* What is left of a MatMul step when the reference kernel does the product. */
 struct finish {
     mitral_tensor y, bias;
@@ -288,7 +310,9 @@ static mitral_status prepare(struct kernel_call *call, bool gemm, void **state, 
     }
     if (onednn_computes(a->dtype) && tensor_count(a) && tensor_count(b) && onednn_type(b->dtype) != dnnl_data_type_undef
         && (!addend || addend->dtype == a->dtype || addend->dtype == MITRAL_FLOAT)) {
-        mitral_status status = attempt(call, &p, &post, state, scratch_bytes);
+        mitral_status status = attempt_few_rows(call, &p, &post, state, scratch_bytes);
+        if (status == MITRAL_DEFERRED)
+            status = attempt(call, &p, &post, state, scratch_bytes);
         if (status != MITRAL_DEFERRED)
             return status;
     }
