@@ -5,11 +5,12 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include "cli/bench_training.h"
 #include "cli/inputs.h"
 #include "cli/profile.h"
 #include "mitral/tools.h"
 
-enum { KEY_SHAPE = 256, KEY_PRECISION, KEY_THREADS, KEY_REPEAT, KEY_PROFILE, KEY_INTERPRET, KEY_DENORMALS, KEY_TUNE, MAX_SHAPES = 64,
+enum { KEY_SHAPE = 256, KEY_PRECISION, KEY_THREADS, KEY_REPEAT, KEY_PROFILE, KEY_INTERPRET, KEY_DENORMALS, KEY_TUNE, KEY_TRAIN, MAX_SHAPES = 64,
        WARM_UPS = 3 };
 
 struct arguments {
@@ -33,6 +34,7 @@ static const struct argp_option options[] = {
     {"interpret", KEY_INTERPRET, 0, 0, "no passes: one step a node", 0},
     {"tune", KEY_TUNE, 0, 0, "time candidate kernels when a model is compiled", 0},
     {"keep-denormals", KEY_DENORMALS, 0, 0, "do not flush denormal numbers to zero", 0},
+    {"train", KEY_TRAIN, 0, 0, "time training steps: see bench --train --help", 0},
     {0}};
 
 static error_t parse(int key, char *value, struct argp_state *state)
@@ -155,6 +157,8 @@ int command_bench(int argc, char **argv)
                                      "Times a model: load (open to ready), first run, then 3 warm-ups and the timed runs.\v"
                                      "Example: mitral bench student.plan --threads 1 --repeat 50 --json", 0, 0, 0};
     static struct arguments arguments = {.repeat = 20};
+    if (cli_asks_for_training(argc, argv))
+        return cli_bench_training(argc, argv);
     argp_parse(&argp, argc, argv, 0, 0, &arguments);
     arguments.compile.shapes = arguments.shapes;
     mitral_context *context = NULL;

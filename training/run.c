@@ -299,6 +299,16 @@ static int compare_reals(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+static void tell_steps(struct trainer *trainer, mitral_training_timing *timing)
+{
+    size_t count;
+    const double *seconds = mitral_session_step_seconds(trainer->session, &count);
+    for (size_t i = 0; seconds && i < count; i++) {
+        const mitral_step_info info = mitral_session_step(trainer->session, i);
+        timing->step(timing->user, &info, seconds[i]);
+    }
+}
+
 static mitral_status time_steps(struct trainer *trainer, mitral_training_timing *timing)
 {
     const struct network *network = &trainer->network;
@@ -308,6 +318,8 @@ static mitral_status time_steps(struct trainer *trainer, mitral_training_timing 
     double *teacher = mitral_allocate(trainer->context, (timing->repeat + 1) * sizeof *teacher);
     mitral_status status = images && labels && teacher ? MITRAL_OK : MITRAL_NO_MEMORY;
     uint64_t random = 1;
+    if (status == MITRAL_OK && timing->step)
+        status = mitral_session_profile(trainer->session, true);
     for (size_t i = 0; status == MITRAL_OK && i < values; i++) {
         random = random * 6364136223846793005u + 1442695040888963407u;
         images[i] = (float)((double)(random >> 11) * 0x1p-52 - 1) * 1.7320508f; /* variance 1 */
@@ -327,6 +339,8 @@ static mitral_status time_steps(struct trainer *trainer, mitral_training_timing 
         qsort(teacher, timing->repeat, sizeof *teacher, compare_reals);
         timing->teacher_seconds = teacher[timing->repeat / 2];
         timing->arena_bytes = (int64_t)trainer->session->frame.memory_bytes;
+        if (timing->step)
+            tell_steps(trainer, timing);
     }
     mitral_release(trainer->context, images);
     mitral_release(trainer->context, labels);

@@ -8,7 +8,7 @@
 #ifndef MITRAL_TRAIN_H
 #define MITRAL_TRAIN_H
 
-#include "mitral.h"
+#include "mitral/tools.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -55,6 +55,9 @@ typedef struct mitral_training_timing {
     double build_seconds;   /* gradient pass, compilation */
     double teacher_seconds; /* median of the teacher's forward within the step; 0 without a teacher */
     int64_t arena_bytes;    /* activations of the training step */
+    /* Called for each step of the training plan after the last repetition, with the seconds that it took then; NULL: none. */
+    void (*step)(void *user, const mitral_step_info *step, double seconds);
+    void *user;
 } mitral_training_timing;
 
 /* Times training steps on random images and labels: two for warming up, then `repeat`. Options data and output are not needed. */

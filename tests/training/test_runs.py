@@ -215,6 +215,12 @@ def test_configuration_file():
     assert "stepz" in FOLDER.distill("--config", FOLDER / "config.json", "-o", FOLDER / "configured.onnx", code=1)
 
 
+def test_bench_times_training_steps():
+    text = call(MITRAL, "bench", FOLDER / "student.onnx", "--train", "--teacher", FOLDER / "teacher.onnx", "--batch", 2, "--repeat", 3, "--json")
+    timing = json.loads(text)
+    assert timing["step_ms"] > timing["teacher_ms"] > 0 and timing["peak_rss_mb"] > 0, timing
+
+
 if __name__ == "__main__":
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     main(globals())
