@@ -37,12 +37,26 @@ static mitral_status load_student(struct trainer *trainer)
     return MITRAL_OK;
 }
 
+/* Both networks see the images that the student expects. */
+static mitral_status remark_on_preprocessing(struct trainer *trainer)
+{
+    const mitral_preprocessing *ours = &trainer->preprocessing;
+    mitral_preprocessing theirs;
+    TRY(mitral_preprocessing_read(&theirs, trainer->context, lookup, trainer->teacher));
+    if (theirs.normalisation != ours->normalisation || theirs.spacing[0] != ours->spacing[0] || theirs.spacing[1] != ours->spacing[1])
+        mitral_log(trainer->context, "%s was made for spacing %gx%g mm and normalisation %d, the student for %gx%g mm and %d: the student's are used",
+                   trainer->options->teacher, theirs.spacing[0], theirs.spacing[1], (int)theirs.normalisation, ours->spacing[0], ours->spacing[1],
+                   (int)ours->normalisation);
+    return MITRAL_OK;
+}
+
 static mitral_status load_teacher(struct trainer *trainer)
 {
     const struct options *options = trainer->options;
     if (!*options->teacher || options->method == METHOD_NONE)
         return MITRAL_OK;
     TRY(mitral_model_load(&trainer->teacher, trainer->context, options->teacher));
+    TRY(remark_on_preprocessing(trainer));
     TRY(graph_copy(&trainer->teacher_graph, trainer->teacher->graph));
     trainer->teacher_graph->context = trainer->context;
     return interface_read(&trainer->teacher_interface, trainer->teacher_graph, "teacher", options->batch, trainer->preprocessing.height,
