@@ -11,6 +11,7 @@ const struct planar_blocks BLOCK(planar_blocks) = {
 #endif
     .lanes = LANES,
     .plane_product = BLOCK(plane_product),
+    .plane_batch = BLOCK(plane_batch),
     .plane_spread = BLOCK(plane_spread),
     .plane_gather = BLOCK(plane_gather),
     .channel_product = BLOCK(channel_product),

@@ -6,6 +6,7 @@
 #include "runtime/kernels/planar/vector.h"
 
 void BLOCK(plane_product)(const struct plane_product *product);
+void BLOCK(plane_batch)(const struct plane_batch *batch);
 void BLOCK(plane_spread)(const struct plane_spread *spread);
 void BLOCK(plane_gather)(const struct plane_gather *gather);
 void BLOCK(channel_product)(const struct channel_product *product);

@@ -103,10 +103,11 @@ struct worker {
     float *spread, *products, *sums, *rows, *temporary; /* its own */
     float *reduced, *low, *branches;     /* the team's */
     const float *input;                  /* of the branches */
+    int row_source, row_first, row_image; /* what `rows` holds; −1: nothing */
 };
 
 /* Pixels of rows [y, y + rows) of a source, as they enter a product: element (pixel, channel) is at [pixel * *pixel + channel * *step]. */
-static const float *source_rows(const struct worker *w, int source, int y, int rows, ptrdiff_t *pixel, ptrdiff_t *step)
+static const float *source_rows(struct worker *w, int source, int y, int rows, ptrdiff_t *pixel, ptrdiff_t *step)
 {
     const struct dilated_block *b = &w->plan->block;
     int channels = b->sources[source].channels, width = b->sources[source].width;
@@ -118,6 +119,11 @@ static const float *source_rows(const struct worker *w, int source, int y, int r
     if (b->sources[source].scale != SCALE_POOLED)
         return image + (ptrdiff_t)y * width * *pixel;
     *step = plain ? (ptrdiff_t)rows * b->width : 1;
+    if (w->row_source == source && w->row_first == y && w->row_image == w->image)
+        return w->rows;
+    w->row_source = source;
+    w->row_first = y;
+    w->row_image = w->image;
     for (int r = 0; r < rows; r++) {
         const float *above = image + 2 * (ptrdiff_t)(y + r) * width * *pixel;
         struct row_pool pool = {.planes = channels, .channels = plain ? 0 : channels, .columns = b->width, .above = above,
@@ -129,7 +135,7 @@ static const float *source_rows(const struct worker *w, int source, int y, int r
 }
 
 /* A product of every source that is (or is not) upsampled with its part of a stage's weights; the activation follows the last one. */
-static void multiply_sources(const struct worker *w, int stage, int columns, bool upsampled, int y, int rows, int width,
+static void multiply_sources(struct worker *w, int stage, int columns, bool upsampled, int y, int rows, int width,
                              enum planar_activation activation, bool started, float *output)
 {
     const struct dilated_block *b = &w->plan->block;
@@ -178,7 +184,7 @@ static void start_rows(const struct worker *w, int stage, int channels, const fl
 }
 
 /* Rows of a stage of x, from the sources. */
-static void make_rows(const struct worker *w, int stage, int channels, enum planar_activation activation, const float *low, int y,
+static void make_rows(struct worker *w, int stage, int channels, enum planar_activation activation, const float *low, int y,
                       int rows, float *output)
 {
     const struct dilated_block *b = &w->plan->block;
@@ -202,7 +208,7 @@ static ptrdiff_t low_pixels(const struct geometry *g)
 }
 
 /* Rows of a source that is planes, channels last. */
-static void turn_source(const struct worker *w, int y, int rows, float *output)
+static void turn_source(struct worker *w, int y, int rows, float *output)
 {
     const struct dilated_block *b = &w->plan->block;
     ptrdiff_t pixel, step;
@@ -212,7 +218,7 @@ static void turn_source(const struct worker *w, int y, int rows, float *output)
     w->plan->blocks->row_planes(&turn);
 }
 
-static void make_chunk(const struct worker *w, int chunk)
+static void make_chunk(struct worker *w, int chunk)
 {
     const struct dilated_block *b = &w->plan->block;
     const struct geometry *g = w->g;
@@ -230,7 +236,7 @@ static void make_chunk(const struct worker *w, int chunk)
 }
 
 /* One row of the upsampled sources' products at their own size. */
-static void make_low_row(const struct worker *w, int y)
+static void make_low_row(struct worker *w, int y)
 {
     const struct dilated_block *b = &w->plan->block;
     const struct geometry *g = w->g;
@@ -480,6 +486,7 @@ void dilated_channels_run(const struct dilated_plan *plan, const float *const *s
         w.sums = w.products + g.products;
         w.rows = w.sums + g.sums;
         w.temporary = w.rows + g.rows;
+        w.row_source = -1;
         for (int image = 0; image < b->batch; image++) {
             w.image = image;
             w.output = b->output_layout == LAYOUT_PLAIN ? whole : output + image * image_size;

@@ -19,7 +19,7 @@ struct geometry {
     bool waiting;                      /* the shortcut waits in the output: a stage, or x in another layout */
     ptrdiff_t ring_pitch, ring_plane, row_pitch, spread_pitch, spread_position, product_pitch, product_position;
     /* Floats of the parts of one thread's scratch, and of the team's. */
-    size_t ring, spread, products, sums, rows, temporary, thread, low, whole;
+    size_t ring, spread, products, sums, rows, upsampled_rows, temporary, thread, low, whole;
 };
 
 static size_t aligned(size_t floats)
@@ -71,7 +71,7 @@ static void measure(const struct dilated_plan *plan, struct geometry *g)
     g->spread_pitch = g->ring_pitch;
     g->spread_position = b->reduced * g->spread_pitch + ALIGN;
     g->product_pitch = g->stripe;
-    g->product_position = most * g->product_pitch + ALIGN;
+    g->product_position = divided(most, 4) * 4 * g->product_pitch + ALIGN; /* products come in fours */
     /* The running sum can stay in the last branch's part of the output until that branch replaces it, unless the shortcut waits
      * there already. */
     g->waiting = b->shortcut == SHORTCUT_STAGE || (b->shortcut == SHORTCUT_IDENTITY && b->sources[0].layout != LAYOUT_PLAIN);
@@ -84,9 +84,10 @@ static void measure(const struct dilated_plan *plan, struct geometry *g)
     g->sums = g->separate_sum ? aligned((size_t)most * (size_t)g->band * (size_t)g->stripe + PLANAR_SLACK) : 0;
     g->row_pitch = g->ring_pitch > g->low_width ? g->ring_pitch : g->low_width;
     g->rows = aligned(2 * (size_t)rows * (size_t)g->row_pitch + PLANAR_SLACK);
-    g->temporary = aligned((size_t)g->ring_pitch + (size_t)b->width + PLANAR_SLACK);
-    g->thread = g->ring + g->spread + g->products + g->sums + g->rows + g->temporary;
+    g->temporary = aligned(UPSAMPLED_TOGETHER * ((size_t)g->ring_pitch + PLANAR_SLACK));
     int project = b->shortcut == SHORTCUT_STAGE ? b->outputs : 0;
+    g->upsampled_rows = g->upsampled ? aligned((size_t)(project > b->reduced ? project : b->reduced) * (size_t)g->ring_pitch) : 0;
+    g->thread = g->ring + g->spread + g->products + g->sums + g->rows + g->upsampled_rows + g->temporary;
     g->low = g->upsampled ? aligned((size_t)(b->reduced + project) * (size_t)g->low_height * (size_t)g->low_width + PLANAR_SLACK) : 0;
     g->whole = b->output_layout == LAYOUT_PLAIN ? 0 : aligned((size_t)b->outputs * (size_t)b->height * (size_t)b->width);
 }
@@ -106,8 +107,9 @@ struct worker {
     int image, first, columns;          /* of the stripe */
     int start, end;                     /* rows of the part */
     float *output;                      /* of the image, planes */
-    float *ring, *spread, *products, *sums, *rows, *temporary;
+    float *ring, *spread, *products, *sums, *rows, *upsampled, *temporary;
     const float *low;
+    int row_source, row, row_from, row_columns; /* what `rows` holds; −1: nothing */
 };
 
 static ptrdiff_t plane_of(const struct dilated_block *b)
@@ -116,7 +118,7 @@ static ptrdiff_t plane_of(const struct dilated_block *b)
 }
 
 /* Columns [from, from + columns) of row y of a source, as it enters the products: the first plane, and the distance of planes. */
-static const float *source_row(const struct worker *w, int source, int y, int from, int columns, ptrdiff_t *step)
+static const float *source_row(struct worker *w, int source, int y, int from, int columns, ptrdiff_t *step)
 {
     const struct dilated_block *b = &w->plan->block;
     int channels = b->sources[source].channels, scale = b->sources[source].scale;
@@ -130,6 +132,12 @@ static const float *source_row(const struct worker *w, int source, int y, int fr
     }
     *step = w->g->row_pitch;
     float *planes = w->rows, *pixels = w->rows + channels * w->g->row_pitch;
+    if (w->row_source == source && w->row == y && w->row_from == from && w->row_columns >= columns)
+        return planes;
+    w->row_source = source;
+    w->row = y;
+    w->row_from = from;
+    w->row_columns = columns;
     if (plain) {
         struct row_pool pool = {.planes = channels, .columns = columns, .above = image + pixel, .below = image + pixel + width,
                                 .step = plane, .output = planes, .output_step = *step};
@@ -148,12 +156,14 @@ static const float *source_row(const struct worker *w, int source, int y, int fr
     return planes;
 }
 
-/* A product of every source that is (or is not) upsampled with its part of a stage's weights; the activation follows the last one. */
-static void multiply_sources(const struct worker *w, int stage, int rows, bool upsampled, int y, int from, int columns,
-                             enum planar_activation activation, bool started, float *output, ptrdiff_t stride)
+/* A product of every source that is (or is not) upsampled with its part of a stage's weights. The first one adds `start` (NULL:
+ * nothing), the activation follows the last one. */
+static void multiply_sources(struct worker *w, int stage, int rows, bool upsampled, int y, int from, int columns,
+                             enum planar_activation activation, const float *start, float *output, ptrdiff_t stride)
 {
     const struct dilated_block *b = &w->plan->block;
     const float *weights = w->plan->weights[stage];
+    bool started = false;
     int left = 0;
     for (int s = 0; s < b->source_count; s++)
         left += (b->sources[s].scale == SCALE_UPSAMPLED) == upsampled;
@@ -170,7 +180,8 @@ static void multiply_sources(const struct worker *w, int stage, int rows, bool u
                 bool last = !upsampled && left == 0 && done + part == depth;
                 struct plane_product product = {.rows = rows, .columns = columns, .depth = part, .weight_step = depth,
                                                 .weights = weights + 4 * done, .input = input, .offsets = offsets, .output = output,
-                                                .stride = stride, .accumulate = started,
+                                                .stride = stride, .accumulate = started, .residual = last ? start : NULL,
+                                                .residual_stride = w->g->ring_pitch,
                                                 .shift = upsampled ? NULL : w->plan->shift[stage],
                                                 .activation = last ? activation : PLANAR_LINEAR, .slope = w->plan->slope[stage],
                                                 .prefetch = 3 * ALIGN};
@@ -182,9 +193,9 @@ static void multiply_sources(const struct worker *w, int stage, int rows, bool u
     }
 }
 
-/* Starts a row of a stage with what the upsampled sources contribute, and its bias. */
-static void start_row(const struct worker *w, int stage, int rows, const float *low, int y, int from, int columns, float *output,
-                      ptrdiff_t stride)
+/* What the upsampled sources contribute to a row of a stage. */
+static void upsample_row(struct worker *w, int rows, const float *low, const float *shift, int y, int from, int columns, float *output,
+                         ptrdiff_t stride)
 {
     const struct geometry *g = w->g;
     int above = y / 2 - (y % 2 == 0), below = above + 1;
@@ -194,7 +205,7 @@ static void start_row(const struct worker *w, int stage, int rows, const float *
     struct row_upsample up = {.planes = rows, .columns = columns / 2, .goes_left = from > 0, .goes_right = from + columns < 2 * g->low_width,
                               .above = low + (ptrdiff_t)above * g->low_width + from / 2, .below = low + (ptrdiff_t)below * g->low_width + from / 2,
                               .weight = weight, .step = (ptrdiff_t)g->low_height * g->low_width, .output = output,
-                              .output_step = stride, .shift = w->plan->shift[stage], .temporary = w->temporary};
+                              .output_step = stride, .shift = shift, .temporary = w->temporary};
     w->plan->blocks->row_upsample(&up);
 }
 
@@ -207,14 +218,16 @@ static bool any_source(const struct dilated_block *b, bool upsampled)
 }
 
 /* Columns of row y of a stage of x, from the sources. */
-static void make_row(const struct worker *w, int stage, int rows, enum planar_activation activation, const float *low, int y, int from,
+static void make_row(struct worker *w, int stage, int rows, enum planar_activation activation, const float *low, int y, int from,
                      int columns, float *output, ptrdiff_t stride)
 {
     const struct dilated_block *b = &w->plan->block;
+    bool others = any_source(b, false);
     if (w->g->upsampled)
-        start_row(w, stage, rows, low, y, from, columns, output, stride);
-    if (any_source(b, false)) {
-        multiply_sources(w, stage, rows, false, y, from, columns, activation, w->g->upsampled, output, stride);
+        upsample_row(w, rows, low, others ? NULL : w->plan->shift[stage], y, from, columns, others ? w->upsampled : output,
+                     others ? w->g->ring_pitch : stride);
+    if (others) {
+        multiply_sources(w, stage, rows, false, y, from, columns, activation, w->g->upsampled ? w->upsampled : NULL, output, stride);
         return;
     }
     if (activation != PLANAR_LINEAR) { /* nothing but upsampled sources: a product of depth 0 applies the activation */
@@ -226,7 +239,7 @@ static void make_row(const struct worker *w, int stage, int rows, enum planar_ac
 }
 
 /* Columns of row y of the only source. */
-static void copy_row(const struct worker *w, int y, int from, int columns, float *output, ptrdiff_t stride)
+static void copy_row(struct worker *w, int y, int from, int columns, float *output, ptrdiff_t stride)
 {
     ptrdiff_t step;
     const float *row = source_row(w, 0, y, from, columns, &step);
@@ -234,7 +247,7 @@ static void copy_row(const struct worker *w, int y, int from, int columns, float
         memcpy(output + c * stride, row + c * step, (size_t)columns * sizeof *output);
 }
 
-static void fill_row(const struct worker *w, int y)
+static void fill_row(struct worker *w, int y)
 {
     const struct dilated_block *b = &w->plan->block;
     const struct geometry *g = w->g;
@@ -269,14 +282,6 @@ static void run_group(const struct worker *w, int branch, int y, int band_start,
         spread.rows[i] = w->ring + (ptrdiff_t)row * g->ring_pitch + g->pad - dilation;
     }
     plan->blocks->plane_spread(&spread);
-    const float *weights = plan->weights[plan->branch_stages[branch]];
-    ptrdiff_t weights_step = (ptrdiff_t)divided(channels, 4) * 4 * 3 * b->reduced;
-    for (int i = 0; i < WINOGRAD_INPUTS; i++) {
-        struct plane_product product = {.rows = channels, .columns = w->columns, .depth = 3 * b->reduced, .weight_step = 3 * b->reduced,
-                                        .weights = weights + i * weights_step, .input = w->spread + i * g->spread_position,
-                                        .offsets = offsets, .output = w->products + i * g->product_position, .stride = g->product_pitch};
-        plan->blocks->plane_product(&product);
-    }
     ptrdiff_t plane = plane_of(b), at = (ptrdiff_t)y * b->width + w->first;
     float *output = w->output + first * plane + at;
     struct planar_finish finish = {
@@ -298,7 +303,16 @@ static void run_group(const struct worker *w, int branch, int y, int band_start,
     else if (b->shortcut == SHORTCUT_IDENTITY)
         finish.residual = w->sources[0] + ((ptrdiff_t)w->image * b->channels + first) * plane + at;
     int rows = (b->height - y + dilation - 1) / dilation;
-    struct plane_gather gather = {.channels = channels, .columns = w->columns, .rows = rows < WINOGRAD_OUTPUTS ? rows : WINOGRAD_OUTPUTS,
+    rows = rows < WINOGRAD_OUTPUTS ? rows : WINOGRAD_OUTPUTS;
+    struct plane_batch batch = {.count = WINOGRAD_INPUTS, .rows = channels, .columns = w->columns, .depth = 3 * b->reduced,
+                                .weights = plan->weights[plan->branch_stages[branch]], .input = w->spread,
+                                .position = g->spread_position, .offsets = offsets, .output = w->products,
+                                .position_out = g->product_position, .pitch_out = g->product_pitch,
+                                .written = output, .read = finish.residual ? finish.residual : output, .ahead_step = plane,
+                                .ahead_row = finish.row, .ahead_rows = rows, .ahead_count = rows * channels,
+                                .ahead_lines = divided(w->columns, ALIGN)};
+    plan->blocks->plane_batch(&batch);
+    struct plane_gather gather = {.channels = channels, .columns = w->columns, .rows = rows,
                                   .input = w->products, .position = g->product_position, .pitch = g->product_pitch, .finish = finish};
     plan->blocks->plane_gather(&gather);
 }
@@ -317,7 +331,7 @@ static void run_band(const struct worker *w, int start, ptrdiff_t *offsets)
     }
 }
 
-static void run_part(const struct worker *w)
+static void run_part(struct worker *w)
 {
     const struct dilated_block *b = &w->plan->block;
     ptrdiff_t offsets[3 * DILATED_PLANES];
@@ -332,15 +346,15 @@ static void run_part(const struct worker *w)
 }
 
 /* The upsampled sources' products at their own size, one row. */
-static void run_low_row(const struct worker *w, int y, float *low)
+static void run_low_row(struct worker *w, int y, float *low)
 {
     const struct dilated_block *b = &w->plan->block;
     ptrdiff_t plane = (ptrdiff_t)w->g->low_height * w->g->low_width;
     float *row = low + (ptrdiff_t)y * w->g->low_width;
     if (b->reduce)
-        multiply_sources(w, w->plan->reduce_stage, b->reduced, true, y, 0, w->g->low_width, PLANAR_LINEAR, false, row, plane);
+        multiply_sources(w, w->plan->reduce_stage, b->reduced, true, y, 0, w->g->low_width, PLANAR_LINEAR, NULL, row, plane);
     if (b->shortcut == SHORTCUT_STAGE)
-        multiply_sources(w, w->plan->shortcut_stage, b->outputs, true, y, 0, w->g->low_width, PLANAR_LINEAR, false,
+        multiply_sources(w, w->plan->shortcut_stage, b->outputs, true, y, 0, w->g->low_width, PLANAR_LINEAR, NULL,
                          row + b->reduced * plane, plane);
 }
 
@@ -369,10 +383,12 @@ void dilated_planes_run(const struct dilated_plan *plan, const float *const *sou
         w.products = w.spread + g.spread;
         w.sums = w.products + g.products;
         w.rows = w.sums + g.sums;
-        w.temporary = w.rows + g.rows;
+        w.upsampled = w.rows + g.rows;
+        w.temporary = w.upsampled + g.upsampled_rows;
         for (int image = 0; image < b->batch; image++) {
             w.image = image;
             w.output = plain ? output + image * image_size : whole;
+            w.row_source = -1;
             if (g.upsampled) {
 #pragma omp for schedule(static)
                 for (int y = 0; y < g.low_height; y++)

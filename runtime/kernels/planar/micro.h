@@ -38,6 +38,23 @@ struct plane_product {
     ptrdiff_t prefetch;        /* distance of what to fetch into the cache meanwhile; 0: nothing */
 };
 
+/* `count` products of the same size with nothing before or after: output_i[r][c] = Σ_k weights_i[r][k] · input_i[offsets[k] + c].
+ * Whole vectors and groups of four rows are read and written: outputs have room for them. */
+struct plane_batch {
+    int count, rows, columns, depth;
+    const float *weights;      /* [count][ceil(rows / 4)][depth][4] */
+    const float *input;
+    ptrdiff_t position;        /* between inputs */
+    const ptrdiff_t *offsets;
+    float *output;
+    ptrdiff_t position_out, pitch_out;
+    /* Rows that the caller is going to write and to read, which are fetched into the cache meanwhile, one for each tile of products:
+     * ahead_count rows of ahead_lines lines, ahead_rows of them ahead_row apart, then a step. */
+    const float *written, *read;
+    ptrdiff_t ahead_step, ahead_row;
+    int ahead_rows, ahead_count, ahead_lines;
+};
+
 /* ---- Winograd ------------------------------------------------------------------------------------------------------
  * F(4, 3) on the points 0, ±√½, ±√2, ∞: four outputs of a 3-tap filter from six products instead of twelve. With these points
  * the rounding error stays within a few times that of the direct sum. A dilated filter works on every d-th row (and column). */
@@ -139,7 +156,9 @@ struct channel_batch {
 /* One output row of a bilinear ×2 upsampling (half_pixel) of `planes` planes with channels = 0, or of a channels-last map with
  * `channels` channels to a pixel: weight · above + (1 − weight) · below down the rows, then along them; shift is added by plane
  * (by channel). Where the input goes on to the left (right), its next column is used, else its first (last) one again.
- * `temporary` holds columns + 2 floats, times the channels. */
+ * `temporary` holds columns + 2 floats, times the channels; of planes UPSAMPLED_TOGETHER times
+ * columns + PLANAR_SLACK. */
+enum { UPSAMPLED_TOGETHER = 8 };
 struct row_upsample {
     int planes, channels, columns;       /* columns of the input; the output has twice as many */
     bool goes_left, goes_right;
@@ -182,6 +201,7 @@ struct planar_blocks {
     const char *name;
     int lanes;
     void (*plane_product)(const struct plane_product *product);
+    void (*plane_batch)(const struct plane_batch *batch);
     void (*plane_spread)(const struct plane_spread *spread);
     void (*plane_gather)(const struct plane_gather *gather);
     void (*channel_product)(const struct channel_product *product);

@@ -67,14 +67,52 @@ INLINE vec finish(const struct plane_product *p, vec value, int row, ptrdiff_t c
         tile_##GROUPS##_##VECTORS(p, row, column, 0);                                                                  \
     }
 
+/* The same with nothing before or after: Winograd's products. Whole vectors are read and written. */
+#define PLAIN(GROUPS, VECTORS)                                                                                         \
+    __attribute__((noinline)) static void plain_##GROUPS##_##VECTORS(const float *input, const ptrdiff_t *offsets,     \
+                                                                     int depth, const float *weights, float *to,       \
+                                                                     ptrdiff_t pitch, const char *written,             \
+                                                                     const char *read, int lines)                      \
+    {                                                                                                                  \
+        vec sum[4 * GROUPS][VECTORS];                                                                                  \
+        _Pragma("GCC unroll 8") for (int r = 0; r < 4 * GROUPS; r++)                                                   \
+            _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                                  \
+                sum[r][v] = vec_set(0);                                                                                \
+        ptrdiff_t next = 4 * (ptrdiff_t)depth;                                                                         \
+        for (int k = 0; k < depth; k++, weights += 4) {                                                                \
+            const float *from = input + offsets[k];                                                                    \
+            vec x[VECTORS];                                                                                            \
+            if (k < lines) {                                                                                           \
+                __builtin_prefetch(written + 64 * k, 1);                                                               \
+                __builtin_prefetch(read + 64 * k, 0);                                                                  \
+            }                                                                                                          \
+            _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                                  \
+                x[v] = vec_load(from + v * LANES);                                                                     \
+            _Pragma("GCC unroll 8") for (int r = 0; r < 4 * GROUPS; r++) {                                             \
+                vec w = vec_set(weights[r / 4 * next + r % 4]);                                                        \
+                _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                              \
+                    sum[r][v] = vec_fma(w, x[v], sum[r][v]);                                                           \
+            }                                                                                                          \
+        }                                                                                                              \
+        _Pragma("GCC unroll 8") for (int r = 0; r < 4 * GROUPS; r++, to += pitch)                                      \
+            _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                                  \
+                vec_store(to + v * LANES, sum[r][v]);                                                                  \
+    }
+
 TILE(1, 1)
 TILE(1, 2)
 TILE(1, 3)
+PLAIN(1, 1)
+PLAIN(1, 2)
+PLAIN(1, 3)
 #if VECTOR_REGISTERS == 32
 TILE(1, 4)
 TILE(2, 1)
 TILE(2, 2)
 TILE(2, 3)
+PLAIN(2, 1)
+PLAIN(2, 2)
+PLAIN(2, 3)
 #endif
 
 /* One vector that is not full. */
@@ -143,4 +181,37 @@ void BLOCK(plane_product)(const struct plane_product *p)
 #endif
     for (; row < p->rows; row += 4)
         rows_of_4(p, row);
+}
+
+void BLOCK(plane_batch)(const struct plane_batch *b)
+{
+    typedef void plain_function(const float *, const ptrdiff_t *, int, const float *, float *, ptrdiff_t, const char *, const char *,
+                                int);
+    static plain_function *const functions[2][3] = {
+        {plain_1_1, plain_1_2, plain_1_3},
+#if VECTOR_REGISTERS == 32
+        {plain_2_1, plain_2_2, plain_2_3},
+#endif
+    };
+    const int groups = (b->rows + 3) / 4;
+    int ahead = 0; /* rows that have been fetched */
+    for (int i = 0; i < b->count; i++)
+        for (int group = 0; group < groups;) {
+            int together = VECTOR_REGISTERS == 32 && groups - group > 1 ? 2 : 1;
+            const float *weights = b->weights + ((ptrdiff_t)i * groups + group) * 4 * b->depth;
+            const float *input = b->input + i * b->position;
+            float *output = b->output + i * b->position_out + group * 4 * b->pitch_out;
+            for (int left = (b->columns + LANES - 1) / LANES; left > 0;) {
+                int vectors = left > 4 || left == 3 ? 3 : left == 1 ? 1 : 2;
+                ptrdiff_t row = ahead / b->ahead_rows * b->ahead_step + ahead % b->ahead_rows * b->ahead_row;
+                functions[together - 1][vectors - 1](input, b->offsets, b->depth, weights, output, b->pitch_out,
+                                                     (const char *)(b->written + row), (const char *)(b->read + row),
+                                                     ahead < b->ahead_count ? b->ahead_lines : 0);
+                ahead++;
+                left -= vectors;
+                input += vectors * LANES;
+                output += vectors * LANES;
+            }
+            group += together;
+        }
 }

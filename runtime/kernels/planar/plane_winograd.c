@@ -41,13 +41,8 @@ INLINE void gather(const struct plane_gather *whole, unsigned parts)
                             vec_load(from + x + 5 * g.position));
             int left = g.columns - x;
             if (g.rows == 4 && left >= LANES) {
-                for (int r = 0; r < 4; r++) {
-                    if (parts & FINISH_OUTPUT)
-                        __builtin_prefetch(f.output + at + f.step + r * f.row, 1);
-                    if (parts & FINISH_RESIDUAL)
-                        __builtin_prefetch(f.residual + at + f.step + r * f.row, 0);
+                for (int r = 0; r < 4; r++)
                     finish_vector(&f, parts, &constants, y[r], sum_at + r * f.sum_row, at + r * f.row, 0);
-                }
                 continue;
             }
             for (int r = 0; r < 4; r++)

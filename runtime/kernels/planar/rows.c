@@ -15,20 +15,24 @@ INLINE void blend_rows(float *to, const float *above, const float *below, float 
     }
 }
 
-static void upsample_plane(const struct row_upsample *u, int plane)
+/* The input row of a plane, with a column before and behind it, blended from two. */
+static void blend_plane(const struct row_upsample *u, int plane, float *blend)
 {
-    float *blend = u->temporary + 1, shift = u->shift ? u->shift[plane] : 0;
-    float *to = u->output + plane * u->output_step;
     int columns = u->columns, left = u->goes_left, right = u->goes_right;
-    ptrdiff_t from_plane = plane * u->step - left;
-    blend_rows(blend - left, u->above + from_plane, u->below + from_plane, u->weight, columns + left + right);
+    ptrdiff_t from = plane * u->step - left;
+    blend_rows(blend - left, u->above + from, u->below + from, u->weight, columns + left + right);
     if (!left)
         blend[-1] = blend[0];
     if (!right)
         blend[columns] = blend[columns - 1];
-    vec near = vec_set(0.75f), far = vec_set(0.25f), start = vec_set(shift);
-    for (int x = 0; x < columns; x += LANES) {
-        int part = columns - x < LANES ? columns - x : 0;
+}
+
+static void double_plane(const struct row_upsample *u, int plane, const float *blend)
+{
+    float *to = u->output + plane * u->output_step;
+    vec near = vec_set(0.75f), far = vec_set(0.25f), start = vec_set(u->shift ? u->shift[plane] : 0);
+    for (int x = 0; x < u->columns; x += LANES) {
+        int part = u->columns - x < LANES ? u->columns - x : 0;
         const float *from = blend + x;
         vec middle = vec_fma(near, finish_load(from, part), start);
         vec even = vec_fma(far, finish_load(from - 1, part), middle), odd = vec_fma(far, finish_load(from + 1, part), middle);
@@ -42,6 +46,19 @@ static void upsample_plane(const struct row_upsample *u, int plane)
             vec_store(to + 2 * x, low);
             vec_store_part(to + 2 * x + LANES, high, 2 * part - LANES);
         }
+    }
+}
+
+/* Some planes are blended before the first of them is read again, shifted by a column: what has just been stored cannot be. */
+static void upsample_planes(const struct row_upsample *u)
+{
+    ptrdiff_t pitch = (u->columns + PLANAR_SLACK) / 16 * 16;
+    for (int first = 0; first < u->planes; first += UPSAMPLED_TOGETHER) {
+        int last = first + UPSAMPLED_TOGETHER < u->planes ? first + UPSAMPLED_TOGETHER : u->planes;
+        for (int plane = first; plane < last; plane++)
+            blend_plane(u, plane, u->temporary + 16 + (plane - first) * pitch);
+        for (int plane = first; plane < last; plane++)
+            double_plane(u, plane, u->temporary + 16 + (plane - first) * pitch);
     }
 }
 
@@ -75,8 +92,7 @@ void BLOCK(row_upsample)(const struct row_upsample *u)
         upsample_channels(u);
         return;
     }
-    for (int plane = 0; plane < u->planes; plane++)
-        upsample_plane(u, plane);
+    upsample_planes(u);
 }
 
 /* Not a number where one of them is. */
@@ -128,18 +144,51 @@ void BLOCK(row_pool)(const struct row_pool *p)
     }
 }
 
-void BLOCK(row_planes)(const struct row_planes *p)
+/* A square of LANES × LANES: as many perfect shuffles as a lane's number has bits turn it over. */
+INLINE void turn_square(vec square[LANES])
 {
-    /* Eight pixels at a time, so that both sides stay in the nearest cache. */
-    for (int x = 0; x < p->pixels; x += 8) {
-        int count = p->pixels - x < 8 ? p->pixels - x : 8;
-        for (int c = 0; c < p->channels; c++) {
+    _Pragma("GCC unroll 4") for (int step = 1; step < LANES; step *= 2) {
+        vec next[LANES];
+        _Pragma("GCC unroll 16") for (int i = 0; i < LANES / 2; i++) {
+            next[2 * i] = vec_low(square[i], square[i + LANES / 2]);
+            next[2 * i + 1] = vec_high(square[i], square[i + LANES / 2]);
+        }
+        _Pragma("GCC unroll 16") for (int i = 0; i < LANES; i++)
+            square[i] = next[i];
+    }
+}
+
+/* Pixels [first, last) of the channels from `channel` on, one by one. */
+static void turn_rest(const struct row_planes *p, int first, int last, int channel)
+{
+    for (int x = first; x < last; x += 8) {
+        int count = last - x < 8 ? last - x : 8;
+        for (int c = channel; c < p->channels; c++) {
             const float *from = p->input + x * p->pixel + c;
             float *to = p->output + c * p->plane + x;
             for (int i = 0; i < count; i++)
                 to[i] = from[i * p->pixel];
         }
     }
+}
+
+void BLOCK(row_planes)(const struct row_planes *whole)
+{
+    const struct row_planes p = *whole;
+    int pixels = p.pixels / LANES * LANES, channels = p.channels / LANES * LANES;
+    for (int x = 0; x < pixels; x += LANES)
+        for (int c = 0; c < channels; c += LANES) {
+            const float *from = p.input + x * p.pixel + c;
+            float *to = p.output + c * p.plane + x;
+            vec square[LANES];
+            _Pragma("GCC unroll 16") for (int i = 0; i < LANES; i++)
+                square[i] = vec_load(from + i * p.pixel);
+            turn_square(square);
+            _Pragma("GCC unroll 16") for (int i = 0; i < LANES; i++)
+                vec_store(to + i * p.plane, square[i]);
+        }
+    turn_rest(&p, 0, pixels, channels);
+    turn_rest(&p, pixels, p.pixels, 0);
 }
 
 INLINE void finish_pixels(const struct channel_finish *whole, unsigned parts)

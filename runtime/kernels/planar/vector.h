@@ -39,6 +39,14 @@ INLINE void vec_store(float *to, vec value)
     *(vec_unaligned *)to = value;
 }
 
+/* Keeps a loaded value in its register where there are many: compilers like to load it again for each use, and loads are what
+ * transforms are short of. */
+#if defined(__AVX512F__)
+#define VEC_KEEP(value) __asm__("" : "+v"(value))
+#else
+#define VEC_KEEP(value) (void)(value)
+#endif
+
 /* The first `count` lanes (0 … LANES); the other lanes are zero when loaded and not touched when stored. */
 #if defined(__AVX512F__)
 INLINE vec vec_set(float value)

@@ -10,6 +10,12 @@
 /* Six inputs to six positions. */
 INLINE void winograd_spread(vec t[6], vec x0, vec x1, vec x2, vec x3, vec x4, vec x5)
 {
+    VEC_KEEP(x0);
+    VEC_KEEP(x1);
+    VEC_KEEP(x2);
+    VEC_KEEP(x3);
+    VEC_KEEP(x4);
+    VEC_KEEP(x5);
     vec a = vec_set(WINOGRAD_A), b = vec_set(WINOGRAD_B), two = vec_set(2), half = vec_set(0.5f), middle = vec_set(2.5f);
     vec even = vec_fnma(two, x2, x4), odd = vec_fnma(two, x1, x3);
     t[0] = vec_fnma(middle, x2, x0 + x4);
@@ -25,6 +31,10 @@ INLINE void winograd_spread(vec t[6], vec x0, vec x1, vec x2, vec x3, vec x4, ve
 /* Six products to four outputs. */
 INLINE void winograd_gather(vec y[4], vec m0, vec m1, vec m2, vec m3, vec m4, vec m5)
 {
+    VEC_KEEP(m1);
+    VEC_KEEP(m2);
+    VEC_KEEP(m3);
+    VEC_KEEP(m4);
     vec a = vec_set(WINOGRAD_A), b = vec_set(WINOGRAD_B);
     vec sum_a = m1 + m2, difference_a = m1 - m2, sum_b = m3 + m4, difference_b = m3 - m4;
     y[0] = vec_fma(b, sum_a, vec_fma(a, sum_b, m0));
