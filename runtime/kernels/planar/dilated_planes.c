@@ -13,7 +13,8 @@ enum { ALIGN = 16, WIDEST_STRIPE = 256, NARROWEST_STRIPE = 48 };
 
 struct geometry {
     int band, pad, ring_rows;          /* rows of a band; columns left and right of a stripe in the ring */
-    int stripes, stripe, parts, part;  /* numbers and sizes */
+    int stripes, stripe, parts, part;  /* of whole bands: numbers and sizes */
+    int whole_bands, rest_stripes, rest_stripe, rest_parts, rest_part; /* of the bands that are left over */
     int low_height, low_width;         /* of upsampled sources */
     bool upsampled, separate_sum;
     bool waiting;                      /* the shortcut waits in the output: a stage, or x in another layout */
@@ -32,18 +33,58 @@ static int divided(int a, int b)
     return (a + b - 1) / b;
 }
 
-/* Stripes no wider than their scratch is good for, and enough of them, or of parts of rows, for all threads. */
+/* What one thread works with on one stripe of one image. */
+struct worker {
+    const struct dilated_plan *plan;
+    const struct geometry *g;
+    const float *const *sources;
+    int image, first, columns;          /* of the stripe */
+    int start, end;                     /* rows of the part */
+    float *output;                      /* of the image, planes */
+    float *ring, *spread, *products, *sums, *rows, *upsampled, *temporary;
+    const float *low;
+    int row_source, row, row_from, row_columns; /* what `rows` holds; −1: nothing */
+};
+
+/* Every thread takes as many whole bands of rows as there are for all; those that are left over are cut into stripes of columns. Whole
+ * rows are better where they can be had: neighbouring stripes share memory at their seams. */
 static void cut(const struct dilated_block *b, int threads, struct geometry *g)
 {
-    int columns = divided(b->width, ALIGN);
+    int bands = divided(b->height, g->band), columns = divided(b->width, ALIGN);
     g->stripes = divided(b->width, WIDEST_STRIPE);
-    while (g->stripes % threads != 0 && divided(columns, g->stripes + 1) * ALIGN >= NARROWEST_STRIPE)
-        g->stripes++;
     g->stripe = divided(columns, g->stripes) * ALIGN;
     g->stripes = divided(b->width, g->stripe);
-    int bands = divided(b->height, g->band), parts = divided(threads, g->stripes);
-    g->part = divided(bands, parts < bands ? parts : bands) * g->band;
-    g->parts = divided(b->height, g->part);
+    g->whole_bands = bands / threads * threads;
+    g->part = bands / threads * g->band;
+    g->parts = g->part > 0 ? threads : 0;
+    int rest = bands - g->whole_bands, stripes = threads;
+    while (stripes > 1 && divided(columns, stripes) * ALIGN < NARROWEST_STRIPE)
+        stripes--;
+    stripes = stripes > g->stripes ? stripes : g->stripes;
+    g->rest_stripe = divided(columns, stripes) * ALIGN;
+    g->rest_stripes = divided(b->width, g->rest_stripe);
+    /* With fewer stripes than threads the bands that are left go to one thread each. */
+    g->rest_part = stripes < threads || rest == 0 ? g->band : rest * g->band;
+    g->rest_parts = divided(rest * g->band, g->rest_part);
+}
+
+/* The rows and columns of an item. */
+static void place_item(const struct dilated_block *b, const struct geometry *g, int item, struct worker *w)
+{
+    int whole = g->parts * g->stripes, stripe = g->stripe;
+    if (item < whole) { /* threads take items in turn: a thread's stripes of the same rows */
+        w->start = item % g->parts * g->part;
+        w->end = w->start + g->part;
+        w->first = item / g->parts * stripe;
+    } else {
+        item -= whole;
+        stripe = g->rest_stripe;
+        w->start = g->whole_bands * g->band + item / g->rest_stripes * g->rest_part;
+        w->end = w->start + g->rest_part;
+        w->first = item % g->rest_stripes * stripe;
+    }
+    w->end = w->end < b->height ? w->end : b->height;
+    w->columns = b->width - w->first < stripe ? b->width - w->first : stripe;
 }
 
 static void measure(const struct dilated_plan *plan, struct geometry *g)
@@ -98,19 +139,6 @@ size_t dilated_planes_scratch(const struct dilated_plan *plan)
     measure(plan, &g);
     return (g.thread * (size_t)plan->threads + g.low + g.whole) * sizeof(float);
 }
-
-/* What one thread works with on one stripe of one image. */
-struct worker {
-    const struct dilated_plan *plan;
-    const struct geometry *g;
-    const float *const *sources;
-    int image, first, columns;          /* of the stripe */
-    int start, end;                     /* rows of the part */
-    float *output;                      /* of the image, planes */
-    float *ring, *spread, *products, *sums, *rows, *upsampled, *temporary;
-    const float *low;
-    int row_source, row, row_from, row_columns; /* what `rows` holds; −1: nothing */
-};
 
 static ptrdiff_t plane_of(const struct dilated_block *b)
 {
@@ -394,12 +422,9 @@ void dilated_planes_run(const struct dilated_plan *plan, const float *const *sou
                 for (int y = 0; y < g.low_height; y++)
                     run_low_row(&w, y, low);
             }
-#pragma omp for schedule(static)
-            for (int item = 0; item < g.stripes * g.parts; item++) {
-                w.start = item / g.stripes * g.part;
-                w.end = w.start + g.part < b->height ? w.start + g.part : b->height;
-                w.first = item % g.stripes * g.stripe;
-                w.columns = b->width - w.first < g.stripe ? b->width - w.first : g.stripe;
+#pragma omp for schedule(static, 1)
+            for (int item = 0; item < g.stripes * g.parts + g.rest_stripes * g.rest_parts; item++) {
+                place_item(b, &g, item, &w);
                 run_part(&w);
             }
             if (!plain) {
