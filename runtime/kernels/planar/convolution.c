@@ -39,6 +39,9 @@ static bool winograd_pays(const struct convolution_shape *s)
         return false;
     if (s->output[0] < 0 || s->output[1] < 0)
         return true;
+    double bytes = 144.0 * (double)(s->channels * s->features);
+    if (bytes > 16e6 && s->batch * s->output[0] * s->output[1] < 400)
+        return false; /* all the time would go into fetching weights */
     double tiles = (double)(tiles_along(s->output[0], s->dilation[0]) * tiles_along(s->output[1], s->dilation[1]) * s->batch);
     double pixels = (double)(s->output[0] * s->output[1] * s->batch), fetch = s->channels * s->features > 64 * 1024 ? 16 : 2;
     return 36 * tiles * 1.25 + 36 * fetch < 9 * pixels + 9 * fetch;
@@ -87,30 +90,55 @@ static size_t depth_of(const struct convolution *c)
     return (size_t)(c->shape.channels * c->shape.kernel[0] * c->shape.kernel[1]);
 }
 
+static bool by_planes(const struct convolution *c)
+{
+    return c->way == WAY_POINTWISE_PLANES || c->way == WAY_DIRECT_PLANES;
+}
+
+/* Floats of a panel of `columns` output channels. */
+static size_t panel_floats(const struct convolution *c, int columns)
+{
+    size_t depth = c->way == WAY_WINOGRAD ? WINOGRAD_INPUTS * WINOGRAD_INPUTS * (size_t)c->shape.channels : depth_of(c);
+    return depth * pack_width((size_t)columns);
+}
+
+size_t convolution_panel_offset(const struct convolution *c, int column)
+{
+    return panel_floats(c, PACK_PANEL) * (size_t)(column / PACK_PANEL);
+}
+
 size_t convolution_packed_floats(const struct convolution *c)
 {
-    size_t features = (size_t)c->shape.features;
-    if (c->way == WAY_WINOGRAD)
-        return WINOGRAD_INPUTS * WINOGRAD_INPUTS * (size_t)c->shape.channels * pack_width(features);
-    return depth_of(c) * (c->way == WAY_POINTWISE_PLANES || c->way == WAY_DIRECT_PLANES ? (features + 3) / 4 * 4 : pack_width(features));
+    int features = (int)c->shape.features, last = (features - 1) / PACK_PANEL * PACK_PANEL;
+    if (by_planes(c))
+        return depth_of(c) * (((size_t)features + 3) / 4 * 4);
+    return convolution_panel_offset(c, last) + panel_floats(c, features - last);
+}
+
+static void pack_panel(const struct convolution *c, const float *weights, int columns, float *out)
+{
+    const struct convolution_shape *s = &c->shape;
+    if (c->way == WAY_WINOGRAD) {
+        pack_channel_winograd(columns, (int)s->channels, weights, out);
+        return;
+    }
+    int64_t taps = s->kernel[0] * s->kernel[1];
+    struct pack_matrix matrix = {.values = weights, .rows = columns, .depth = (int)s->channels, .row = (ptrdiff_t)depth_of(c),
+                                 .step = (ptrdiff_t)taps};
+    for (int64_t tap = 0; tap < taps; tap++, matrix.values++)
+        out += pack_channel_weights(&matrix, out);
 }
 
 void convolution_pack(const struct convolution *c, const float *weights, float *out)
 {
-    const struct convolution_shape *s = &c->shape;
-    struct pack_matrix matrix = {.values = weights, .rows = (int)s->features, .depth = (int)depth_of(c), .row = (ptrdiff_t)depth_of(c),
-                                 .step = 1};
-    if (c->way == WAY_WINOGRAD) {
-        pack_channel_winograd((int)s->features, (int)s->channels, weights, out);
-    } else if (c->way == WAY_POINTWISE_PLANES || c->way == WAY_DIRECT_PLANES) {
+    const int features = (int)c->shape.features, depth = (int)depth_of(c);
+    if (by_planes(c)) {
+        struct pack_matrix matrix = {.values = weights, .rows = features, .depth = depth, .row = depth, .step = 1};
         pack_plane_weights(&matrix, out);
-    } else {
-        int64_t taps = s->kernel[0] * s->kernel[1];
-        matrix.depth = (int)s->channels;
-        matrix.step = taps;
-        for (int64_t tap = 0; tap < taps; tap++, matrix.values++)
-            out += pack_channel_weights(&matrix, out);
+        return;
     }
+    for (int first = 0; first < features; first += PACK_PANEL)
+        pack_panel(c, weights + (ptrdiff_t)first * depth, pack_panel_columns(features, first), out + convolution_panel_offset(c, first));
 }
 
 /* ---- the kernel ---------------------------------------------------------------------------------------------------------- */
@@ -203,7 +231,8 @@ static mitral_status read_shape(struct kernel_call *call, struct state *state)
 
 static mitral_status pack(struct kernel_call *call, struct state *state)
 {
-    static const char *const names[] = {"", "pointwise:planes", "pointwise:channels", "direct:planes", "direct:channels", "winograd4x4"};
+    static const char *const names[] = {"", "pointwise:planes", "pointwise:channels", "direct:planes", "direct:channels",
+                                        "winograd4x4"};
     struct convolution *c = &state->convolution;
     const mitral_tensor *w = call_input(call, W);
     snprintf(state->description, sizeof state->description, "%s", names[c->way]);

@@ -41,6 +41,8 @@ struct convolution {
 };
 
 size_t convolution_packed_floats(const struct convolution *c);
+/* Where the weights of the panel that begins at output channel `column` are; of ways with channels-last output. */
+size_t convolution_panel_offset(const struct convolution *c, int column);
 void convolution_pack(const struct convolution *c, const float *weights, float *out);
 size_t convolution_planes_scratch(const struct convolution *c); /* bytes */
 void convolution_planes_run(const struct convolution *c);

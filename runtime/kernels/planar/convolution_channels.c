@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "runtime/kernels/planar/convolution.h"
+#include "runtime/kernels/planar/pack.h"
 
 enum { ALIGN = 16, CHUNK_PIXELS = 224, CHUNK_BYTES = 128 << 10 };
 
@@ -57,14 +58,24 @@ size_t convolution_channels_scratch(const struct convolution *c)
     return offsets_bytes(&g) + (size_t)c->threads * g.thread * sizeof(float);
 }
 
-/* What every product here has in common. */
-static struct channel_product begin(const struct convolution *c, const struct geometry *g, ptrdiff_t at)
+/* The products of rows pixels, panel by panel, of an input that is filled in, for the pixels of the output from `at` on. */
+static void multiply(const struct convolution *c, const struct geometry *g, struct channel_product *product, ptrdiff_t at)
 {
     ptrdiff_t features = (ptrdiff_t)c->shape.features;
-    return (struct channel_product){.columns = (int)features, .depth = g->depth, .taps = g->taps, .step = 1, .weights = c->weights,
-                                    .width = (features + PLANAR_WIDTH - 1) / PLANAR_WIDTH * PLANAR_WIDTH, .output = c->y + at * features,
-                                    .stride = features, .shift = c->bias, .slope = c->slope, .residual_stride = features,
-                                    .residual = c->residual ? c->residual + at * features : NULL, .activation = c->shape.activation};
+    product->depth = g->depth;
+    product->taps = g->taps;
+    product->stride = product->residual_stride = features;
+    product->activation = c->shape.activation;
+    for (int first = 0; first < features; first += PACK_PANEL) {
+        product->columns = pack_panel_columns((int)features, first);
+        product->weights = c->weights + convolution_panel_offset(c, first);
+        product->width = (ptrdiff_t)pack_width((size_t)product->columns);
+        product->output = c->y + at * features + first;
+        product->shift = c->bias ? c->bias + first : NULL;
+        product->slope = c->slope ? c->slope + first : NULL;
+        product->residual = c->residual ? c->residual + at * features + first : NULL;
+        c->blocks->channel_product(product);
+    }
 }
 
 static void run_pointwise(const struct convolution *c, const struct geometry *g, int64_t item)
@@ -72,13 +83,11 @@ static void run_pointwise(const struct convolution *c, const struct geometry *g,
     const struct convolution_shape *s = &c->shape;
     ptrdiff_t pixels = (ptrdiff_t)(s->output[0] * s->output[1]), image = (ptrdiff_t)(item / g->chunks);
     ptrdiff_t first = (ptrdiff_t)(item % g->chunks) * g->chunk;
-    struct channel_product product = begin(c, g, image * pixels + first);
     bool plain = s->input_layout == LAYOUT_PLAIN;
-    product.rows = pixels - first < g->chunk ? (int)(pixels - first) : g->chunk;
-    product.pixel = plain ? 1 : (ptrdiff_t)s->channels;
-    product.step = plain ? pixels : 1;
+    struct channel_product product = {.rows = pixels - first < g->chunk ? (int)(pixels - first) : g->chunk,
+                                      .pixel = plain ? 1 : (ptrdiff_t)s->channels, .step = plain ? pixels : 1};
     product.input = c->x + image * s->channels * pixels + first * product.pixel;
-    c->blocks->channel_product(&product);
+    multiply(c, g, &product, image * pixels + first);
 }
 
 static void fill_rows(const struct convolution *c, const struct geometry *g, ptrdiff_t image, int64_t first, float *own)
@@ -115,12 +124,9 @@ static void run_direct(const struct convolution *c, const struct geometry *g, in
     int64_t first = item % g->chunks * g->chunk, last = first + g->chunk < s->output[0] ? first + g->chunk : s->output[0];
     fill_rows(c, g, image, first, own);
     for (int64_t y = first; y < last; y++) {
-        struct channel_product product = begin(c, g, (ptrdiff_t)((image * s->output[0] + y) * s->output[1]));
-        product.rows = (int)s->output[1];
-        product.pixel = (ptrdiff_t)(s->stride[1] * s->channels);
-        product.input = own + (y - first) * s->stride[0] * g->pitch;
-        product.offsets = offsets;
-        c->blocks->channel_product(&product);
+        struct channel_product product = {.rows = (int)s->output[1], .pixel = (ptrdiff_t)(s->stride[1] * s->channels), .step = 1,
+                                          .input = own + (y - first) * s->stride[0] * g->pitch, .offsets = offsets};
+        multiply(c, g, &product, (ptrdiff_t)((image * s->output[0] + y) * s->output[1]));
     }
 }
 

@@ -4,8 +4,9 @@
 #include <omp.h>
 
 #include "runtime/kernels/planar/convolution.h"
+#include "runtime/kernels/planar/pack.h"
 
-enum { ALIGN = 16, POSITIONS = WINOGRAD_INPUTS * WINOGRAD_INPUTS, MOST_TILES = 56, SHARED_TILES = 224, PANEL = 64, GROUP_BYTES = 1 << 20 };
+enum { ALIGN = 16, POSITIONS = WINOGRAD_INPUTS * WINOGRAD_INPUTS, MOST_TILES = 56, SHARED_TILES = 224, GROUP_BYTES = 1 << 20 };
 
 struct geometry {
     int down, across;                  /* tiles of an image */
@@ -89,7 +90,7 @@ static void place_tiles(const struct convolution *c, const struct geometry *g, i
     }
 }
 
-/* The three steps, of `count` tiles that begin at tile `at` of a group's scratch; the second one of some positions and columns. */
+/* The three steps, of `count` tiles that begin at tile `at` of a group's scratch; the second one of some positions and a panel. */
 static void spread(const struct convolution *c, const struct geometry *g, const struct channel_tile *tiles, int at, int count, float *to)
 {
     const struct convolution_shape *s = &c->shape;
@@ -100,16 +101,17 @@ static void spread(const struct convolution *c, const struct geometry *g, const 
     c->blocks->channel_spread(&call);
 }
 
-static void multiply(const struct convolution *c, const struct geometry *g, int rows, int position, int positions, int column, int columns,
+static void multiply(const struct convolution *c, const struct geometry *g, int rows, int position, int positions, int panel,
                      const float *from, float *to)
 {
     const struct convolution_shape *s = &c->shape;
-    ptrdiff_t width = rounded(s->features, PLANAR_WIDTH);
+    const int first = panel * PACK_PANEL, columns = pack_panel_columns((int)s->features, first);
+    ptrdiff_t width = (ptrdiff_t)pack_width((size_t)columns);
     struct channel_batch call = {.count = positions, .rows = rows, .columns = columns, .depth = (int)s->channels,
                                  .input = from + position * g->spread_position, .position = g->spread_position, .pitch = g->spread_pitch,
-                                 .weights = c->weights + position * s->channels * width + column, .width = width,
-                                 .output = to + position * g->product_position + column, .position_out = g->product_position,
-                                 .pitch_out = g->product_pitch};
+                                 .weights = c->weights + convolution_panel_offset(c, first) + position * s->channels * width,
+                                 .width = width, .output = to + position * g->product_position + first,
+                                 .position_out = g->product_position, .pitch_out = g->product_pitch};
     c->blocks->channel_batch(&call);
 }
 
@@ -125,6 +127,11 @@ static void gather(const struct convolution *c, const struct geometry *g, const 
     c->blocks->channel_gather(&call);
 }
 
+static int panels_of(const struct convolution *c)
+{
+    return (int)((c->shape.features + PACK_PANEL - 1) / PACK_PANEL);
+}
+
 /* Group `index` of `groups` of about the same size. */
 static void run_group(const struct convolution *c, const struct geometry *g, int64_t index, int64_t groups, float *own)
 {
@@ -133,7 +140,8 @@ static void run_group(const struct convolution *c, const struct geometry *g, int
     int count = (int)(g->tiles * (index + 1) / groups - first);
     place_tiles(c, g, first, count, tiles);
     spread(c, g, tiles, 0, count, own);
-    multiply(c, g, count, 0, POSITIONS, 0, (int)c->shape.features, own, own + g->spread);
+    for (int panel = 0; panel < panels_of(c); panel++)
+        multiply(c, g, count, 0, POSITIONS, panel, own, own + g->spread);
     gather(c, g, tiles, 0, count, own + g->spread);
 }
 
@@ -142,7 +150,7 @@ static void share_group(const struct convolution *c, const struct geometry *g, i
 {
     float *from = c->scratch, *to = from + g->spread;
     int64_t first = g->tiles * index / groups;
-    int count = (int)(g->tiles * (index + 1) / groups - first), features = (int)c->shape.features, panels = (features + PANEL - 1) / PANEL;
+    int count = (int)(g->tiles * (index + 1) / groups - first), panels = panels_of(c);
 #pragma omp for schedule(static)
     for (int i = 0; i < count; i++) {
         struct channel_tile tile;
@@ -150,10 +158,8 @@ static void share_group(const struct convolution *c, const struct geometry *g, i
         spread(c, g, &tile, i, 1, from);
     }
 #pragma omp for schedule(static)
-    for (int i = 0; i < POSITIONS * panels; i++) {
-        int column = i % panels * PANEL;
-        multiply(c, g, count, i / panels, 1, column, features - column < PANEL ? features - column : PANEL, from, to);
-    }
+    for (int i = 0; i < POSITIONS * panels; i++)
+        multiply(c, g, count, i % POSITIONS, 1, i / POSITIONS, from, to);
 #pragma omp for schedule(static)
     for (int i = 0; i < count; i++) {
         struct channel_tile tile;

@@ -20,6 +20,12 @@ static inline size_t pack_width(size_t columns)
 size_t pack_plane_weights(const struct pack_matrix *matrix, float *out);
 /* [depth][pack_width(rows)] for channel_product. */
 size_t pack_channel_weights(const struct pack_matrix *matrix, float *out);
+/* Weights of many output channels are packed in panels of so many, one behind the other, so that each is read as one stream. */
+enum { PACK_PANEL = 64 };
+static inline int pack_panel_columns(int columns, int first)
+{
+    return columns - first < PACK_PANEL ? columns - first : PACK_PANEL;
+}
 /* Filters transformed along the rows: six products of depth 3·C (channel, then column) for plane_product. */
 size_t pack_plane_winograd(int outputs, int channels, const float *weights, float *out);
 /* Filters transformed in both directions: thirty-six products of depth C for channel_batch. */
