@@ -129,7 +129,7 @@ static void try_operator(const struct op *op, const struct kernel *kernel, const
 static void test_every_operator(void **state)
 {
     (void)state;
-    const char *only = getenv("MITRAL_TEST_OPERATOR"); /* to look at one */
+    const char *only = getenv("MITRAL_TEST_OPERATOR"); /* to look at one; MITRAL_TEST_SEED for other calls */
     const struct op *op;
     for (size_t i = 0; (op = op_at(i)) != NULL; i++) {
         const struct kernel *kernel = op_kernel(op);
@@ -137,6 +137,8 @@ static void test_every_operator(void **state)
         if (!kernel || op->traits & OP_CONTROL || (only && strcmp(only, op->name) != 0))
             continue;
         random_state = 12345;
+        if (getenv("MITRAL_TEST_SEED"))
+            random_state = strtoull(getenv("MITRAL_TEST_SEED"), NULL, 10);
         if (only)
             printf("%s\n", op->name);
         for (int64_t opset = INT64_MAX;;) {

@@ -1,10 +1,8 @@
 /* ArgMax, ArgMin, CumSum, CumProd; the axes of reductions. */
-#include <math.h>
-#include <string.h>
-
 #include "runtime/kernels/reference/axes.h"
 #include "runtime/kernels/reference/convert.h"
 #include "runtime/kernels/reference/elementwise.h"
+#include "runtime/kernels/reference/vector_math.h"
 
 enum { BLOCK = 256, PARALLEL_COUNT = 32768 };
 
@@ -78,32 +76,60 @@ static mitral_status arg_shape(struct kernel_call *call)
     return MITRAL_OK;
 }
 
-/* Whether `candidate` takes the place of `best`: NaN wins, the first one. */
+/* Whether a candidate takes the place of the best so far: NaN wins, the first one. */
 #define TAKES(candidate, best)                                                                                         \
-    (best != best ? false                                                                                              \
-                  : candidate != candidate || (largest ? candidate > best : candidate < best) || (last && candidate == best))
-#define ARG_BLOCK(name, T, DTYPE)                                                                                      \
+    ((best) == (best)                                                                                                  \
+     && ((candidate) != (candidate) || (largest ? (candidate) > (best) : (candidate) < (best)) || (last && (candidate) == (best))))
+
+/* `count` neighbouring lines at a time; INDEX is as wide as T, for the vectoriser. */
+#define ARG_BLOCK(name, T, DTYPE, INDEX)                                                                               \
+    static inline void name##_step(T *best, INDEX *at, const T *row, INDEX k, size_t count, bool largest, bool last)   \
+    {                                                                                                                  \
+        for (size_t i = 0; i < count; i++) {                                                                           \
+            bool takes = TAKES(row[i], best[i]);                                                                       \
+            best[i] = takes ? row[i] : best[i];                                                                        \
+            at[i] = takes ? k : at[i];                                                                                 \
+        }                                                                                                              \
+    }                                                                                                                  \
+    VECTORISED static void name##_largest(T *best, INDEX *at, const T *row, INDEX k, size_t count)                     \
+    {                                                                                                                  \
+        name##_step(best, at, row, k, count, true, false);                                                             \
+    }                                                                                                                  \
+    VECTORISED static void name##_smallest(T *best, INDEX *at, const T *row, INDEX k, size_t count)                    \
+    {                                                                                                                  \
+        name##_step(best, at, row, k, count, false, false);                                                            \
+    }                                                                                                                  \
     static void name(const mitral_tensor *input, int64_t offset, const struct lines *lines, size_t count, bool largest,\
                      bool last, int64_t *result)                                                                       \
     {                                                                                                                  \
         T best[BLOCK], row[BLOCK];                                                                                     \
+        INDEX at[BLOCK] = {0};                                                                                         \
         size_t size = mitral_dtype_size((mitral_dtype)input->dtype);                                                   \
+        const char *from = (const char *)input->data + (size_t)offset * size;                                          \
         const struct conversion conversion = {.from = input->dtype, .to = DTYPE};                                      \
-        memset(result, 0, count * sizeof(*result));                                                                    \
-        convert(&conversion, (const char *)input->data + (size_t)offset * size, best, count);                          \
-        for (int64_t k = 1; k < lines->length; k++) {                                                                  \
-            convert(&conversion, (const char *)input->data + (size_t)(offset + k * lines->inner) * size, row, count);  \
-            for (size_t i = 0; i < count; i++) {                                                                       \
-                bool takes = TAKES(row[i], best[i]);                                                                   \
-                best[i] = takes ? row[i] : best[i];                                                                    \
-                result[i] = takes ? k : result[i];                                                                     \
+        convert(&conversion, from, best, count);                                                                       \
+        if (lines->inner == 1) { /* one line, in pieces */                                                             \
+            for (int64_t start = 1; start < lines->length; start += BLOCK) {                                           \
+                int64_t piece = lines->length - start < BLOCK ? lines->length - start : BLOCK;                         \
+                convert(&conversion, from + (size_t)start * size, row, (size_t)piece);                                 \
+                for (int64_t i = 0; i < piece; i++)                                                                    \
+                    name##_step(best, at, row + i, (INDEX)(start + i), 1, largest, last);                              \
             }                                                                                                          \
         }                                                                                                              \
+        for (int64_t k = 1; lines->inner > 1 && k < lines->length; k++) {                                              \
+            convert(&conversion, from + (size_t)(k * lines->inner) * size, row, count);                                \
+            if (last)                                                                                                  \
+                name##_step(best, at, row, (INDEX)k, count, largest, last);                                            \
+            else                                                                                                       \
+                (largest ? name##_largest : name##_smallest)(best, at, row, (INDEX)k, count);                          \
+        }                                                                                                              \
+        for (size_t i = 0; i < count; i++)                                                                             \
+            result[i] = at[i];                                                                                         \
     }
-ARG_BLOCK(arg_double, double, MITRAL_DOUBLE)
-ARG_BLOCK(arg_signed, int64_t, MITRAL_INT64)
-ARG_BLOCK(arg_unsigned, uint64_t, MITRAL_UINT64)
-ARG_BLOCK(arg_float, float, MITRAL_FLOAT)
+ARG_BLOCK(arg_double, double, MITRAL_DOUBLE, int64_t)
+ARG_BLOCK(arg_signed, int64_t, MITRAL_INT64, int64_t)
+ARG_BLOCK(arg_unsigned, uint64_t, MITRAL_UINT64, int64_t)
+ARG_BLOCK(arg_float, float, MITRAL_FLOAT, int32_t)
 
 static mitral_status arg_run(struct kernel_call *call, bool largest)
 {
@@ -117,7 +143,7 @@ static mitral_status arg_run(struct kernel_call *call, bool largest)
     bool last = call->opset >= 12 && attribute_int(call->attributes, "select_last_index", 0);
     struct lines lines = lines_of(input, axis);
     int64_t blocks = (lines.inner + BLOCK - 1) / BLOCK, tasks = lines.outer * blocks;
-    bool is_double = input->dtype == MITRAL_DOUBLE, is_float = dtype_is_float(input->dtype);
+    bool is_double = input->dtype == MITRAL_DOUBLE || lines.length > INT32_MAX, is_float = dtype_is_float(input->dtype);
     bool is_signed = dtype_is_signed(input->dtype);
 #pragma omp parallel for num_threads(call->threads) if (tensor_count(input) > PARALLEL_COUNT) schedule(static)
     for (int64_t task = 0; task < tasks; task++) {
@@ -125,7 +151,7 @@ static mitral_status arg_run(struct kernel_call *call, bool largest)
         size_t count = (size_t)(lines.inner - start < BLOCK ? lines.inner - start : BLOCK);
         int64_t offset = outer * lines.length * lines.inner + start;
         int64_t *result = (int64_t *)output->data + outer * lines.inner + start;
-        if (is_double)
+        if (is_float && is_double)
             arg_double(input, offset, &lines, count, largest, last, result);
         else if (is_float)
             arg_float(input, offset, &lines, count, largest, last, result);
@@ -175,29 +201,47 @@ static mitral_status cumulative_shape(struct kernel_call *call)
     return MITRAL_OK;
 }
 
-/* The running values of a block of neighbouring lines; computed in T, rounded at each store. */
+/* The running values of `count` neighbouring lines, computed in T and rounded at each store; or of one line, in pieces. */
 #define CUMULATE(name, T, DTYPE, PLUS, TIMES)                                                                          \
+    static void name##_line(const char *from, char *to, size_t size, int64_t length, const struct conversion *in,      \
+                            const struct conversion *out, bool product, bool exclusive, bool reverse)                  \
+    {                                                                                                                  \
+        T running = (T)product, row[BLOCK];                                                                            \
+        for (int64_t done = 0; done < length; done += BLOCK) {                                                         \
+            int64_t piece = length - done < BLOCK ? length - done : BLOCK;                                             \
+            size_t at = (size_t)(reverse ? length - done - piece : done) * size;                                       \
+            convert(in, from + at, row, (size_t)piece);                                                                \
+            for (int64_t k = 0; k < piece; k++) {                                                                      \
+                T *element = &row[reverse ? piece - 1 - k : k], before = running;                                      \
+                running = product ? TIMES(running, *element) : PLUS(running, *element);                                \
+                *element = exclusive ? before : running;                                                               \
+            }                                                                                                          \
+            convert(out, row, to + at, (size_t)piece);                                                                 \
+        }                                                                                                              \
+    }                                                                                                                  \
     static void name(const mitral_tensor *input, mitral_tensor *output, int64_t offset, const struct lines *lines,     \
                      size_t count, bool product, bool exclusive, bool reverse)                                         \
     {                                                                                                                  \
         T running[BLOCK], row[BLOCK];                                                                                  \
         size_t size = mitral_dtype_size((mitral_dtype)input->dtype);                                                   \
         const struct conversion in = {.from = input->dtype, .to = DTYPE}, out = {.from = DTYPE, .to = input->dtype};   \
+        const char *from = (const char *)input->data + (size_t)offset * size;                                          \
+        char *to = (char *)output->data + (size_t)offset * size;                                                       \
+        if (lines->inner == 1) {                                                                                       \
+            name##_line(from, to, size, lines->length, &in, &out, product, exclusive, reverse);                        \
+            return;                                                                                                    \
+        }                                                                                                              \
         for (size_t i = 0; i < count; i++)                                                                             \
             running[i] = (T)product;                                                                                   \
         for (int64_t k = 0; k < lines->length; k++) {                                                                  \
-            size_t at = (size_t)(offset + (reverse ? lines->length - 1 - k : k) * lines->inner) * size;                \
-            convert(&in, (const char *)input->data + at, row, count);                                                  \
+            size_t at = (size_t)((reverse ? lines->length - 1 - k : k) * lines->inner) * size;                         \
+            convert(&in, from + at, row, count);                                                                       \
             if (exclusive)                                                                                             \
-                convert(&out, running, (char *)output->data + at, count);                                              \
-            if (product)                                                                                               \
-                for (size_t i = 0; i < count; i++)                                                                     \
-                    running[i] = TIMES(running[i], row[i]);                                                            \
-            else                                                                                                       \
-                for (size_t i = 0; i < count; i++)                                                                     \
-                    running[i] = PLUS(running[i], row[i]);                                                             \
+                convert(&out, running, to + at, count);                                                                \
+            for (size_t i = 0; i < count; i++)                                                                         \
+                running[i] = product ? TIMES(running[i], row[i]) : PLUS(running[i], row[i]);                           \
             if (!exclusive)                                                                                            \
-                convert(&out, running, (char *)output->data + at, count);                                              \
+                convert(&out, running, to + at, count);                                                                \
         }                                                                                                              \
     }
 #define REAL_PLUS(a, b) ((a) + (b))

@@ -1,7 +1,8 @@
 #include "runtime/kernels/reference/elementwise.h"
 
-#include <math.h>
 #include <string.h>
+
+#include "runtime/kernels/reference/vector_math.h"
 
 /* Below this many elements a parallel region costs more than it saves. */
 enum { PARALLEL_COUNT = 32768, BLOCK = 8192, HALF_BLOCK = 512 };
@@ -123,31 +124,81 @@ void walk_run(const struct walk *walk, int threads, inner_loop loop, const void 
 
 /* ---- float16 and bfloat16 ------------------------------------------------------------------------------------------ */
 
+VECTORISED static void bfloat16_to_floats(const uint16_t *from, ptrdiff_t stride, float *to, size_t count)
+{
+    if (stride == 1)
+        for (size_t i = 0; i < count; i++)
+            to[i] = float_of_bits((uint32_t)from[i] << 16);
+    else
+        for (size_t i = 0; i < count; i++, from += stride)
+            to[i] = float_of_bits((uint32_t)*from << 16);
+}
+
+static inline float float_of_float16(uint32_t half)
+{
+    uint32_t magnitude = half & 0x7fff;
+    uint32_t small = bits_of_float((float)(int32_t)magnitude * 0x1p-24f); /* subnormal */
+    uint32_t normal = (magnitude << 13) + (magnitude >= 0x7c00 ? 0x70000000u : 0x38000000u);
+    return float_of_bits((magnitude < 0x400 ? small : normal) | (half & 0x8000) << 16);
+}
+
+VECTORISED static void float16_to_floats(const uint16_t *from, ptrdiff_t stride, float *to, size_t count)
+{
+    if (stride == 1)
+        for (size_t i = 0; i < count; i++)
+            to[i] = float_of_float16(from[i]);
+    else
+        for (size_t i = 0; i < count; i++, from += stride)
+            to[i] = float_of_float16(*from);
+}
+
+/* Round to nearest even; NaN stays NaN. */
+static inline uint16_t bfloat16_of_float(float value)
+{
+    uint32_t bits = bits_of_float(value), rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+    return (uint16_t)((bits & 0x7fffffff) > 0x7f800000 ? bits >> 16 | 0x40 : rounded);
+}
+
+static inline uint16_t float16_of_float(float value)
+{
+    uint32_t bits = bits_of_float(value), magnitude = bits & 0x7fffffff;
+    uint32_t normal = ((magnitude + 0xfff + (magnitude >> 13 & 1)) >> 13) - (112 << 10);
+    /* Below 2^-14 the unit is 2^-24, as it is beside 0.5: the sum's last bits are the result. */
+    uint32_t small = bits_of_float(float_of_bits(magnitude) + 0.5f) - bits_of_float(0.5f);
+    uint32_t result = magnitude < 0x38800000 ? small : normal;
+    result = magnitude >= 0x47800000 ? 0x7c00 : result;
+    result = magnitude > 0x7f800000 ? 0x7e00 : result;
+    return (uint16_t)(result | (bits >> 16 & 0x8000));
+}
+
+VECTORISED static void floats_to_bfloat16(const float *from, uint16_t *to, ptrdiff_t stride, size_t count)
+{
+    if (stride == 1)
+        for (size_t i = 0; i < count; i++)
+            to[i] = bfloat16_of_float(from[i]);
+    else
+        for (size_t i = 0; i < count; i++, to += stride)
+            *to = bfloat16_of_float(from[i]);
+}
+
+VECTORISED static void floats_to_float16(const float *from, uint16_t *to, ptrdiff_t stride, size_t count)
+{
+    if (stride == 1)
+        for (size_t i = 0; i < count; i++)
+            to[i] = float16_of_float(from[i]);
+    else
+        for (size_t i = 0; i < count; i++, to += stride)
+            *to = float16_of_float(from[i]);
+}
+
 void half_to_floats(int32_t dtype, const uint16_t *from, ptrdiff_t stride, float *to, size_t count)
 {
-    if (dtype == MITRAL_BFLOAT16) {
-        for (size_t i = 0; i < count; i++, from += stride)
-            to[i] = bfloat16_to_float(*from);
-        return;
-    }
-    for (size_t i = 0; i < count; i++, from += stride) {
-        uint32_t half = *from, magnitude = half & 0x7fff, sign = (half & 0x8000) << 16;
-        union { uint32_t u; float f; } small = {.f = (float)magnitude * 0x1p-24f}, x;
-        uint32_t normal = (magnitude << 13) + (magnitude >= 0x7c00 ? 0x70000000u : 0x38000000u);
-        x.u = (magnitude < 0x400 ? small.u : normal) | sign;
-        to[i] = x.f;
-    }
+    (dtype == MITRAL_BFLOAT16 ? bfloat16_to_floats : float16_to_floats)(from, stride, to, count);
 }
 
 void floats_to_half(int32_t dtype, const float *from, uint16_t *to, ptrdiff_t stride, size_t count)
 {
-    if (dtype == MITRAL_BFLOAT16) {
-        for (size_t i = 0; i < count; i++, to += stride)
-            *to = float_to_bfloat16(from[i]);
-        return;
-    }
-    for (size_t i = 0; i < count; i++, to += stride)
-        *to = float_to_float16(from[i]);
+    (dtype == MITRAL_BFLOAT16 ? floats_to_bfloat16 : floats_to_float16)(from, to, stride, count);
 }
 
 struct half_context {

@@ -4,6 +4,7 @@
 
 #include "runtime/kernels/reference/convert.h"
 #include "runtime/kernels/reference/elementwise.h"
+#include "runtime/kernels/reference/vector_math.h"
 
 enum { BLOCK = 256, CHUNK = 8192, PARALLEL_COUNT = 32768 };
 
@@ -139,6 +140,22 @@ static void round_to(int32_t precision, float *values, size_t count)
     half_to_floats(precision, halves, 1, values, count);
 }
 
+VECTORISED static void divide(float *x, const float *scales, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        x[i] /= scales[i];
+}
+
+/* Rounded, then moved, then clamped; NaN goes to the lowest value. */
+VECTORISED static void round_and_clamp(const float *x, const float *zeros, float low, float high, int32_t *to, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        float v = vector_round(x[i]) + zeros[i];
+        v = v > low ? v : low;
+        to[i] = (int32_t)(v < high ? v : high);
+    }
+}
+
 static void quantize_row(const void *context, int64_t at, size_t count, int64_t scale, int64_t step)
 {
     const struct linear *q = context;
@@ -153,8 +170,7 @@ static void quantize_row(const void *context, int64_t at, size_t count, int64_t 
         load_floats(q->x, place, x, length);
         load_parameters(q->scale, scale_at, step, scales, length);
         load_parameters(q->zero, scale_at, step, zeros, length);
-        for (size_t i = 0; i < length; i++)
-            x[i] /= scales[i];
+        divide(x, scales, length);
         round_to(q->precision, x, length);
         if (!integer) {
             for (size_t i = 0; i < length; i++)
@@ -162,12 +178,7 @@ static void quantize_row(const void *context, int64_t at, size_t count, int64_t 
             convert(&(struct conversion){MITRAL_FLOAT, q->y->dtype, q->saturate, ROUND_UP}, x, y, length);
             continue;
         }
-        /* Rounded, then moved, then clamped; NaN goes to the lowest value. */
-        for (size_t i = 0; i < length; i++) {
-            float v = rintf(x[i]) + zeros[i];
-            v = v > q->low ? v : q->low;
-            whole[i] = (int32_t)(v < q->high ? v : q->high);
-        }
+        round_and_clamp(x, zeros, q->low, q->high, whole, length);
         convert(&(struct conversion){MITRAL_INT32, q->y->dtype, true, ROUND_UP}, whole, y, length);
     }
 }

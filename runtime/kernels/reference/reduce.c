@@ -6,8 +6,9 @@
 #include "runtime/kernels/reference/axes.h"
 #include "runtime/kernels/reference/convert.h"
 #include "runtime/kernels/reference/elementwise.h"
+#include "runtime/kernels/reference/vector_math.h"
 
-enum { BLOCK = 256, LANES = 16, PARALLEL_COUNT = 32768 };
+enum { BLOCK = 512, LANES = 16, PARALLEL_COUNT = 32768 };
 
 enum map { MAP_NONE, MAP_SQUARE, MAP_ABSOLUTE, MAP_EXPONENTIAL };
 enum combine { COMBINE_SUM, COMBINE_PRODUCT, COMBINE_MAX, COMBINE_MIN };
@@ -36,6 +37,7 @@ struct reduction {
     struct extent kept, reduced; /* neighbouring dimensions merged; dimensions of 1 left out */
     int64_t reduced_count;
     bool across;                 /* the innermost dimension is kept */
+    bool direct;                 /* sums of floats or of their squares: without a block between */
 };
 
 static void add_dimension(struct extent *extent, int64_t size, ptrdiff_t stride, bool merge)
@@ -125,7 +127,31 @@ static uint64_t unsigned_finish(const struct reduction *r, uint64_t value, uint6
     return r->reducer->finish == FINISH_MEAN && r->reduced_count ? value / (uint64_t)r->reduced_count : value;
 }
 
+/* Sums of floats, or of their squares, in double. */
+VECTORISED static void add_floats(double *into, const float *from, size_t count, bool squares)
+{
+    if (squares)
+        for (size_t i = 0; i < count; i++)
+            into[i] += (double)from[i] * (double)from[i];
+    else
+        for (size_t i = 0; i < count; i++)
+            into[i] += (double)from[i];
+}
+
+VECTORISED static void add_floats_in_lanes(double *lanes, const float *from, size_t count, bool squares)
+{
+    size_t i = 0;
+    for (; i + LANES <= count; i += LANES)
+        for (size_t lane = 0; lane < LANES; lane++) {
+            double value = (double)from[i + lane];
+            lanes[lane] += squares ? value * value : value;
+        }
+    for (size_t lane = 0; i < count; i++, lane++)
+        lanes[lane] += squares ? (double)from[i] * (double)from[i] : (double)from[i];
+}
+
 #define ACCUMULATOR double
+#define DIRECT r->direct
 #define ACCUMULATOR_DTYPE MITRAL_DOUBLE
 #define PLUS(a, b) ((a) + (b))
 #define TIMES(a, b) ((a) * (b))
@@ -134,11 +160,13 @@ static uint64_t unsigned_finish(const struct reduction *r, uint64_t value, uint6
 #include "runtime/kernels/reference/reduce_body.h"
 #undef ACCUMULATOR
 #undef ACCUMULATOR_DTYPE
+#undef DIRECT
 #undef PLUS
 #undef TIMES
 #undef IS_NAN
 #undef NAME
 /* Integers wrap. */
+#define DIRECT false
 #define IS_NAN(x) false
 #define PLUS(a, b) (ACCUMULATOR)((uint64_t)(a) + (uint64_t)(b))
 #define TIMES(a, b) (ACCUMULATOR)((uint64_t)(a) * (uint64_t)(b))
@@ -209,6 +237,9 @@ static mitral_status reduce_run(struct kernel_call *call, const struct reducer *
     }
     if (r.reduced.rank == 0)
         add_dimension(&r.reduced, 1, 0, false);
+    const struct extent *inner = r.across ? &r.kept : &r.reduced;
+    r.direct = input->dtype == MITRAL_FLOAT && reducer->combine == COMBINE_SUM && inner->strides[inner->rank - 1] == 1
+               && (reducer->map == MAP_NONE || reducer->map == MAP_SQUARE);
     bool real = dtype_is_float(input->dtype) || reducer->real;
     bool is_signed = dtype_is_signed(input->dtype);
     int64_t work = outputs * (r.reduced_count ? r.reduced_count : 1);

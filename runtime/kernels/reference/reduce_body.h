@@ -1,5 +1,5 @@
 /* Reduction in one accumulator type: included with ACCUMULATOR, ACCUMULATOR_DTYPE, PLUS(a, b), TIMES(a, b),
- * IS_NAN(x) and NAME(x) defined. */
+ * IS_NAN(x), NAME(x) and DIRECT (whether add_floats may be used: the accumulator is double) defined. */
 
 /* `count` elements at distance `stride`, mapped, as accumulators. `shift` is per element (or one, with step 0). */
 static void NAME(load)(const struct reduction *r, int64_t offset, ptrdiff_t stride, enum map map, const ACCUMULATOR *shift,
@@ -59,8 +59,12 @@ static void NAME(across)(const struct reduction *r, int64_t offset, ptrdiff_t st
     ACCUMULATOR row[BLOCK];
     int64_t index[MITRAL_MAX_RANK] = {0};
     for (int64_t i = 0; i < r->reduced_count; i++) {
-        NAME(load)(r, offset, stride, map, shift, 1, row, count);
-        NAME(combine)(combine, result, row, count);
+        if (DIRECT) {
+            add_floats((double *)(void *)result, (const float *)r->input->data + offset, count, map == MAP_SQUARE);
+        } else {
+            NAME(load)(r, offset, stride, map, shift, 1, row, count);
+            NAME(combine)(combine, result, row, count);
+        }
         advance(&r->reduced, r->reduced.rank - 1, index, &offset);
     }
 }
@@ -75,7 +79,9 @@ static void NAME(along)(const struct reduction *r, int64_t offset, enum map map,
     for (int i = 0; i < LANES; i++)
         lanes[i] = initial;
     for (int64_t done = 0; done < r->reduced_count; done += length) {
-        for (int64_t start = 0; start < length; start += BLOCK) {
+        if (DIRECT)
+            add_floats_in_lanes((double *)(void *)lanes, (const float *)r->input->data + offset, (size_t)length, map == MAP_SQUARE);
+        for (int64_t start = 0; !DIRECT && start < length; start += BLOCK) {
             size_t count = (size_t)(length - start < BLOCK ? length - start : BLOCK), i = 0;
             NAME(load)(r, offset + start * r->reduced.strides[last], r->reduced.strides[last], map, shift, 0, row, count);
             for (; i + LANES <= count; i += LANES)

@@ -14,17 +14,17 @@ FLOAT_UNARY(Atanh, atanh(v), .arity = 1)
 FLOAT_UNARY(Ceil, ceil(v), .arity = 1)
 FLOAT_UNARY(Cos, cos(v), .arity = 1)
 FLOAT_UNARY(Cosh, cosh(v), .arity = 1)
-FLOAT_UNARY(Erf, erf(v), .arity = 1)
-FLOAT_UNARY(Exp, exp(v), .arity = 1)
+FLOAT_UNARY(Erf, ERF(v), .arity = 1)
+FLOAT_UNARY(Exp, EXP(v), .arity = 1)
 FLOAT_UNARY(Floor, floor(v), .arity = 1)
-FLOAT_UNARY(Log, log(v), .arity = 1)
+FLOAT_UNARY(Log, LOG(v), .arity = 1)
 FLOAT_UNARY(Reciprocal, 1 / v, .arity = 1)
-FLOAT_UNARY(Round, rint(v), .arity = 1) /* halves to even: the default rounding mode */
+FLOAT_UNARY(Round, ROUND_EVEN(v), .arity = 1)
 FLOAT_UNARY(Sin, sin(v), .arity = 1)
 FLOAT_UNARY(Sinh, sinh(v), .arity = 1)
 FLOAT_UNARY(Sqrt, sqrt(v), .arity = 1)
 FLOAT_UNARY(Tan, tan(v), .arity = 1)
-FLOAT_UNARY(Tanh, tanh(v), .arity = 1)
+FLOAT_UNARY(Tanh, TANH(v), .arity = 1)
 
 /* ---- operators that have integers too ------------------------------------------------------------------------------ */
 

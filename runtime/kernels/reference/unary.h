@@ -2,6 +2,8 @@
 #ifndef MITRAL_RUNTIME_KERNELS_REFERENCE_UNARY_H
 #define MITRAL_RUNTIME_KERNELS_REFERENCE_UNARY_H
 
+#include "runtime/kernels/reference/vector_math.h"
+
 /* Needs <tgmath.h> and elementwise.h. */
 
 /* <name>_shape and <name>_run over <name>_loops, whose fields are given. */
@@ -17,7 +19,7 @@
     }
 
 #define FLOAT_LOOP(name, T, expression)                                                                                \
-    static void name(LOOP_ARGUMENTS)                                                                                   \
+    VECTORISED static void name(LOOP_ARGUMENTS)                                                                        \
     {                                                                                                                  \
         typedef T real;                                                                                                \
         const double *parameters = context;                                                                            \
