@@ -189,7 +189,8 @@ static mitral_status import_model(struct importer *importer, const void *bytes, 
     scope_initialise(&scope, importer, importer->graph);
     scope.opsets = &opsets;
     TRY(import_graph(&scope, model->graph));
-    return import_report(importer);
+    TRY(import_report(importer));
+    return import_kinds(importer->graph);
 }
 
 mitral_status import_onnx(struct graph **out, mitral_context *context, const void *bytes, size_t size, const char *folder)

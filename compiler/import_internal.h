@@ -146,6 +146,10 @@ mitral_status import_constant(struct scope *scope, const onnx_node *proto, const
 mitral_status import_note_unsupported(struct scope *scope, const onnx_node *proto, int64_t opset);
 mitral_status import_report(struct importer *importer); /* MITRAL_OK when there is nothing to report */
 
+/* import_kinds.c: which values are no tensors, in a graph that is sorted. Kinds that the file does not declare follow from the
+ * operators; declared ones that contradict them are refused, for whoever runs the graph relies on them. */
+mitral_status import_kinds(struct graph *graph);
+
 /* function.c */
 mitral_status function_register(struct importer *importer, const onnx_function *function);
 const struct function *function_find(const struct importer *importer, const onnx_node *node); /* model-local */

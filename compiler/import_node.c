@@ -72,52 +72,6 @@ static mitral_status check_arity(struct scope *scope, const onnx_node *proto, co
     return MITRAL_OK;
 }
 
-/* ---- kinds of values that the file does not declare ----------------------------------------------------------------- */
-
-static bool is_undeclared(const struct value_type *type)
-{
-    return type->kind == MITRAL_TENSOR && type->dtype == MITRAL_UNDEFINED && type->rank < 0;
-}
-
-/* Whether every type that a parameter may have begins so: "seq(". */
-static bool all_begin(const struct schema *schema, const struct schema_parameter *parameter, const char *word)
-{
-    for (size_t i = 0; i < schema->constraint_count; i++) {
-        const struct schema_constraint *constraint = &schema->constraints[i];
-        if (strcmp(constraint->name, parameter->type) != 0)
-            continue;
-        for (size_t k = 0; k < constraint->type_count; k++)
-            if (strncmp(constraint->types[k], word, strlen(word)) != 0)
-                return false;
-        return constraint->type_count > 0;
-    }
-    return strncmp(parameter->type, word, strlen(word)) == 0;
-}
-
-/* Sequences, optionals and maps that follow from the operator, or from an input that has to be of the same type: inference works
- * out what tensors are, not which values are none. */
-static void declare_kinds(struct scope *scope, const onnx_node *proto, const struct schema *schema, const value_id *inputs,
-                          const value_id *outputs)
-{
-    for (size_t i = 0; i < proto->n_output && schema->output_count; i++) {
-        const struct schema_parameter *parameter = &schema->outputs[i < schema->output_count ? i : schema->output_count - 1];
-        struct value_type *type = outputs[i] == NO_VALUE ? NULL : &scope->graph->values[outputs[i]].type;
-        if (!type || !is_undeclared(type) || (parameter->option == 2 && !parameter->homogeneous))
-            continue;
-        if (all_begin(schema, parameter, "seq("))
-            type->kind = MITRAL_SEQUENCE;
-        else if (all_begin(schema, parameter, "optional("))
-            type->kind = MITRAL_OPTIONAL;
-        else if (all_begin(schema, parameter, "map("))
-            type->kind = MITRAL_MAP;
-        for (size_t k = 0; k < proto->n_input && k < schema->input_count; k++) {
-            const struct value_type *same = inputs[k] == NO_VALUE ? NULL : &scope->graph->values[inputs[k]].type;
-            if (same && same->kind != MITRAL_TENSOR && strcmp(schema->inputs[k].type, parameter->type) == 0)
-                *type = *same;
-        }
-    }
-}
-
 /* ---- captures ------------------------------------------------------------------------------------------------------ */
 
 /* The values that any of the node's subgraphs takes from this graph, each once. */
@@ -189,8 +143,6 @@ static mitral_status add_node(struct scope *scope, const onnx_node *proto, const
     TRY(import_node_values(scope, proto, &inputs, &outputs));
     if (schema)
         TRY(check_arity(scope, proto, schema, opset, inputs));
-    if (schema)
-        declare_kinds(scope, proto, schema, inputs, outputs);
     struct attributes attributes;
     struct scope **subgraphs;
     size_t subgraph_count;

@@ -217,6 +217,64 @@ static void names_inside_hide_nothing_outside(void **state)
     REFUSES(MITRAL_INVALID, "Neg 'q'", "'nowhere'");
 }
 
+/* ---- kinds -------------------------------------------------------------------------------------------------------- */
+
+static Onnx__ValueInfoProto *info_of_kind(const char *name, bool sequence)
+{
+    Onnx__ValueInfoProto *info = builder_info(&builder, name, MITRAL_FLOAT, 0, NULL, NULL);
+    if (sequence) {
+        Onnx__TypeProto *type = arena_allocate(&builder.arena, sizeof *type);
+        Onnx__TypeProto__Sequence *inner = arena_allocate(&builder.arena, sizeof *inner);
+        onnx__type_proto__init(type);
+        onnx__type_proto__sequence__init(inner);
+        inner->elem_type = info->type;
+        type->value_case = ONNX__TYPE_PROTO__VALUE_SEQUENCE_TYPE;
+        type->sequence_type = inner;
+        info->type = type;
+    }
+    return info;
+}
+
+static void kinds_follow_from_operators(void **state)
+{
+    (void)state;
+    builder_input(&builder, builder.graph, info_of_kind("x", false));
+    builder_input(&builder, builder.graph, builder_info(&builder, "c", MITRAL_BOOL, 0, NULL, NULL));
+    builder_output(&builder, builder.graph, builder_info(&builder, "n", MITRAL_INT64, 0, NULL, NULL));
+    builder_node(&builder, builder.graph, "SequenceConstruct", "x,x", "s");
+    Onnx__GraphProto *branch = builder_graph(&builder, "b");
+    builder_node(&builder, branch, "Identity", "s", "t");
+    Onnx__ValueInfoProto *out = builder_info(&builder, "t", MITRAL_FLOAT, 0, NULL, NULL);
+    out->type = NULL;
+    builder_output(&builder, branch, out);
+    Onnx__NodeProto *node = builder_node(&builder, builder.graph, "If", "c", "u");
+    builder_subgraph(&builder, node, "then_branch", branch);
+    builder_subgraph(&builder, node, "else_branch", branch);
+    builder_node(&builder, builder.graph, "SequenceLength", "u", "n");
+    struct graph *graph = import();
+    for (size_t i = 0; i < 2; i++) /* SequenceConstruct and If */
+        assert_int_equal(graph->values[graph->nodes[i].outputs[0]].type.kind, MITRAL_SEQUENCE);
+    const struct graph *inner = graph->nodes[1].subgraphs[0];
+    assert_int_equal(inner->values[inner->outputs[0]].type.kind, MITRAL_SEQUENCE);
+    graph_destroy(&graph);
+}
+
+static void kinds_that_operators_do_not_give_are_refused(void **state)
+{
+    (void)state;
+    builder_input(&builder, builder.graph, info_of_kind("x", false));
+    builder_output(&builder, builder.graph, info_of_kind("y", true));
+    builder_node(&builder, builder.graph, "Relu", "x", "y")->name = (char *)"the_node";
+    REFUSES(MITRAL_INVALID, "Relu 'the_node'", "output 0 to be a tensor, found a sequence");
+    builder.graph->node[0]->op_type = (char *)"Identity"; /* gives sequences too, but not of a tensor */
+    REFUSES(MITRAL_INVALID, "Identity 'the_node'", "output 0 to be a tensor, found a sequence");
+    builder.graph->n_input = builder.graph->n_output = 0;
+    builder_input(&builder, builder.graph, info_of_kind("x", true));
+    builder_output(&builder, builder.graph, info_of_kind("y", false));
+    builder.graph->node[0]->op_type = (char *)"Relu";
+    REFUSES(MITRAL_INVALID, "Relu 'the_node'", "input 0 to be a tensor, found a sequence");
+}
+
 /* ---- functions ----------------------------------------------------------------------------------------------------- */
 
 /* Scaled(a; factor) = a * factor. */
@@ -513,6 +571,7 @@ int main(void)
         TEST(keeps_names_symbols_and_metadata), TEST(initializers_listed_as_inputs_are_constants),
         TEST(an_input_must_have_its_initializers_type), TEST(sorts_nodes), TEST(defaults_are_filled_in),
         TEST(constant_nodes_become_constants), TEST(nested_captures_become_inputs), TEST(names_inside_hide_nothing_outside),
+        TEST(kinds_follow_from_operators), TEST(kinds_that_operators_do_not_give_are_refused),
         TEST(functions_are_expanded_with_their_attributes), TEST(unknown_attributes_of_functions_are_refused),
         TEST(functions_that_call_themselves_are_refused), TEST(expansion_is_bounded), TEST(inputs_passed_through_are_copied),
         TEST(refuses_unknown_attributes), TEST(refuses_attributes_of_another_kind), TEST(refuses_attributes_given_twice),
