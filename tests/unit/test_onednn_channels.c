@@ -157,6 +157,46 @@ static void other_resizes(void **state)
     bench_close(&bench);
 }
 
+static void reorder(void **state)
+{
+    (void)state;
+    static const int64_t channels[] = {1, 2, 3, 4, 5, 8, 16, 17, 40}, sizes[][2] = {{1, 1}, {3, 5}, {16, 16}, {9, 31}, {70, 60}};
+    static const int32_t types[] = {MITRAL_FLOAT, MITRAL_BFLOAT16, MITRAL_DOUBLE, MITRAL_INT8, MITRAL_COMPLEX128};
+    for (int type = 0; type < 5; type++)
+        for (int c = 0; c < 9; c++)
+            for (int size = 0; size < 5; size++)
+                for (int to = 0; to < 2; to++) {
+                    struct bench bench;
+                    bench_open(&bench);
+                    bench.threads = 1 + c % 2;
+                    mitral_tensor *x = bench_input(&bench, types[type], 4, (int64_t[]){2, channels[c], sizes[size][0], sizes[size][1]}, 1);
+                    if (types[type] == MITRAL_COMPLEX128)
+                        for (size_t i = 0; i < tensor_bytes(x); i++)
+                            ((char *)x->data)[i] = (char)(i * 7);
+                    mitral_tensor expected = bench_relayout(&bench, x, to);
+                    *x = bench_relayout(&bench, x, 1 - to);
+                    bench_int(&bench, "layout", to);
+                    assert_int_equal(bench_run(&bench, "onednn.reorder", true), MITRAL_OK);
+                    assert_int_equal(bench.outputs[0].tensor.layout, to);
+                    assert_int_equal(memcmp(bench.outputs[0].tensor.data, expected.data, tensor_bytes(&expected)), 0);
+                    bench_close(&bench);
+                }
+}
+
+static void reorder_to_another_type(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_open(&bench);
+    mitral_tensor *x = bench_input(&bench, MITRAL_FLOAT, 4, (int64_t[]){1, 7, 5, 3}, 1);
+    bench_int(&bench, "layout", LAYOUT_CHANNELS_LAST);
+    bench_int(&bench, "to", MITRAL_BFLOAT16);
+    assert_int_equal(bench_run(&bench, "onednn.reorder", true), MITRAL_OK);
+    assert_int_equal(bench.outputs[0].tensor.dtype, MITRAL_BFLOAT16);
+    assert_true(bench_distance(&bench, &bench.outputs[0].tensor, x) <= 1.0 / 256);
+    bench_close(&bench);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -165,6 +205,8 @@ int main(void)
         cmocka_unit_test(scale_shift),
         cmocka_unit_test(resize),
         cmocka_unit_test(other_resizes),
+        cmocka_unit_test(reorder),
+        cmocka_unit_test(reorder_to_another_type),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

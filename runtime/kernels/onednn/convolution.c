@@ -1,7 +1,8 @@
 /* onednn.convolution: X, W, bias?, residual?, slope? with Conv's attributes and those of onednn_read_post.
  *
  * Formulations, best first: over channels-last data (reordered here when the values are planned plain), over plain data, the
- * reference kernel. One that oneDNN would run by its reference loops is passed over. */
+ * reference kernel. One that oneDNN would run by its reference loops is passed over; one whose sums would depend on the number of threads
+ * runs image by image, each in one thread. */
 #include <string.h>
 
 #include "runtime/kernels/onednn/program.h"
@@ -49,10 +50,12 @@ static mitral_status describe_weights(const struct kernel_call *call, const stru
     return MITRAL_OK;
 }
 
+/* MITRAL_DEFERRED: this formulation is not there; *depends: it is, but depends on the number of threads. */
 static mitral_status create_descriptor(struct onednn_program *program, const struct convolution_parameters *p,
-                                       const struct descriptors *d, dnnl_primitive_attr_t attributes, dnnl_primitive_desc_t *out)
+                                       const struct descriptors *d, dnnl_primitive_attr_t attributes, bool images, bool *depends,
+                                       dnnl_primitive_desc_t *out)
 {
-    dnnl_dims_t strides, dilations, begin, end;
+    dnnl_dims_t strides = {0}, dilations = {0}, begin = {0}, end = {0};
     for (int32_t i = 0; i < p->spatial; i++) {
         strides[i] = p->strides[i];
         dilations[i] = p->dilations[i] - 1;
@@ -63,23 +66,36 @@ static mitral_status create_descriptor(struct onednn_program *program, const str
                                                                           dnnl_convolution_direct, d->x, d->w, d->bias, d->y, strides,
                                                                           dilations, begin, end, attributes);
     if (status != dnnl_success)
-        return MITRAL_DEFERRED; /* this formulation is not there */
-    if (!onednn_is_reference(*out))
+        return MITRAL_DEFERRED;
+    *depends = !images && onednn_depends_on_threads(*out);
+    if (!onednn_is_reference(*out) && !*depends)
         return MITRAL_OK;
     dnnl_primitive_desc_destroy(*out);
     return MITRAL_DEFERRED;
 }
 
-static mitral_status add_convolution(struct onednn_program *program, const struct kernel_call *call,
-                                     const struct convolution_parameters *p, const struct onednn_post *post, int layout,
-                                     struct descriptors *d, dnnl_primitive_attr_t attributes)
+static mitral_status describe_map(const struct kernel_call *call, const mitral_tensor *tensor, int layout, bool image, dnnl_memory_desc_t *out)
 {
+    int64_t dims[MITRAL_MAX_RANK];
+    memcpy(dims, tensor->dims, sizeof dims);
+    if (image)
+        dims[0] = 1;
+    return onednn_descriptor(call, out, tensor->dtype, tensor->rank, dims, layout);
+}
+
+static mitral_status add_convolution(struct onednn_program *program, const struct kernel_call *call,
+                                     const struct convolution_parameters *p, const struct onednn_post *post, int layout, bool images,
+                                     bool *depends, struct descriptors *d, dnnl_primitive_attr_t attributes)
+{
+    const mitral_tensor *x = call_input(call, X), *y = call_output(call, 0);
     struct onednn_operand operands[4 + ONEDNN_POST_OPERANDS] = {{DNNL_ARG_SRC, {PLACE_NONE, 0, 0}}, {DNNL_ARG_WEIGHTS, {PLACE_NONE, 0, 0}},
                                                                 {DNNL_ARG_DST, {PLACE_NONE, 0, 0}}};
-    size_t count = 3;
+    size_t count = 3, steps[4 + ONEDNN_POST_OPERANDS] = {0};
     TRY(describe_weights(call, p, d));
-    TRY(onednn_input_as(program, call, X, layout, &d->x, &operands[0].where));
-    TRY(onednn_output_as(program, call, 0, layout, &d->y, &operands[2].where));
+    TRY(describe_map(call, x, layout, images, &d->x));
+    TRY(describe_map(call, y, layout, images, &d->y));
+    TRY(onednn_input_in(program, call, X, layout, &operands[0].where));
+    operands[2].where = onednn_output_in(program, call, 0, layout);
     if (call_input(call, BIAS))
         operands[count++] = (struct onednn_operand){DNNL_ARG_BIAS, {PLACE_INPUT, BIAS, 0}};
     dnnl_post_ops_t list;
@@ -90,14 +106,23 @@ static mitral_status add_convolution(struct onednn_program *program, const struc
     dnnl_post_ops_destroy(list);
     TRY(status);
     dnnl_primitive_desc_t descriptor;
-    TRY(create_descriptor(program, p, d, attributes, &descriptor));
+    TRY(create_descriptor(program, p, d, attributes, images, depends, &descriptor));
     status = onednn_add_weights(program, call, W, d->plain_w, dnnl_primitive_desc_query_md(descriptor, dnnl_query_weights_md, 0),
                                 &operands[1].where);
     if (status != MITRAL_OK) {
         dnnl_primitive_desc_destroy(descriptor);
         return status;
     }
-    TRY(onednn_add_primitive(program, call, descriptor, operands, count));
+    if (images) {
+        for (size_t i = 0; i < count; i++)
+            if (operands[i].argument == DNNL_ARG_SRC)
+                steps[i] = tensor_bytes(x) / (size_t)p->batch;
+            else if (operands[i].argument == DNNL_ARG_DST || operands[i].argument & DNNL_ARG_SRC_1) /* the residual */
+                steps[i] = tensor_bytes(y) / (size_t)p->batch;
+        TRY(onednn_add_parts(program, call, descriptor, operands, steps, count, (size_t)p->batch));
+    } else {
+        TRY(onednn_add_primitive(program, call, descriptor, operands, count));
+    }
     return onednn_finish_output(program, call, 0, layout, operands[2].where);
 }
 
@@ -109,9 +134,8 @@ static mitral_status add_reference(struct onednn_program *program, const struct 
     return onednn_finish_output(program, call, 0, LAYOUT_PLAIN, where);
 }
 
-/* One formulation in a program of its own: a failed attempt leaves nothing behind. MITRAL_DEFERRED: not available. */
-static mitral_status attempt(const struct kernel_call *call, const struct convolution_parameters *p, const struct onednn_post *post,
-                             int layout, void **state, size_t *scratch_bytes)
+static mitral_status attempt_once(const struct kernel_call *call, const struct convolution_parameters *p, const struct onednn_post *post,
+                                  int layout, bool images, bool *depends, void **state, size_t *scratch_bytes)
 {
     struct onednn_program *program;
     struct descriptors d = {0};
@@ -119,12 +143,24 @@ static mitral_status attempt(const struct kernel_call *call, const struct convol
     TRY(onednn_attributes(call, &attributes));
     mitral_status status = onednn_program_create(&program, call);
     if (status == MITRAL_OK) {
-        status = add_convolution(program, call, p, post, layout, &d, attributes);
+        const int before = images ? onednn_serial_begin() : 0;
+        status = add_convolution(program, call, p, post, layout, images, depends, &d, attributes);
+        if (images)
+            onednn_serial_end(before);
         status = onednn_program_finish(program, call, status, state, scratch_bytes);
     }
     free_descriptors(&d);
     dnnl_primitive_attr_destroy(attributes);
     return status;
+}
+
+/* One formulation in a program of its own: a failed attempt leaves nothing behind. MITRAL_DEFERRED: not available. */
+static mitral_status attempt(const struct kernel_call *call, const struct convolution_parameters *p, const struct onednn_post *post,
+                             int layout, void **state, size_t *scratch_bytes)
+{
+    bool depends = false;
+    mitral_status status = attempt_once(call, p, post, layout, false, &depends, state, scratch_bytes);
+    return depends ? attempt_once(call, p, post, layout, true, &depends, state, scratch_bytes) : status;
 }
 
 static mitral_status convolution_prepare(struct kernel_call *call, void **state, size_t *scratch_bytes)

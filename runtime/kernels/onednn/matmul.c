@@ -186,12 +186,40 @@ static mitral_status append_all(struct onednn_program *program, const struct ker
     return onednn_append_post(program, call, post, LAYOUT_PLAIN, d->y, list, operands, count);
 }
 
-static mitral_status add_product(struct onednn_program *program, const struct kernel_call *call, const struct product *p,
-                                 const struct onednn_post *post, struct descriptors *d, dnnl_primitive_attr_t attributes)
+/* Rows [first, first + rows · parts) of a product of two matrices; of more dimensions, all of it as one part. */
+struct slice {
+    int64_t first, rows, parts;
+};
+
+/* How far an operand moves with each row, in bytes. */
+static size_t row_step(const struct kernel_call *call, const struct product *p, const struct onednn_operand *operand)
+{
+    const size_t element = mitral_dtype_size((mitral_dtype)call_input(call, A)->dtype);
+    if (operand->argument == DNNL_ARG_SRC)
+        return (size_t)p->a_strides[0] * element;
+    if (operand->argument == DNNL_ARG_DST || (operand->where.place == PLACE_INPUT && operand->where.index == RESIDUAL))
+        return (size_t)p->y_strides[0] * element;
+    if (operand->argument == DNNL_ARG_WEIGHTS || operand->argument == DNNL_ARG_BIAS || p->addend_dims[0] == 1)
+        return 0;
+    return (size_t)p->addend_strides[0] * mitral_dtype_size((mitral_dtype)call_input(call, BIAS)->dtype);
+}
+
+/* The product, or with `slice` some of its rows, whatever the number of threads. MITRAL_DEFERRED: oneDNN has nothing fast for it, or
+ * *depends: what it has gives results that depend on the number of threads. */
+static mitral_status add_product(struct onednn_program *program, const struct kernel_call *call, const struct product *whole,
+                                 const struct onednn_post *post, const struct slice *slice, struct descriptors *d,
+                                 dnnl_primitive_attr_t attributes, bool *depends)
 {
     struct onednn_operand operands[4 + ONEDNN_POST_OPERANDS] = {
         {DNNL_ARG_SRC, {PLACE_INPUT, A, 0}}, {DNNL_ARG_WEIGHTS, {PLACE_INPUT, B, 0}}, {DNNL_ARG_DST, {PLACE_OUTPUT, 0, 0}}};
-    size_t count = 3;
+    size_t count = 3, steps[4 + ONEDNN_POST_OPERANDS] = {0};
+    struct product part = *whole;
+    const struct product *p = &part;
+    if (slice && whole->rank == 2) {
+        part.a_dims[0] = part.y_dims[0] = slice->rows;
+        if (part.addend_dims[0] != 1)
+            part.addend_dims[0] = slice->rows;
+    }
     const bool as_bias = p->has_addend && p->beta != 0 && p->alpha == 1 && p->addend_dims[p->rank - 2] == 1
                          && p->addend_dims[p->rank - 1] == p->y_dims[p->rank - 1];
     TRY(describe(call, p, d));
@@ -206,7 +234,8 @@ static mitral_status add_product(struct onednn_program *program, const struct ke
     if (dnnl_matmul_primitive_desc_create(&descriptor, program->engine, d->a, d->b, as_bias ? d->addend : NULL, d->y, attributes)
         != dnnl_success)
         return MITRAL_DEFERRED;
-    if (onednn_is_reference(descriptor))
+    *depends = !slice && onednn_depends_on_threads(descriptor); /* one thread takes the same parts as several */
+    if (onednn_is_reference(descriptor) || *depends)
         status = MITRAL_DEFERRED;
     else
         status = onednn_add_weights(program, call, B, d->plain_b, dnnl_primitive_desc_query_md(descriptor, dnnl_query_weights_md, 0),
@@ -215,11 +244,37 @@ static mitral_status add_product(struct onednn_program *program, const struct ke
         dnnl_primitive_desc_destroy(descriptor);
         return status;
     }
-    return onednn_add_primitive(program, call, descriptor, operands, count);
+    if (!slice)
+        return onednn_add_primitive(program, call, descriptor, operands, count);
+    for (size_t i = 0; i < count; i++) {
+        operands[i].where.offset += (size_t)slice->first * row_step(call, whole, &operands[i]);
+        steps[i] = (size_t)slice->rows * row_step(call, whole, &operands[i]);
+    }
+    return onednn_add_parts(program, call, descriptor, operands, steps, count, (size_t)slice->parts);
 }
 
-static mitral_status attempt(const struct kernel_call *call, const struct product *p, const struct onednn_post *post, void **state,
-                             size_t *scratch_bytes)
+/* In parts whose size follows from the shape alone. */
+static mitral_status add_slices(struct onednn_program *program, const struct kernel_call *call, const struct product *p,
+                                const struct onednn_post *post, struct descriptors *d, dnnl_primitive_attr_t attributes)
+{
+    enum { ROWS = 16, PARTS = 8 };
+    const int64_t m = p->y_dims[0];
+    bool depends;
+    int64_t rows = p->rank == 2 ? ((m + PARTS - 1) / PARTS + ROWS - 1) / ROWS * ROWS : m;
+    rows = rows < m ? rows : m;
+    const struct slice main_part = {0, rows, p->rank == 2 ? m / rows : 1}, rest = {main_part.parts * rows, m - main_part.parts * rows, 1};
+    const int before = onednn_serial_begin();
+    mitral_status status = add_product(program, call, p, post, &main_part, d, attributes, &depends);
+    if (status == MITRAL_OK && p->rank == 2 && rest.rows) {
+        free_descriptors(d);
+        status = add_product(program, call, p, post, &rest, d, attributes, &depends);
+    }
+    onednn_serial_end(before);
+    return status;
+}
+
+static mitral_status attempt_once(const struct kernel_call *call, const struct product *p, const struct onednn_post *post, bool slices,
+                                  bool *depends, void **state, size_t *scratch_bytes)
 {
     struct onednn_program *program;
     struct descriptors d = {0};
@@ -227,12 +282,21 @@ static mitral_status attempt(const struct kernel_call *call, const struct produc
     TRY(onednn_attributes(call, &attributes));
     mitral_status status = onednn_program_create(&program, call);
     if (status == MITRAL_OK) {
-        status = add_product(program, call, p, post, &d, attributes);
+        status = slices ? add_slices(program, call, p, post, &d, attributes)
+                        : add_product(program, call, p, post, NULL, &d, attributes, depends);
         status = onednn_program_finish(program, call, status, state, scratch_bytes);
     }
     free_descriptors(&d);
     dnnl_primitive_attr_destroy(attributes);
     return status;
+}
+
+static mitral_status attempt(const struct kernel_call *call, const struct product *p, const struct onednn_post *post, void **state,
+                             size_t *scratch_bytes)
+{
+    bool depends = false;
+    mitral_status status = attempt_once(call, p, post, false, &depends, state, scratch_bytes);
+    return depends ? attempt_once(call, p, post, true, &depends, state, scratch_bytes) : status;
 }
 
 /* Few rows by plain weights, however they lie; the weights of what is packed already stay with oneDNN. */

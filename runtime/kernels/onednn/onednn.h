@@ -85,6 +85,16 @@ struct onednn_where onednn_scratch(struct onednn_program *program, size_t bytes)
 /* Adds a primitive; takes the descriptor over, on failure too. Its scratchpad is added by itself. */
 mitral_status onednn_add_primitive(struct onednn_program *program, const struct kernel_call *call, dnnl_primitive_desc_t descriptor,
                                    const struct onednn_operand *operands, size_t count);
+/* The same primitive `parts` times over operands that move on by `steps` bytes from part to part; parts are shared out among the
+ * threads, each runs in one. So results do not depend on the number of threads, whatever the implementation does with it. The descriptor
+ * must have been created between onednn_serial_begin and onednn_serial_end. */
+mitral_status onednn_add_parts(struct onednn_program *program, const struct kernel_call *call, dnnl_primitive_desc_t descriptor,
+                               const struct onednn_operand *operands, const size_t *steps, size_t count, size_t parts);
+/* Between these, descriptors and primitives are made for one thread. */
+int onednn_serial_begin(void);
+void onednn_serial_end(int before);
+/* Whether the implementation splits sums by the number of threads (oneDNN's gemm does). */
+bool onednn_depends_on_threads(const_dnnl_primitive_desc_t descriptor);
 mitral_status onednn_add_reorder(struct onednn_program *program, const struct kernel_call *call, const_dnnl_memory_desc_t from,
                                  struct onednn_where from_where, const_dnnl_memory_desc_t to, struct onednn_where to_where);
 /* `tensor` (its type and shape) from one layout to the other; any element type. */

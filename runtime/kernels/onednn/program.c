@@ -18,6 +18,7 @@ mitral_status onednn_program_create(struct onednn_program **out, const struct ke
     if (!program)
         return MITRAL_NO_MEMORY;
     program->engine = engine;
+    program->threads = call->threads > 1 ? call->threads : 1;
     arena_initialise(&program->arena, call->context);
     pthread_mutex_init(&program->lock, NULL);
     *out = program;
@@ -119,32 +120,70 @@ bool onednn_is_reference(const_dnnl_primitive_desc_t descriptor)
     return strstr(text, "ref") != NULL;
 }
 
-mitral_status onednn_add_primitive(struct onednn_program *program, const struct kernel_call *call, dnnl_primitive_desc_t descriptor,
-                                   const struct onednn_operand *operands, size_t count)
+bool onednn_depends_on_threads(const_dnnl_primitive_desc_t descriptor)
 {
-    struct operation *operation = onednn_append(program, count + 1);
-    if (!operation) {
-        dnnl_primitive_desc_destroy(descriptor);
-        return MITRAL_NO_MEMORY;
-    }
-    dnnl_status_t status = dnnl_primitive_create(&operation->primitive, descriptor);
+    const char *text = "";
+    dnnl_primitive_desc_query(descriptor, dnnl_query_impl_info_str, 0, &text);
+    return strstr(text, "gemm:jit") != NULL; /* "brgemm:…" divides outputs only */
+}
+
+int onednn_serial_begin(void)
+{
+    const int before = omp_get_max_threads();
+    omp_set_num_threads(1);
+    return before;
+}
+
+void onednn_serial_end(int before)
+{
+    omp_set_num_threads(before);
+}
+
+/* Of an operation whose arguments are there `teams` times. */
+static mitral_status create_primitive(struct onednn_program *program, const struct kernel_call *call, dnnl_primitive_desc_t descriptor,
+                                      struct operation *operation, const struct onednn_operand *operands, size_t count, size_t teams)
+{
+    dnnl_status_t status = operation ? dnnl_primitive_create(&operation->primitive, descriptor) : dnnl_out_of_memory;
     if (status == dnnl_success) {
         const char *text = "?";
         dnnl_primitive_desc_query(descriptor, dnnl_query_impl_info_str, 0, &text);
         onednn_program_say(program, text);
-        size_t bytes = dnnl_memory_desc_get_size(dnnl_primitive_desc_query_md(descriptor, dnnl_query_scratchpad_md, 0));
-        program->work_bytes = round_up(bytes) > program->work_bytes ? round_up(bytes) : program->work_bytes;
+        operation->work_bytes = round_up(dnnl_memory_desc_get_size(dnnl_primitive_desc_query_md(descriptor, dnnl_query_scratchpad_md, 0)));
+        const size_t bytes = operation->work_bytes * teams;
+        program->work_bytes = bytes > program->work_bytes ? bytes : program->work_bytes;
     }
     dnnl_primitive_desc_destroy(descriptor);
+    DNNL_TRY(call, status, "primitive");
     for (size_t i = 0; i < count; i++) {
         operation->arguments[i] = operands[i].argument;
         operation->wheres[i] = operands[i].where;
     }
     operation->arguments[count] = DNNL_ARG_SCRATCHPAD;
     operation->wheres[count].place = (enum onednn_place)SCRATCHPAD;
-    program->argument_count += count + 1;
-    DNNL_TRY(call, status, "primitive");
+    program->argument_count += (count + 1) * teams;
     return MITRAL_OK;
+}
+
+mitral_status onednn_add_primitive(struct onednn_program *program, const struct kernel_call *call, dnnl_primitive_desc_t descriptor,
+                                   const struct onednn_operand *operands, size_t count)
+{
+    return create_primitive(program, call, descriptor, onednn_append(program, count + 1), operands, count, 1);
+}
+
+mitral_status onednn_add_parts(struct onednn_program *program, const struct kernel_call *call, dnnl_primitive_desc_t descriptor,
+                               const struct onednn_operand *operands, const size_t *steps, size_t count, size_t parts)
+{
+    struct operation *operation = onednn_append(program, count + 1);
+    size_t *copy = arena_allocate(&program->arena, (count + 1) * sizeof *copy);
+    if (operation && copy) {
+        memcpy(copy, steps, count * sizeof *copy);
+        operation->steps = copy;
+        operation->parts = parts;
+    }
+    const int before = onednn_serial_begin();
+    mitral_status status = create_primitive(program, call, descriptor, copy ? operation : NULL, operands, count, (size_t)program->threads);
+    onednn_serial_end(before);
+    return status;
 }
 
 mitral_status onednn_add_function(struct onednn_program *program, const struct kernel_call *call, onednn_function *function,
@@ -219,7 +258,9 @@ static mitral_status create_frame(const struct onednn_program *program, const st
             continue;
         const_dnnl_primitive_desc_t descriptor;
         DNNL_TRY(call, dnnl_primitive_get_primitive_desc(operation->primitive, &descriptor), "query");
-        for (size_t i = 0; i < operation->count; i++, argument++) {
+        const size_t teams = operation->parts ? (size_t)program->threads : 1;
+        for (size_t k = 0; k < operation->count * teams; k++, argument++) {
+            const size_t i = k % operation->count;
             const_dnnl_memory_desc_t memory = dnnl_primitive_desc_query_md(descriptor, dnnl_query_exec_arg_md, operation->arguments[i]);
             argument->arg = operation->arguments[i];
             DNNL_TRY(call, dnnl_memory_create(&argument->memory, memory, program->engine, DNNL_MEMORY_NONE), "memory");
@@ -297,6 +338,38 @@ static mitral_status run_delegate(const struct onednn_program *program, const st
     return delegate->kernel->run(&inner);
 }
 
+/* `arguments` are those of this thread. */
+static dnnl_status_t run_part(const struct onednn_program *program, const struct kernel_call *call, const struct operation *operation,
+                              dnnl_stream_t stream, dnnl_exec_arg_t *arguments, size_t part, size_t thread)
+{
+    for (size_t i = 0; i < operation->count; i++) {
+        char *at = address(program, call, operation->wheres[i]);
+        if (at)
+            at += operation->arguments[i] == DNNL_ARG_SCRATCHPAD ? thread * operation->work_bytes : part * operation->steps[i];
+        dnnl_status_t status = dnnl_memory_set_data_handle(arguments[i].memory, at);
+        if (status != dnnl_success)
+            return status;
+    }
+    return dnnl_primitive_execute(operation->primitive, stream, (int)operation->count, arguments);
+}
+
+static mitral_status run_parts(const struct onednn_program *program, const struct kernel_call *call, const struct operation *operation,
+                               dnnl_stream_t stream, dnnl_exec_arg_t *arguments)
+{
+    int failure = dnnl_success;
+    /* In a team oneDNN takes one thread; without one (a single thread) it has only one. */
+#pragma omp parallel for num_threads(program->threads) schedule(static)
+    for (size_t part = 0; part < operation->parts; part++) {
+        const size_t thread = (size_t)omp_get_thread_num();
+        const dnnl_status_t status = run_part(program, call, operation, stream, arguments + thread * operation->count, part, thread);
+        if (status != dnnl_success) {
+#pragma omp atomic write
+            failure = (int)status;
+        }
+    }
+    return failure == dnnl_success ? MITRAL_OK : onednn_status(call, (dnnl_status_t)failure, "execution");
+}
+
 static mitral_status run_operations(const struct onednn_program *program, const struct kernel_call *call, struct frame *frame)
 {
     dnnl_exec_arg_t *arguments = frame->arguments;
@@ -305,6 +378,9 @@ static mitral_status run_operations(const struct onednn_program *program, const 
             TRY(run_function(program, call, operation));
         } else if (operation->delegate) {
             TRY(run_delegate(program, call, operation));
+        } else if (operation->parts) {
+            TRY(run_parts(program, call, operation, frame->stream, arguments));
+            arguments += operation->count * (size_t)program->threads;
         } else {
             for (size_t i = 0; i < operation->count; i++)
                 DNNL_TRY(call, dnnl_memory_set_data_handle(arguments[i].memory, address(program, call, operation->wheres[i])), "address");

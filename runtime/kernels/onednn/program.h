@@ -19,6 +19,9 @@ struct delegate {
 
 struct operation {
     dnnl_primitive_t primitive; /* one of the three */
+    size_t parts;               /* 0: whole, by all threads; else one thread runs each part */
+    size_t *steps;              /* of each operand, in bytes from part to part */
+    size_t work_bytes;          /* of one part */
     onednn_function *function;
     struct delegate *delegate;
     struct onednn_where *wheres;
@@ -51,7 +54,8 @@ struct onednn_program {
     struct operation *first, *last;
     struct buffer *buffers;
     size_t buffer_count;
-    size_t argument_count;      /* of all primitives */
+    size_t argument_count;      /* of all primitives, once for each thread that runs parts */
+    int threads;
     size_t scratch_bytes;       /* intermediates; what operations need for themselves lies behind them */
     size_t work_bytes;
     pthread_mutex_t lock;       /* of `frames` */
