@@ -4,7 +4,7 @@
 set -euo pipefail
 mitral=build/mitral
 out=demo
-steps=${MITRAL_DEMO_STEPS:-80}
+steps=${MITRAL_DEMO_STEPS:-200}
 size=128 # pixels of 1.37 mm: the heart, without the rest of the chest
 mkdir -p "$out"
 
@@ -18,11 +18,11 @@ $mitral create unet -o "$out/teacher-initial.onnx" --size $size --widths 16,32,6
 $mitral create dpu-net -o "$out/student-initial.onnx" --size $size
 
 say "The teacher learns"
-$mitral train --model "$out/teacher-initial.onnx" --data "$out/data" -o "$out/teacher.onnx" --steps "$steps" --batch 4
+$mitral train --model "$out/teacher-initial.onnx" --data "$out/data" -o "$out/teacher.onnx" --steps "$steps" --batch 4 --optimizer adamw --lr 0.003
 
 say "The student is distilled from it"
 $mitral distill --teacher "$out/teacher.onnx" --student "$out/student-initial.onnx" --data "$out/data" -o "$out/student.onnx" \
-  --steps "$steps" --batch 4 --method logits
+  --steps "$steps" --batch 4 --optimizer adamw --lr 0.003 --method logits
 
 say "Execution plans, and their speed on one slice"
 for name in teacher student; do
