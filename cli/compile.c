@@ -17,7 +17,7 @@ enum { KEY_SHAPE = 256, KEY_PRECISION, KEY_DUMP, KEY_STOP, KEY_THREADS, KEY_TUNE
 static const struct argp_option options[] = {
     {"output", 'o', "MODEL.plan", 0, "the plan to write", 0},
     {"shape", KEY_SHAPE, "NAME=1x1x224x224", 0, "fixes the shape of an input (may be repeated)", 0},
-    {"precision", KEY_PRECISION, "f32|bf16", 0, "arithmetic of convolutions and matrix products [f32]", 0},
+    {"precision", KEY_PRECISION, "f32|bf16", 0, "bf16 permits bfloat16 arithmetic where it is faster [f32]", 0},
     {"threads", KEY_THREADS, "N", 0, "that the choices are made for [all cores]", 0},
     {"tune", KEY_TUNE, 0, 0, "time candidate kernels on this machine and store the choice", 0},
     {"interpret", KEY_INTERPRET, 0, 0, "no passes: one step a node", 0},
