@@ -19,6 +19,7 @@ const struct planar_blocks BLOCK(planar_blocks) = {
     .channel_spread = BLOCK(channel_spread),
     .channel_gather = BLOCK(channel_gather),
     .channel_finish = BLOCK(channel_finish),
+    .channel_depthwise = BLOCK(channel_depthwise),
     .row_upsample = BLOCK(row_upsample),
     .row_pool = BLOCK(row_pool),
     .row_planes = BLOCK(row_planes),

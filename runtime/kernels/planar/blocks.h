@@ -14,6 +14,7 @@ void BLOCK(channel_batch)(const struct channel_batch *batch);
 void BLOCK(channel_spread)(const struct channel_spread *spread);
 void BLOCK(channel_gather)(const struct channel_gather *gather);
 void BLOCK(channel_finish)(const struct channel_finish *finish);
+void BLOCK(channel_depthwise)(const struct channel_depthwise *depthwise);
 void BLOCK(row_upsample)(const struct row_upsample *upsample);
 void BLOCK(row_pool)(const struct row_pool *pool);
 void BLOCK(row_planes)(const struct row_planes *planes);

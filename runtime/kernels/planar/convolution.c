@@ -264,6 +264,8 @@ static mitral_status prepare(struct kernel_call *call, void **out, size_t *scrat
         return MITRAL_NO_MEMORY;
     struct convolution *c = &state->convolution;
     mitral_status status = read_shape(call, state);
+    c->x_pitch = (ptrdiff_t)c->shape.channels;
+    c->y_pitch = (ptrdiff_t)c->shape.features;
     c->threads = call->threads > 0 ? call->threads : 1;
     c->blocks = planar_blocks_of(cpu_isa());
     if (status == MITRAL_OK)

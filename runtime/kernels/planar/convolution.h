@@ -37,6 +37,9 @@ struct convolution {
     int threads;
     const float *x, *weights, *bias, *residual, *slope; /* weights packed for the way */
     float *y;
+    /* Channels-last data: floats from pixel to pixel of x, and of y and residual; more than the channels where the map is a part of
+     * a wider one. */
+    ptrdiff_t x_pitch, y_pitch;
     void *scratch;
 };
 

@@ -64,16 +64,16 @@ static void multiply(const struct convolution *c, const struct geometry *g, stru
     ptrdiff_t features = (ptrdiff_t)c->shape.features;
     product->depth = g->depth;
     product->taps = g->taps;
-    product->stride = product->residual_stride = features;
+    product->stride = product->residual_stride = c->y_pitch;
     product->activation = c->shape.activation;
     for (int first = 0; first < features; first += PACK_PANEL) {
         product->columns = pack_panel_columns((int)features, first);
         product->weights = c->weights + convolution_panel_offset(c, first);
         product->width = (ptrdiff_t)pack_width((size_t)product->columns);
-        product->output = c->y + at * features + first;
+        product->output = c->y + at * c->y_pitch + first;
         product->shift = c->bias ? c->bias + first : NULL;
         product->slope = c->slope ? c->slope + first : NULL;
-        product->residual = c->residual ? c->residual + at * features + first : NULL;
+        product->residual = c->residual ? c->residual + at * c->y_pitch + first : NULL;
         c->blocks->channel_product(product);
     }
 }
@@ -85,16 +85,26 @@ static void run_pointwise(const struct convolution *c, const struct geometry *g,
     ptrdiff_t first = (ptrdiff_t)(item % g->chunks) * g->chunk;
     bool plain = s->input_layout == LAYOUT_PLAIN;
     struct channel_product product = {.rows = pixels - first < g->chunk ? (int)(pixels - first) : g->chunk,
-                                      .pixel = plain ? 1 : (ptrdiff_t)s->channels, .step = plain ? pixels : 1};
-    product.input = c->x + image * s->channels * pixels + first * product.pixel;
+                                      .pixel = plain ? 1 : c->x_pitch, .step = plain ? pixels : 1};
+    product.input = c->x + image * pixels * (plain ? (ptrdiff_t)s->channels : c->x_pitch) + first * product.pixel;
     multiply(c, g, &product, image * pixels + first);
+}
+
+static void copy_pixels(float *to, const float *from, ptrdiff_t channels, int64_t count, ptrdiff_t pitch)
+{
+    if (pitch == channels) {
+        memcpy(to, from, (size_t)(count * channels) * sizeof *to);
+        return;
+    }
+    for (int64_t i = 0; i < count; i++)
+        memcpy(to + i * channels, from + i * pitch, (size_t)channels * sizeof *to);
 }
 
 static void fill_rows(const struct convolution *c, const struct geometry *g, ptrdiff_t image, int64_t first, float *own)
 {
     const struct convolution_shape *s = &c->shape;
     ptrdiff_t plane = (ptrdiff_t)(s->input[0] * s->input[1]), channels = (ptrdiff_t)s->channels;
-    const float *input = c->x + image * channels * plane;
+    const float *input = c->x + image * plane * (s->input_layout == LAYOUT_PLAIN ? channels : c->x_pitch);
     int64_t reach = g->pitch / channels, left = s->pad_begin[1] < reach ? s->pad_begin[1] : reach;
     int64_t width = reach - left < s->input[1] ? reach - left : s->input[1];
     for (int r = 0; r < g->rows; r++) {
@@ -107,8 +117,8 @@ static void fill_rows(const struct convolution *c, const struct geometry *g, ptr
         memset(to, 0, (size_t)(left * channels) * sizeof *to);
         memset(to + (left + width) * channels, 0, (size_t)((reach - left - width) * channels) * sizeof *to);
         to += left * channels;
-        if (s->input_layout != LAYOUT_PLAIN || channels == 1) {
-            memcpy(to, input + y * s->input[1] * channels, (size_t)(width * channels) * sizeof *to);
+        if (s->input_layout != LAYOUT_PLAIN) {
+            copy_pixels(to, input + y * s->input[1] * c->x_pitch, channels, width, c->x_pitch);
             continue;
         }
         struct row_planes turn = {.pixels = (int)channels, .channels = (int)width, .input = input + y * s->input[1], .pixel = plane,

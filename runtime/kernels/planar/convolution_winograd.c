@@ -83,8 +83,8 @@ static void place_tiles(const struct convolution *c, const struct geometry *g, i
         int64_t y = tile_start(rest / g->across, s->dilation[0]), x = tile_start(rest % g->across, s->dilation[1]);
         int64_t top = y - s->pad_begin[0], left = x - s->pad_begin[1];
         tiles[i] = (struct channel_tile){
-            .input = (ptrdiff_t)(((image * s->input[0] + top) * s->input[1] + left) * s->channels),
-            .output = (ptrdiff_t)(((image * s->output[0] + y) * s->output[1] + x) * s->features),
+            .input = (ptrdiff_t)(((image * s->input[0] + top) * s->input[1] + left) * c->x_pitch),
+            .output = (ptrdiff_t)(((image * s->output[0] + y) * s->output[1] + x) * c->y_pitch),
             .rows_there = inside(top, s->dilation[0], s->input[0]), .columns_there = inside(left, s->dilation[1], s->input[1]),
             .rows = outputs_inside(y, s->dilation[0], s->output[0]), .columns = outputs_inside(x, s->dilation[1], s->output[1])};
     }
@@ -95,8 +95,8 @@ static void spread(const struct convolution *c, const struct geometry *g, const 
 {
     const struct convolution_shape *s = &c->shape;
     struct channel_spread call = {.count = count, .channels = (int)s->channels, .tiles = tiles, .input = c->x,
-                                  .row = (ptrdiff_t)(s->dilation[0] * s->input[1] * s->channels),
-                                  .column = (ptrdiff_t)(s->dilation[1] * s->channels), .output = to + at * g->spread_pitch,
+                                  .row = (ptrdiff_t)(s->dilation[0] * s->input[1] * c->x_pitch),
+                                  .column = (ptrdiff_t)(s->dilation[1] * c->x_pitch), .output = to + at * g->spread_pitch,
                                   .position = g->spread_position, .pitch = g->spread_pitch};
     c->blocks->channel_spread(&call);
 }
@@ -121,8 +121,8 @@ static void gather(const struct convolution *c, const struct geometry *g, const 
     const struct convolution_shape *s = &c->shape;
     struct channel_gather call = {.count = count, .channels = (int)s->features, .tiles = tiles, .input = from + at * g->product_pitch,
                                   .position = g->product_position, .pitch = g->product_pitch,
-                                  .finish = {.output = c->y, .residual = c->residual, .step = (ptrdiff_t)(s->dilation[1] * s->features),
-                                             .row = (ptrdiff_t)(s->dilation[0] * s->output[1] * s->features), .shift = c->bias,
+                                  .finish = {.output = c->y, .residual = c->residual, .step = (ptrdiff_t)(s->dilation[1] * c->y_pitch),
+                                             .row = (ptrdiff_t)(s->dilation[0] * s->output[1] * c->y_pitch), .shift = c->bias,
                                              .slope = c->slope, .activation = s->activation}};
     c->blocks->channel_gather(&call);
 }

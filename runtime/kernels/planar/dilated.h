@@ -6,7 +6,7 @@
  *   y = activation(tail(activation(affine(merged (+ shortcut)))) · gate (+ shortcut))
  *
  * Inputs of the node: the sources; weights [M, C / groups, kh, kw], bias [M] and slope of each stage; then scale, shift and slope
- * of the affine, and the slope of the last activation. Absent ones are NULL. */
+ * of the affine, the slope of the last activation, and the shortcut where it is a value of its own. Absent ones are NULL. */
 #ifndef MITRAL_PLANAR_DILATED_H
 #define MITRAL_PLANAR_DILATED_H
 
@@ -17,9 +17,10 @@ enum { DILATED_SOURCES = 8, DILATED_STAGES = 48, DILATED_BRANCHES = 16, DILATED_
 
 enum dilated_scale { SCALE_POOLED = -2, SCALE_SAME = 1, SCALE_UPSAMPLED = 2 };
 enum dilated_merge { MERGE_CONCAT, MERGE_SUM, MERGE_RUNNING }; /* running: branch k is given the sum of the branches up to k */
-enum dilated_shortcut { SHORTCUT_NONE, SHORTCUT_IDENTITY, SHORTCUT_STAGE };
+enum dilated_shortcut { SHORTCUT_NONE, SHORTCUT_IDENTITY, SHORTCUT_STAGE, SHORTCUT_INPUT };
 enum dilated_from { FROM_X = -1, FROM_MERGED = -2, FROM_GATE = -3 }; /* gate: the mean of the merged map over its pixels */
-enum dilated_kind { STAGE_CONVOLUTION = 0, STAGE_GLOBAL = 1 };       /* global: of the mean over the pixels, given to every pixel */
+/* Global: of the mean over the pixels, given to every pixel. Activation: that of another stage alone, no weights. */
+enum dilated_kind { STAGE_CONVOLUTION = 0, STAGE_GLOBAL = 1, STAGE_ACTIVATION = 2 };
 
 struct dilated_stage {
     int from, kind, groups;
@@ -45,7 +46,7 @@ struct dilated_form {
     int tail;                       /* stage, −1: none */
     int gate[2];                    /* stages, −1: none; the second one ends in a sigmoid */
     enum planar_activation merged_activation, activation;
-    const mitral_tensor *scale, *shift, *merged_slope, *slope; /* NULL: none */
+    const mitral_tensor *scale, *shift, *merged_slope, *slope, *added; /* NULL: none; added: SHORTCUT_INPUT's */
     int batch, size[2];             /* height and width of x */
     int channels;                   /* of x */
     int merged_channels, outputs;   /* of the merged map, of y */
@@ -60,6 +61,13 @@ double dilated_flops(const struct dilated_form *form);
 
 /* ---- what runs fast as one loop ------------------------------------------------------------------------------------- */
 
+/* A branch's part in the merge. */
+struct dilated_branch {
+    int channels, dilation, first; /* first: its first channel of the merged map */
+    bool read_sum, write_sum;      /* it adds the sum of the branches before it; the ones after it add this one */
+    bool output;
+};
+
 /* reduce? → 3×3 dilated branches of stride 1, groups 1 → merge → affine → shortcut → activation. */
 struct dilated_block {
     int batch, height, width;
@@ -72,10 +80,7 @@ struct dilated_block {
     int channels, reduced, outputs;  /* of x, of the branches' input, of y */
     bool reduce;                     /* false: the branches read x itself */
     int branch_count;
-    struct {
-        int channels, dilation, first; /* first: its first channel of y */
-        bool read_sum, write_sum, output;
-    } branches[DILATED_BRANCHES];
+    struct dilated_branch branches[DILATED_BRANCHES];
     enum dilated_shortcut shortcut;
     bool shortcut_first;
     enum planar_activation reduce_activation, activation;
@@ -85,6 +90,7 @@ struct dilated_block {
     bool planes;                     /* lanes along pixels (few channels), else along channels */
 };
 
+void dilated_place_branches(const struct dilated_form *form, struct dilated_branch branches[DILATED_BRANCHES]);
 /* Whether branches that read so many channels run on planes on this machine. */
 bool dilated_prefers_planes(int channels);
 /* False when the form is not of that kind. */

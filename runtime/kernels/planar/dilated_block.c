@@ -1,5 +1,5 @@
 /* planar.dilated_block: the whole dilated-parallel block as one step (dilated.h says what that is). */
-#include "runtime/kernels/planar/dilated.h"
+#include "runtime/kernels/planar/dilated_composed.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -7,12 +7,13 @@
 static const char scheme[] = "planar.dilated";
 
 struct state {
-    struct dilated_form form;     /* its tensors are not read after prepare */
-    struct dilated_plan plan;
-    float *packed[DILATED_STAGES]; /* own: raw weights, then packed; NULL: the constant came packed so */
+    struct dilated_form form;      /* its tensors are not read after prepare */
+    bool fused;                    /* one loop; else stage by stage */
+    struct dilated_plan plan;      /* of the one loop */
+    struct composed composed;
+    float *packed[DILATED_STAGES]; /* own: raw weights, then packed; NULL: the constant came packed so, or there is none */
     char description[DILATED_STAGES][96];
     struct mitral_packing packing[DILATED_STAGES];
-    int stage_input[DILATED_STAGES];
     char text[160];
 };
 
@@ -50,9 +51,18 @@ static void choose_blocks(struct dilated_plan *plan)
 static void describe_packing(const struct state *state, int stage, char *text, size_t size)
 {
     const struct dilated_block *block = &state->plan.block;
+    if (!state->fused) {
+        snprintf(text, size, "%s:%d", composed_packing_name(&state->composed, stage), state->form.stages[stage].groups);
+        return;
+    }
     int length = snprintf(text, size, "%s:%s", block->planes ? "planes" : "channels", is_branch_stage(&state->form, stage) ? "3x3" : "1x1");
     for (int s = 0; s < block->source_count && !is_branch_stage(&state->form, stage) && length > 0 && (size_t)length < size; s++)
         length += snprintf(text + length, size - (size_t)length, ":%d", block->sources[s].channels);
+}
+
+static size_t rounded_raw(const struct dilated_stage *stage)
+{
+    return (raw_floats(stage) + 15) / 16 * 16;
 }
 
 /* The stored form of a stage's weights is the plain one with the packed one behind it: any other kernel or packing can start again
@@ -61,7 +71,10 @@ static mitral_status pack_stage(struct kernel_call *call, struct state *state, i
 {
     const struct dilated_stage *s = &state->form.stages[stage];
     bool branch = is_branch_stage(&state->form, stage);
-    size_t raw = (raw_floats(s) + 15) / 16 * 16, packed = dilated_packed_size(&state->plan.block, s, branch);
+    if (!s->weights)
+        return MITRAL_OK;
+    size_t raw = rounded_raw(s), packed = state->fused ? dilated_packed_size(&state->plan.block, s, branch)
+                                                       : composed_packed_floats(&state->composed, stage);
     describe_packing(state, stage, state->description[stage], sizeof state->description[stage]);
     state->packing[stage] = (struct mitral_packing){scheme, state->description[stage], (raw + packed + PLANAR_SLACK) * sizeof(float)};
     if (s->weights->layout == LAYOUT_PACKED && strcmp(s->weights->packing->description, state->description[stage]) == 0
@@ -72,7 +85,10 @@ static mitral_status pack_stage(struct kernel_call *call, struct state *state, i
         return MITRAL_NO_MEMORY;
     state->packed[stage] = own;
     memcpy(own, s->weights->data, raw_floats(s) * sizeof *own);
-    dilated_pack(&state->plan.block, s, branch, own, own + raw);
+    if (state->fused)
+        dilated_pack(&state->plan.block, s, branch, own, own + raw);
+    else
+        composed_pack(&state->composed, stage, own, own + raw);
     return MITRAL_OK;
 }
 
@@ -91,6 +107,8 @@ static mitral_status check_weights(struct kernel_call *call, const struct dilate
 {
     for (int i = 0; i < form->stage_count; i++) {
         const mitral_tensor *weights = form->stages[i].weights;
+        if (!weights)
+            continue;
         bool packed = weights->layout == LAYOUT_PACKED;
         if (!weights->data)
             return call_fail(call, MITRAL_UNSUPPORTED, "stage %d: constant weights expected, found computed ones", i);
@@ -113,24 +131,47 @@ static void place_stages(struct state *state)
         plan->branch_stages[k] = form->branches[k];
 }
 
+static void prepare_fused(struct kernel_call *call, struct state *state)
+{
+    struct dilated_block *block = &state->plan.block;
+    for (int i = 0; i < block->source_count; i++)
+        block->sources[i].layout = call_input(call, (size_t)i)->layout;
+    block->output_layout = call_output(call, 0) ? call_output(call, 0)->layout : LAYOUT_PLAIN;
+    state->plan.threads = call->threads > 0 ? call->threads : 1;
+    choose_blocks(&state->plan);
+    place_stages(state);
+    snprintf(state->text, sizeof state->text, "%s:%s:winograd%s%s", block->planes ? "planes" : "channels", state->plan.blocks->name,
+             block->planes ? "4" : "4x4", block->source_count > 1 ? ":concat" : "");
+}
+
+static void prepare_composed(struct kernel_call *call, struct state *state)
+{
+    struct composed *composed = &state->composed;
+    composed->form = state->form;
+    composed->blocks = planar_blocks_of(cpu_isa());
+    composed->threads = call->threads > 0 ? call->threads : 1;
+    for (int i = 0; i < state->form.source_count; i++)
+        composed->source_layouts[i] = call_input(call, (size_t)i)->layout;
+    composed->added_layout = state->form.added ? state->form.added->layout : LAYOUT_PLAIN;
+    composed->output_layout = call_output(call, 0) ? call_output(call, 0)->layout : LAYOUT_PLAIN;
+    composed_plan(composed);
+    snprintf(state->text, sizeof state->text, "stages:%s%s", composed->blocks->name, composed->branches_merge ? ":depthwise" : "");
+}
+
 static mitral_status prepare(struct kernel_call *call, void **out, size_t *scratch_bytes)
 {
     struct state *state = mitral_allocate(call->context, sizeof *state);
     if (!state)
         return MITRAL_NO_MEMORY;
-    struct dilated_block *block = &state->plan.block;
     mitral_status status = dilated_decode(call, &state->form);
     if (status == MITRAL_OK)
         status = check_weights(call, &state->form);
-    if (status == MITRAL_OK && !dilated_block_of(&state->form, block))
-        status = call_fail(call, MITRAL_UNSUPPORTED, "a reducing 1x1 stage and 3x3 branches of stride 1 expected, found another form");
     if (status == MITRAL_OK) {
-        for (int i = 0; i < block->source_count; i++)
-            block->sources[i].layout = call_input(call, (size_t)i)->layout;
-        block->output_layout = call_output(call, 0) ? call_output(call, 0)->layout : LAYOUT_PLAIN;
-        state->plan.threads = call->threads > 0 ? call->threads : 1;
-        choose_blocks(&state->plan);
-        place_stages(state);
+        state->fused = dilated_block_of(&state->form, &state->plan.block);
+        if (state->fused)
+            prepare_fused(call, state);
+        else
+            prepare_composed(call, state);
     }
     for (int i = 0; i < state->form.stage_count && status == MITRAL_OK; i++)
         status = pack_stage(call, state, i);
@@ -138,9 +179,10 @@ static mitral_status prepare(struct kernel_call *call, void **out, size_t *scrat
         release(call->context, state);
         return status;
     }
-    *scratch_bytes = block->planes ? dilated_planes_scratch(&state->plan) : dilated_channels_scratch(&state->plan);
-    snprintf(state->text, sizeof state->text, "%s:%s:winograd%s%s", block->planes ? "planes" : "channels", state->plan.blocks->name,
-             block->planes ? "4" : "4x4", block->source_count > 1 ? ":concat" : "");
+    if (!state->fused)
+        *scratch_bytes = state->composed.total * sizeof(float);
+    else
+        *scratch_bytes = state->plan.block.planes ? dilated_planes_scratch(&state->plan) : dilated_channels_scratch(&state->plan);
     *out = state;
     return MITRAL_OK;
 }
@@ -151,31 +193,64 @@ static const float *vector_data(const struct kernel_call *call, size_t index)
     return tensor ? tensor->data : NULL;
 }
 
-static mitral_status run(struct kernel_call *call)
+/* Where the stage's packed weights are; plain ones for a stage that needs no packing. */
+static const float *stage_weights(const struct kernel_call *call, const struct state *state, int stage)
 {
-    const struct state *state = call->state;
+    const float *stored = state->packed[stage] ? state->packed[stage]
+                                               : vector_data(call, (size_t)state->form.source_count + 3 * (size_t)stage);
+    bool plain = !state->fused && state->composed.stages[stage].method == METHOD_GLOBAL;
+    return stored && !plain ? stored + rounded_raw(&state->form.stages[stage]) : stored;
+}
+
+static void run_fused(const struct kernel_call *call, const struct state *state, const float *const *sources, float *output)
+{
     struct dilated_plan plan = state->plan;
-    const struct dilated_block *block = &plan.block;
-    const float *sources[DILATED_SOURCES];
-    size_t input = (size_t)block->source_count;
-    mitral_tensor *output = call_output(call, 0);
-    if (!output || tensor_count(output) == 0)
-        return MITRAL_OK;
-    for (int i = 0; i < block->source_count; i++)
-        sources[i] = vector_data(call, (size_t)i);
+    size_t input = (size_t)state->form.source_count;
     for (int i = 0; i < state->form.stage_count; i++, input += 3) {
-        const float *stored = state->packed[i] ? state->packed[i] : vector_data(call, input);
-        plan.weights[i] = stored + (raw_floats(&state->form.stages[i]) + 15) / 16 * 16;
+        plan.weights[i] = stage_weights(call, state, i);
         plan.shift[i] = vector_data(call, input + 1);
         plan.slope[i] = vector_data(call, input + 2);
     }
     plan.scale = vector_data(call, input);
     plan.offset = vector_data(call, input + 1);
     plan.last_slope = vector_data(call, input + 3);
-    if (block->planes)
-        dilated_planes_run(&plan, sources, output->data, call->scratch);
+    if (plan.block.planes)
+        dilated_planes_run(&plan, sources, output, call->scratch);
     else
-        dilated_channels_run(&plan, sources, output->data, call->scratch);
+        dilated_channels_run(&plan, sources, output, call->scratch);
+}
+
+static void run_composed(const struct kernel_call *call, const struct state *state, const float *const *sources, float *output)
+{
+    struct composed_call run = {.composed = &state->composed, .output = output, .scratch = call->scratch};
+    size_t input = (size_t)state->form.source_count;
+    memcpy(run.sources, sources, sizeof run.sources);
+    for (int i = 0; i < state->form.stage_count; i++, input += 3) {
+        run.weights[i] = stage_weights(call, state, i);
+        run.bias[i] = vector_data(call, input + 1);
+        run.slopes[i] = vector_data(call, input + 2);
+    }
+    run.scale = vector_data(call, input);
+    run.shift = vector_data(call, input + 1);
+    run.merged_slope = vector_data(call, input + 2);
+    run.slope = vector_data(call, input + 3);
+    run.added = vector_data(call, input + 4);
+    composed_run(&run);
+}
+
+static mitral_status run(struct kernel_call *call)
+{
+    const struct state *state = call->state;
+    const float *sources[DILATED_SOURCES] = {NULL};
+    mitral_tensor *output = call_output(call, 0);
+    if (!output || tensor_count(output) == 0)
+        return MITRAL_OK;
+    for (int i = 0; i < state->form.source_count; i++)
+        sources[i] = vector_data(call, (size_t)i);
+    if (state->fused)
+        run_fused(call, state, sources, output->data);
+    else
+        run_composed(call, state, sources, output->data);
     return MITRAL_OK;
 }
 

@@ -107,13 +107,23 @@ static mitral_status decode_stage(const struct kernel_call *call, struct dilated
     size_t input = (size_t)form->source_count + 3 * (size_t)index;
     char text[160];
     TRY(bounded(call, "a stage's input", fields[0], FROM_GATE, DILATED_STAGES, &stage->from));
-    TRY(bounded(call, "a stage's kind", fields[1], STAGE_CONVOLUTION, STAGE_GLOBAL, &stage->kind));
+    TRY(bounded(call, "a stage's kind", fields[1], STAGE_CONVOLUTION, STAGE_ACTIVATION, &stage->kind));
     TRY(bounded(call, "a stage's groups", fields[2], 1, SIZE_LIMIT, &stage->groups));
     TRY(stage_input(call, form, index, stage));
     stage->weights = call_input(call, input);
     stage->bias = call_input(call, input + 1);
     stage->slope = call_input(call, input + 2);
     const mitral_tensor *w = stage->weights;
+    if (stage->kind == STAGE_ACTIVATION) {
+        if (w || stage->bias)
+            return call_fail(call, MITRAL_INVALID, "stage %d: an activation without weights expected, found some", index);
+        stage->outputs = stage->channels;
+        memcpy(stage->size, stage->input_size, sizeof stage->size);
+        for (int d = 0; d < 2; d++)
+            stage->kernel[d] = stage->stride[d] = stage->dilation[d] = 1;
+        TRY(vector(call, "a stage's slope", stage->slope, stage->outputs));
+        return activation(call, "a stage's activation", fields[11], stage->slope, &stage->activation);
+    }
     if (!w || w->dtype != MITRAL_FLOAT || w->rank != 4 || w->dims[1] != stage->channels / stage->groups
         || stage->channels % stage->groups || w->dims[0] % stage->groups)
         return call_fail(call, MITRAL_INVALID, "stage %d: weights of %d channels in %d groups expected, found %s", index, stage->channels,
@@ -209,6 +219,16 @@ static mitral_status check_end(const struct kernel_call *call, struct dilated_fo
     }
     int channels = form->channels;
     const int *size = form->size;
+    if (form->shortcut == SHORTCUT_INPUT) {
+        const int64_t dims[] = {form->batch, form->shortcut_first ? form->merged_channels : form->outputs, form->output_size[0],
+                                form->output_size[1]};
+        if (!form->added || form->added->dtype != MITRAL_FLOAT || form->added->rank != 4
+            || memcmp(form->added->dims, dims, sizeof dims) != 0)
+            return call_fail(call, MITRAL_INVALID, "shortcut: float32[%lld,%lld,%lld,%lld] expected", (long long)dims[0],
+                             (long long)dims[1], (long long)dims[2], (long long)dims[3]);
+        channels = (int)dims[1];
+        size = form->output_size;
+    }
     if (form->shortcut == SHORTCUT_STAGE) {
         if (form->shortcut_stage < 0)
             return call_fail(call, MITRAL_INVALID, "shortcut: a stage expected, found none");
@@ -232,7 +252,7 @@ mitral_status dilated_decode(const struct kernel_call *call, struct dilated_form
     *form = (struct dilated_form){.batch = 0};
     TRY(decode_sources(call, form));
     TRY(decode_stages(call, form));
-    TRY(attribute(call, "shortcut", SHORTCUT_NONE, SHORTCUT_NONE, SHORTCUT_STAGE, &shortcut));
+    TRY(attribute(call, "shortcut", SHORTCUT_NONE, SHORTCUT_NONE, SHORTCUT_INPUT, &shortcut));
     form->shortcut = (enum dilated_shortcut)shortcut;
     TRY(attribute(call, "shortcut_first", 0, 0, 1, &first));
     form->shortcut_first = first != 0;
@@ -245,6 +265,7 @@ mitral_status dilated_decode(const struct kernel_call *call, struct dilated_form
     form->shift = call_input(call, after + 1);
     form->merged_slope = call_input(call, after + 2);
     form->slope = call_input(call, after + 3);
+    form->added = call_input(call, after + 4);
     TRY(activation(call, "merged_activation", attribute_int(call->attributes, "merged_activation", 0), form->merged_slope,
                    &form->merged_activation));
     TRY(activation(call, "activation", attribute_int(call->attributes, "activation", 0), form->slope, &form->activation));
@@ -268,6 +289,8 @@ double dilated_flops(const struct dilated_form *form)
     double sum = 0;
     for (int i = 0; i < form->stage_count; i++) {
         const struct dilated_stage *s = &form->stages[i];
+        if (s->kind == STAGE_ACTIVATION)
+            continue;
         double pixels = s->kind == STAGE_GLOBAL ? 1 : (double)s->size[0] * s->size[1];
         sum += 2.0 * form->batch * pixels * s->outputs * (s->channels / s->groups) * s->kernel[0] * s->kernel[1];
     }
@@ -301,34 +324,38 @@ static int least_common_multiple(int a, int b)
     return a / x * b;
 }
 
-static bool place_branches(const struct dilated_form *form, struct dilated_block *block)
+void dilated_place_branches(const struct dilated_form *form, struct dilated_branch branches[DILATED_BRANCHES])
 {
     int first = 0;
+    const int from = form->merge == MERGE_SUM ? 0 : form->merge == MERGE_RUNNING ? form->running_from : form->branch_count;
+    for (int k = 0; k < form->branch_count; k++) {
+        const struct dilated_stage *s = &form->stages[form->branches[k]];
+        const bool last = k == form->branch_count - 1;
+        branches[k] = (struct dilated_branch){.channels = s->outputs, .dilation = s->dilation[0], .first = first,
+                                              .read_sum = k > from, .write_sum = k >= from && !last,
+                                              .output = form->merge != MERGE_SUM || last};
+        first += form->merge == MERGE_SUM ? 0 : s->outputs;
+    }
+}
+
+static bool check_branches(const struct dilated_form *form, struct dilated_block *block)
+{
     int from = form->stages[form->branches[0]].from;
-    block->branch_count = form->branch_count;
     block->span = 4;
     for (int k = 0; k < form->branch_count; k++) {
         const struct dilated_stage *s = &form->stages[form->branches[k]];
-        bool last = k == form->branch_count - 1;
-        int summed_from = form->merge == MERGE_SUM ? 0 : form->merge == MERGE_RUNNING ? form->running_from : form->branch_count;
         if (!is_branch(s) || s->from != from)
             return false;
         for (int j = 0; j < k; j++)
             if (form->branches[j] == form->branches[k])
                 return false;
-        block->branches[k].channels = s->outputs;
-        block->branches[k].dilation = s->dilation[0];
-        block->branches[k].first = first;
-        block->branches[k].read_sum = k > summed_from;
-        block->branches[k].write_sum = k >= summed_from && !last;
-        block->branches[k].output = form->merge != MERGE_SUM || last;
-        if (form->merge != MERGE_SUM)
-            first += s->outputs;
         if (s->dilation[0] > block->widest)
             block->widest = s->dilation[0];
         if (block->span < SIZE_LIMIT)
             block->span = least_common_multiple(block->span, 4 * s->dilation[0]);
     }
+    block->branch_count = form->branch_count;
+    dilated_place_branches(form, block->branches);
     return true;
 }
 
@@ -338,7 +365,7 @@ bool dilated_block_of(const struct dilated_form *form, struct dilated_block *blo
                                     .source_count = form->source_count, .channels = form->channels, .outputs = form->outputs,
                                     .shortcut = form->shortcut, .shortcut_first = form->shortcut_first, .activation = form->activation};
     int reduce = form->stages[form->branches[0]].from, stages = form->branch_count;
-    if (form->tail >= 0 || form->gate[0] >= 0 || form->merged_activation != PLANAR_LINEAR || !place_branches(form, block))
+    if (form->shortcut == SHORTCUT_INPUT || form->tail >= 0 || form->gate[0] >= 0 || form->merged_activation != PLANAR_LINEAR || !check_branches(form, block))
         return false;
     block->reduce = reduce >= 0;
     block->reduced = form->channels;

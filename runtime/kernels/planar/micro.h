@@ -197,6 +197,19 @@ struct channel_finish {
     struct planar_finish finish;         /* step and sum_step: between pixels */
 };
 
+/* Channels last: one output row of a depthwise convolution and its finish. */
+enum { DEPTHWISE_ROWS = 16 };
+struct channel_depthwise {
+    int pixels, channels;
+    int kernel[2], stride, dilation, pad; /* the last three along the row */
+    const float *rows[DEPTHWISE_ROWS];    /* kernel[0] input rows; NULL: outside, zero */
+    int columns;                          /* of the input */
+    ptrdiff_t pitch;                      /* between its pixels */
+    const float *weights;                 /* [kernel[0]][kernel[1]][width] */
+    ptrdiff_t width;                      /* channels rounded up to PLANAR_WIDTH */
+    struct planar_finish finish;          /* step and sum_step: between output pixels */
+};
+
 struct planar_blocks {
     const char *name;
     int lanes;
@@ -209,6 +222,7 @@ struct planar_blocks {
     void (*channel_spread)(const struct channel_spread *spread);
     void (*channel_gather)(const struct channel_gather *gather);
     void (*channel_finish)(const struct channel_finish *finish);
+    void (*channel_depthwise)(const struct channel_depthwise *depthwise);
     void (*row_upsample)(const struct row_upsample *upsample);
     void (*row_pool)(const struct row_pool *pool);
     void (*row_planes)(const struct row_planes *planes);

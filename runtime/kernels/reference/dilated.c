@@ -94,6 +94,18 @@ static float *means(const struct maps *maps, const float *map, int channels, con
     return out;
 }
 
+static mitral_status activate_stage(struct maps *maps, int index, const float *input)
+{
+    const struct dilated_stage *s = &maps->form.stages[index];
+    float *to = maps->stages[index] = floats(maps->call, maps->form.batch, s->outputs, s->size[0], s->size[1]);
+    size_t pixels = (size_t)s->size[0] * (size_t)s->size[1], count = (size_t)maps->form.batch * (size_t)s->outputs * pixels;
+    if (!to || !input)
+        return MITRAL_NO_MEMORY;
+    for (size_t i = 0; i < count; i++)
+        to[i] = activate(input[i], s->activation, s->slope, (int)(i / pixels % (size_t)s->outputs));
+    return MITRAL_OK;
+}
+
 static mitral_status run_stage(struct maps *maps, int index)
 {
     const struct dilated_form *form = &maps->form;
@@ -101,6 +113,8 @@ static mitral_status run_stage(struct maps *maps, int index)
     const float *input = s->from >= 0 ? maps->stages[s->from] : s->from == FROM_X ? maps->x : s->from == FROM_MERGED ? maps->merged : maps->mean;
     static const int single[2] = {1, 1};
     const int *size = s->input_size;
+    if (s->kind == STAGE_ACTIVATION)
+        return activate_stage(maps, index, input);
     if (s->kind == STAGE_GLOBAL) {
         input = means(maps, input, s->channels, size);
         size = single;
@@ -147,7 +161,8 @@ static mitral_status merge(struct maps *maps)
 static void finish(struct maps *maps, float *map, int channels, bool first)
 {
     const struct dilated_form *form = &maps->form;
-    const float *shortcut = form->shortcut == SHORTCUT_STAGE ? maps->stages[form->shortcut_stage] : form->shortcut == SHORTCUT_IDENTITY ? maps->x : NULL;
+    const float *shortcut = form->shortcut == SHORTCUT_STAGE ? maps->stages[form->shortcut_stage] : form->shortcut == SHORTCUT_IDENTITY ? maps->x
+                            : form->shortcut == SHORTCUT_INPUT ? form->added->data : NULL;
     const float *scale = form->scale ? form->scale->data : NULL, *shift = form->shift ? form->shift->data : NULL;
     size_t pixels = (size_t)form->output_size[0] * (size_t)form->output_size[1];
     for (size_t i = 0; i < (size_t)form->batch * (size_t)channels * pixels; i++) {
@@ -185,11 +200,11 @@ static mitral_status run(struct kernel_call *call)
     TRY(dilated_decode(call, &maps.form));
     const struct dilated_form *form = &maps.form;
     for (int i = 0; i < form->stage_count; i++)
-        if (form->stages[i].weights->layout != LAYOUT_PLAIN)
+        if (form->stages[i].weights && form->stages[i].weights->layout != LAYOUT_PLAIN)
             return call_fail(call, MITRAL_UNSUPPORTED, "stage %d: plain weights expected, found packed ones", i);
     TRY(make_x(&maps));
     for (int i = 0; i < form->stage_count; i++)
-        if (form->stages[i].from >= FROM_X)
+        if (form->stages[i].from >= FROM_X && i != form->gate[1])
             TRY(run_stage(&maps, i));
     TRY(merge(&maps));
     finish(&maps, maps.merged, form->merged_channels, true);
