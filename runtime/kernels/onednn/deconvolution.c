@@ -1,10 +1,12 @@
 /* onednn.deconvolution: X, W, bias? with ConvTranspose's attributes and the activation of onednn_read_post.
  *
  * Formulations, best first: where windows do not overlap (stride = kernel, no padding), products of each input row with the weights of
- * one kernel row, written straight to their output rows; oneDNN's deconvolution over channels-last data; the reference kernel. */
+ * one kernel row, written straight to their output rows (the blocks of planar/micro.h take strides, and nothing has to be created);
+ * oneDNN's deconvolution over channels-last data; the reference kernel. */
 #include <string.h>
 
 #include "runtime/kernels/onednn/program.h"
+#include "runtime/kernels/planar/micro.h"
 #include "runtime/kernels/reference/convolution.h"
 #include "runtime/kernels/reference/shapes.h"
 
@@ -38,26 +40,12 @@ static bool windows_are_disjoint(const struct convolution_parameters *p)
     return p->group == 1 && p->spatial <= 3;
 }
 
-struct spread {
-    int64_t count, times;
-};
-
-/* The bias once for each column of the kernel. */
-static mitral_status spread_bias(const struct kernel_call *call, void *const *addresses, const void *data)
-{
-    const struct spread *spread = data;
-    const mitral_tensor *bias = call_input(call, BIAS);
-    float *to = addresses[0];
-    for (int64_t i = 0; i < spread->count * spread->times; i++)
-        to[i] = (float)tensor_get_double(bias, i % spread->count);
-    return MITRAL_OK;
-}
-
-/* W [channels, features, kernel…] as [outer kernel…][channels][last kernel dimension][features]. */
-static mitral_status describe_rows(const struct kernel_call *call, const struct convolution_parameters *p, struct descriptors *d)
+/* W [channels, features, kernel…] as [outer kernel…][channels][width], the columns of a row being [last kernel dimension][features]. */
+static mitral_status describe_rows(const struct kernel_call *call, const struct convolution_parameters *p, ptrdiff_t width,
+                                   struct descriptors *d)
 {
     const int32_t outer = p->spatial - 1;
-    int64_t dims[MITRAL_MAX_RANK], strides[MITRAL_MAX_RANK], size = 1;
+    int64_t dims[MITRAL_MAX_RANK], strides[MITRAL_MAX_RANK], packed[MITRAL_MAX_RANK], size = 1;
     for (int32_t i = p->spatial - 1; i >= 0; i--) {
         const int32_t at = i == outer ? outer + 1 : i;
         dims[at] = p->kernel[i];
@@ -68,86 +56,95 @@ static mitral_status describe_rows(const struct kernel_call *call, const struct 
     strides[outer] = p->features * size;
     dims[outer + 2] = p->features;
     strides[outer + 2] = size;
+    packed[outer + 2] = 1;
+    packed[outer + 1] = p->features;
+    packed[outer] = width;
+    for (int32_t i = outer - 1; i >= 0; i--)
+        packed[i] = i == outer - 1 ? p->channels * width : packed[i + 1] * p->kernel[i + 1];
     TRY(onednn_descriptor_strided(call, &d->plain_w, call_input(call, W)->dtype, outer + 3, dims, strides));
-    return onednn_descriptor(call, &d->w, call_input(call, X)->dtype, outer + 3, dims, LAYOUT_PLAIN);
+    return onednn_descriptor_strided(call, &d->w, MITRAL_FLOAT, outer + 3, dims, packed);
 }
 
-/* The descriptors of one product: [outer…, width, channels] · [1…, channels, columns] → strided rows. */
-static mitral_status describe_product(const struct kernel_call *call, const struct convolution_parameters *p, struct descriptors *d,
-                                      dnnl_memory_desc_t *weights)
+enum { PANEL = 64, ROW_GROUP = 8 };
+
+struct rows {
+    struct convolution_parameters p;
+    const struct planar_blocks *blocks;
+    ptrdiff_t columns, width;
+    bool relu;
+};
+
+/* The bias once for each column of the kernel. */
+static void spread_bias(const mitral_tensor *bias, int64_t columns, float *out)
 {
-    const int32_t outer = p->spatial - 1, leading = outer ? outer : 0;
-    const int64_t width = p->input[outer], columns = p->kernel[outer] * p->features, row = width * columns;
-    const int32_t dtype = call_input(call, X)->dtype;
-    int64_t x[4] = {1, 1, 1, 1}, w[4] = {1, 1, 1, 1}, y[4] = {1, 1, 1, 1}, bias[4] = {1, 1, 1, 1}, strides[4] = {0};
-    /* One dimension: the images are rows too. Two: image and row. Three: image and plane, then row. */
-    if (outer == 0) {
-        x[0] = y[0] = p->batch * width;
-    } else {
-        x[0] = p->batch * p->input[0];
-        x[outer - 1] = outer == 2 ? p->input[1] : x[0];
-        y[0] = x[0];
-        y[outer - 1] = x[outer - 1];
-        x[leading] = y[leading] = width;
-    }
-    x[leading + 1] = w[leading] = p->channels;
-    w[leading + 1] = y[leading + 1] = bias[leading + 1] = columns;
-    strides[leading + 1] = 1;
-    strides[leading] = columns;
-    if (outer)
-        strides[outer - 1] = p->kernel[outer - 1] * row;
-    if (outer == 2)
-        strides[0] = p->kernel[0] * p->input[1] * p->kernel[1] * row;
-    TRY(onednn_descriptor(call, &d->x, dtype, leading + 2, x, LAYOUT_PLAIN));
-    TRY(onednn_descriptor(call, weights, dtype, leading + 2, w, LAYOUT_PLAIN));
-    TRY(onednn_descriptor_strided(call, &d->y, dtype, leading + 2, y, strides));
-    return call_input(call, BIAS) ? onednn_descriptor(call, &d->bias, MITRAL_FLOAT, leading + 2, bias, LAYOUT_PLAIN) : MITRAL_OK;
+    const int64_t features = tensor_count(bias);
+    for (int64_t i = 0; i < columns; i++)
+        out[i] = (float)tensor_get_double(bias, i % features);
 }
 
-static mitral_status add_row_products(struct onednn_program *program, const struct kernel_call *call,
-                                      const struct convolution_parameters *p, const struct onednn_post *post, struct descriptors *d,
-                                      dnnl_memory_desc_t *weights, dnnl_primitive_attr_t attributes)
+/* Input row `row` (image and outer dimensions) times the weights of one outer tap: where it lies in the output. */
+static ptrdiff_t output_row(const struct rows *r, int64_t row, int64_t tap)
 {
+    const struct convolution_parameters *p = &r->p;
     const int32_t outer = p->spatial - 1;
-    const size_t element = mitral_dtype_size((mitral_dtype)call_input(call, X)->dtype);
-    const size_t columns = (size_t)(p->kernel[outer] * p->features), row = (size_t)p->input[outer] * columns;
-    struct onednn_where x, w, y = onednn_output_in(program, call, 0, LAYOUT_CHANNELS_LAST), bias = {PLACE_NONE, 0, 0};
-    TRY(onednn_input_in(program, call, X, LAYOUT_CHANNELS_LAST, &x));
-    TRY(describe_rows(call, p, d));
-    TRY(describe_product(call, p, d, weights));
-    TRY(onednn_add_weights(program, call, W, d->plain_w, d->w, &w));
-    if (call_input(call, BIAS)) {
-        const struct spread spread = {p->features, p->kernel[outer]};
-        bias = onednn_scratch(program, columns * sizeof(float));
-        TRY(onednn_add_function(program, call, spread_bias, &bias, 1, &spread, sizeof spread));
+    int64_t at = 0, scale = 1;
+    for (int32_t i = outer - 1; i >= 0; i--) {
+        at += (row % p->input[i] * p->kernel[i] + tap % p->kernel[i]) * scale;
+        row /= p->input[i];
+        tap /= p->kernel[i];
+        scale *= p->input[i] * p->kernel[i];
     }
-    int64_t taps = 1;
-    for (int32_t i = 0; i < outer; i++)
+    return (ptrdiff_t)((row * scale + at) * p->input[outer]) * r->columns;
+}
+
+/* addresses: x, packed weights, the spread bias, y. The weights of a tap and a panel of columns stay in the cache for a group of rows. */
+static mitral_status run_rows(const struct kernel_call *call, void *const *addresses, const void *data)
+{
+    const struct rows *r = data;
+    const struct convolution_parameters *p = &r->p;
+    const int32_t outer = p->spatial - 1;
+    int64_t rows = p->batch, taps = 1;
+    for (int32_t i = 0; i < outer; i++) {
+        rows *= p->input[i];
         taps *= p->kernel[i];
-    for (int64_t tap = 0; tap < taps; tap++) {
-        struct onednn_operand operands[4 + ONEDNN_POST_OPERANDS] = {{DNNL_ARG_SRC, x}, {DNNL_ARG_WEIGHTS, w}, {DNNL_ARG_DST, y}};
-        size_t count = 3, rows = (size_t)(outer == 2 ? tap / p->kernel[1] * p->input[1] * p->kernel[1] + tap % p->kernel[1] : tap);
-        operands[1].where.offset = (size_t)tap * (size_t)p->channels * columns * element;
-        operands[2].where.offset = rows * row * element;
-        if (bias.place != PLACE_NONE)
-            operands[count++] = (struct onednn_operand){DNNL_ARG_BIAS, bias};
-        dnnl_post_ops_t list;
-        DNNL_TRY(call, dnnl_post_ops_create(&list), "post-operations");
-        mitral_status status = onednn_append_post(program, call, post, LAYOUT_CHANNELS_LAST, d->y, list, operands, &count);
-        if (status == MITRAL_OK && dnnl_primitive_attr_set_post_ops(attributes, list) != dnnl_success)
-            status = MITRAL_NO_MEMORY;
-        dnnl_post_ops_destroy(list);
-        TRY(status);
-        dnnl_primitive_desc_t descriptor;
-        if (dnnl_matmul_primitive_desc_create(&descriptor, program->engine, d->x, *weights, d->bias, d->y, attributes) != dnnl_success)
-            return MITRAL_DEFERRED;
-        if (onednn_is_reference(descriptor)) {
-            dnnl_primitive_desc_destroy(descriptor);
-            return MITRAL_DEFERRED;
-        }
-        TRY(onednn_add_primitive(program, call, descriptor, operands, count));
     }
-    return onednn_finish_output(program, call, 0, LAYOUT_CHANNELS_LAST, y);
+    if (addresses[2])
+        spread_bias(call_input(call, BIAS), r->columns, addresses[2]);
+    const int64_t panels = (r->columns + PANEL - 1) / PANEL, groups = (rows + ROW_GROUP - 1) / ROW_GROUP;
+#pragma omp parallel for num_threads(call->threads) schedule(static) if (groups > 1)
+    for (int64_t task = 0; task < groups * taps * panels; task++) {
+        const int64_t first = task / (taps * panels) * ROW_GROUP, tap = task / panels % taps, column = task % panels * PANEL;
+        for (int64_t row = first; row < first + ROW_GROUP && row < rows; row++) {
+            const struct channel_product product = {
+                .rows = (int)p->input[outer], .columns = (int)(r->columns - column < PANEL ? r->columns - column : PANEL),
+                .depth = (int)p->channels, .taps = 1, .input = (const float *)addresses[0] + row * p->input[outer] * p->channels,
+                .pixel = (ptrdiff_t)p->channels, .step = 1,
+                .weights = (const float *)addresses[1] + tap * p->channels * r->width + column, .width = r->width,
+                .output = (float *)addresses[3] + output_row(r, row, tap) + column, .stride = r->columns,
+                .shift = addresses[2] ? (const float *)addresses[2] + column : NULL,
+                .activation = r->relu ? PLANAR_RELU : PLANAR_LINEAR};
+            r->blocks->channel_product(&product);
+        }
+    }
+    return MITRAL_OK;
+}
+
+static mitral_status add_rows(struct onednn_program *program, const struct kernel_call *call, const struct convolution_parameters *p,
+                              const struct onednn_post *post, struct descriptors *d)
+{
+    struct rows rows = {.p = *p, .blocks = planar_blocks_of(cpu_isa()), .columns = (ptrdiff_t)(p->kernel[p->spatial - 1] * p->features)};
+    rows.width = (rows.columns + PLANAR_WIDTH - 1) / PLANAR_WIDTH * PLANAR_WIDTH;
+    rows.relu = post->has_activation;
+    struct onednn_where wheres[4] = {{PLACE_NONE, 0, 0}, {PLACE_NONE, 0, 0}, {PLACE_NONE, 0, 0},
+                                     onednn_output_in(program, call, 0, LAYOUT_CHANNELS_LAST)};
+    TRY(onednn_input_in(program, call, X, LAYOUT_CHANNELS_LAST, &wheres[0]));
+    TRY(describe_rows(call, p, rows.width, d));
+    TRY(onednn_add_weights(program, call, W, d->plain_w, d->w, &wheres[1]));
+    if (call_input(call, BIAS))
+        wheres[2] = onednn_scratch(program, (size_t)rows.width * sizeof(float));
+    onednn_program_say(program, "rows");
+    TRY(onednn_add_function(program, call, run_rows, wheres, 4, &rows, sizeof rows));
+    return onednn_finish_output(program, call, 0, LAYOUT_CHANNELS_LAST, wheres[3]);
 }
 
 /* ---- oneDNN's deconvolution ------------------------------------------------------------------------------------------------ */
@@ -235,17 +232,14 @@ static mitral_status attempt(const struct kernel_call *call, const struct convol
 {
     struct onednn_program *program;
     struct descriptors d = {0};
-    dnnl_memory_desc_t weights = NULL;
     dnnl_primitive_attr_t attributes;
     TRY(onednn_attributes(call, &attributes));
     mitral_status status = onednn_program_create(&program, call);
     if (status == MITRAL_OK) {
-        status = rows ? add_row_products(program, call, p, post, &d, &weights, attributes)
-                      : add_deconvolution(program, call, p, post, &d, attributes);
+        status = rows ? add_rows(program, call, p, post, &d) : add_deconvolution(program, call, p, post, &d, attributes);
         status = onednn_program_finish(program, call, status, state, scratch_bytes);
     }
     free_descriptors(&d);
-    onednn_descriptor_free(&weights);
     dnnl_primitive_attr_destroy(attributes);
     return status;
 }
@@ -273,7 +267,9 @@ static mitral_status deconvolution_prepare(struct kernel_call *call, void **stat
     if (onednn_computes(x->dtype) && p.spatial <= 3 && tensor_count(x) > 0 && tensor_count(w) > 0
         && onednn_type(w->dtype) != dnnl_data_type_undef && (!bias || bias->dtype == x->dtype || bias->dtype == MITRAL_FLOAT)) {
         mitral_status status = MITRAL_DEFERRED;
-        if (windows_are_disjoint(&p) && x->dtype == MITRAL_FLOAT)
+        const bool simple = !post.has_activation || (post.algorithm == dnnl_eltwise_relu && post.alpha == 0);
+        if (windows_are_disjoint(&p) && simple && x->dtype == MITRAL_FLOAT && w->dtype == MITRAL_FLOAT && p.channels < INT32_MAX
+            && p.kernel[p.spatial - 1] * p.features < INT32_MAX)
             status = attempt(call, &p, &post, true, state, scratch_bytes);
         if (status == MITRAL_DEFERRED)
             status = attempt(call, &p, &post, false, state, scratch_bytes);

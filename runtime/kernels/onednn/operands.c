@@ -113,7 +113,8 @@ mitral_status onednn_add_weights(struct onednn_program *program, const struct ke
         *out = (struct onednn_where){PLACE_INPUT, index, 0};
         return MITRAL_OK;
     }
-    size_t bytes = dnnl_memory_desc_get_size(descriptor);
+    /* Own loops read whole vectors. */
+    size_t bytes = (dnnl_memory_desc_get_size(descriptor) + 63) & ~(size_t)63;
     if (!tensor->data) {
         *out = onednn_scratch(program, bytes);
         return onednn_add_reorder(program, call, plain, (struct onednn_where){PLACE_INPUT, index, 0}, descriptor, *out);
