@@ -38,6 +38,7 @@ bool cli_parse_count(const char *text, long *out);
 /* A number of threads, 1 to 4096; ends the program with a usage error otherwise. */
 struct argp_state;
 int cli_parse_threads(struct argp_state *state, const char *text);
-bool cli_parse_precision(const char *text, mitral_precision *out);
+/* f32 or bf16; ends the program with a usage error otherwise. */
+mitral_precision cli_parse_precision(struct argp_state *state, const char *text);
 
 #endif

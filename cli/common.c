@@ -107,13 +107,9 @@ bool cli_parse_shape(const char *text, mitral_shape *shape)
     }
 }
 
-bool cli_parse_precision(const char *text, mitral_precision *out)
+mitral_precision cli_parse_precision(struct argp_state *state, const char *text)
 {
-    if (strcmp(text, "f32") == 0)
-        *out = MITRAL_PRECISION_F32;
-    else if (strcmp(text, "bf16") == 0)
-        *out = MITRAL_PRECISION_BF16;
-    else
-        return false;
-    return true;
+    if (strcmp(text, "f32") != 0 && strcmp(text, "bf16") != 0)
+        argp_error(state, "--precision: expected f32 or bf16, found '%s'", text);
+    return strcmp(text, "bf16") == 0 ? MITRAL_PRECISION_BF16 : MITRAL_PRECISION_F32;
 }

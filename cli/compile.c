@@ -37,8 +37,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
             argp_error(state, "--shape: expected NAME=1x1x224x224, found '%s'", value);
         return 0;
     case KEY_PRECISION:
-        if (!cli_parse_precision(value, &arguments->options.precision))
-            argp_error(state, "--precision: expected f32 or bf16, found '%s'", value);
+        arguments->options.precision = cli_parse_precision(state, value);
         return 0;
     case KEY_THREADS:
         arguments->options.threads = cli_parse_threads(state, value);

@@ -34,7 +34,6 @@ static const struct argp_option options[] = {
 static error_t parse(int key, char *value, struct argp_state *state)
 {
     struct arguments *arguments = state->input;
-    long number;
     switch (key) {
     case KEY_DATA: arguments->folder = value; return 0;
     case KEY_SPLIT:
@@ -54,13 +53,10 @@ static error_t parse(int key, char *value, struct argp_state *state)
         return 0;
     case KEY_KEEP_ISLANDS: arguments->segment.keep_islands = true; return 0;
     case KEY_PRECISION:
-        if (!cli_parse_precision(value, &arguments->compile.precision))
-            argp_error(state, "--precision: expected f32 or bf16, found '%s'", value);
+        arguments->compile.precision = cli_parse_precision(state, value);
         return 0;
     case KEY_THREADS:
-        if (!cli_parse_count(value, &number) || number > 4096)
-            argp_error(state, "--threads: expected a number from 1 to 4096, found '%s'", value);
-        arguments->session.threads = arguments->compile.threads = (int)number;
+        arguments->session.threads = arguments->compile.threads = cli_parse_threads(state, value);
         return 0;
     case ARGP_KEY_ARG:
         if (arguments->model)

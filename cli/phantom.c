@@ -38,9 +38,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_HARD: arguments->options.hard = true; return 0;
     case KEY_NO_CINE: arguments->options.without_cine = true; return 0;
     case KEY_THREADS:
-        if (!cli_parse_count(value, &number) || number > 4096)
-            argp_error(state, "--threads: expected a number from 1 to 4096, found '%s'", value);
-        arguments->options.threads = (int)number;
+        arguments->options.threads = cli_parse_threads(state, value);
         return 0;
     case ARGP_KEY_ARG:
         if (arguments->folder)

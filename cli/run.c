@@ -39,8 +39,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case 'o': arguments->folder = value; return 0;
     case KEY_CASE: arguments->case_folder = value; return 0;
     case KEY_PRECISION:
-        if (!cli_parse_precision(value, &arguments->compile.precision))
-            argp_error(state, "--precision: expected f32 or bf16, found '%s'", value);
+        arguments->compile.precision = cli_parse_precision(state, value);
         return 0;
     case KEY_THREADS:
         arguments->session.threads = arguments->compile.threads = cli_parse_threads(state, value);

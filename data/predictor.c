@@ -1,10 +1,10 @@
 /* A network on volumes, through the public interface alone. */
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "data/preprocess.h"
 #include "runtime/context.h"
+#include "runtime/clock.h"
 
 struct mitral_predictor {
     mitral_context *context;
@@ -142,11 +142,9 @@ static mitral_status segment_slice(uint8_t *out, mitral_predictor *predictor, co
                                      .dims = {1, predictor->channels, preprocessing->height, preprocessing->width},
                                      .data = predictor->input}};
     const mitral_value *inputs[1] = {&input};
-    struct timespec before, after;
-    clock_gettime(CLOCK_MONOTONIC, &before);
+    double before = clock_seconds();
     TRY(mitral_session_run(predictor->session, inputs, 1, predictor->outputs, predictor->output_count));
-    clock_gettime(CLOCK_MONOTONIC, &after);
-    *seconds += (double)(after.tv_sec - before.tv_sec) + 1e-9 * (double)(after.tv_nsec - before.tv_nsec);
+    *seconds += clock_seconds() - before;
     TRY(check_output(predictor, predictor->outputs[0]));
     const mitral_tensor *scores = &predictor->outputs[0]->tensor;
     return mitral_restore_slice(out, predictor->context, preprocessing, geometry, scores->data, scores->dims[2], scores->dims[3]);

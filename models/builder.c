@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "compiler/model.h"
+#include "runtime/splitmix.h"
 
 enum { OPSET = 17, IR_VERSION = 8 }; /* what every framework of the last years reads */
 
@@ -20,7 +21,7 @@ mitral_status build_start(struct builder *builder, mitral_context *context, cons
 }
 
 /* ---- initial weights ------------------------------------------------------------------------------------------------
- * Element i of a parameter is SplitMix64 (Steele, Lea, Flood 2014) at counter i + 1 of a stream that starts at
+ * Element i of a parameter is number i of the SplitMix64 stream that starts at
  * seed ^ FNV-1a(name): no element depends on another, and NumPy computes the same (models/networks.py). */
 
 static uint64_t stream_of(uint64_t seed, const char *name)
@@ -33,11 +34,7 @@ static uint64_t stream_of(uint64_t seed, const char *name)
 
 static double uniform_at(uint64_t stream, uint64_t index)
 {
-    uint64_t z = stream + (index + 1) * 0x9e3779b97f4a7c15u;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    z ^= z >> 31;
-    return (double)(z >> 11) / 9007199254740992.0; /* 53 bits in [0, 1) */
+    return (double)(splitmix_at(stream, index) >> 11) / 9007199254740992.0; /* 53 bits in [0, 1) */
 }
 
 static value_id add_parameter(struct builder *builder, const char *prefix, const char *suffix, int32_t rank, const int64_t *dims,

@@ -194,13 +194,20 @@ mitral_status mitral_session_prepare(mitral_session *session, const mitral_value
 
 mitral_status mitral_session_profile(mitral_session *session, bool on)
 {
-    return session_profile(session, on);
+    mitral_release(session->context, session->frame.seconds);
+    session->frame.seconds = NULL;
+    if (on) {
+        session->frame.seconds = mitral_allocate(session->context, (session->frame.plan->step_count + 1) * sizeof(double));
+        if (!session->frame.seconds)
+            return MITRAL_NO_MEMORY;
+    }
+    return MITRAL_OK;
 }
 
 const double *mitral_session_step_seconds(const mitral_session *session, size_t *count)
 {
     *count = session->frame.plan->step_count;
-    return session_step_seconds(session);
+    return session->frame.seconds;
 }
 
 mitral_step_info mitral_session_step(const mitral_session *session, size_t index)

@@ -1,7 +1,7 @@
 #include "runtime/session.h"
+#include "runtime/clock.h"
 
 #include <string.h>
-#include <time.h>
 
 struct variable_memory {
     void *data; /* NULL for values that are no variables */
@@ -208,13 +208,6 @@ static mitral_status run_deferred(struct frame *frame, const struct step *step, 
     return status;
 }
 
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
 mitral_status frame_prepare(struct frame *frame, const mitral_value *const *inputs)
 {
     struct specialisation *s = NULL;
@@ -236,7 +229,7 @@ mitral_status frame_run(struct frame *frame, const mitral_value *const *inputs)
             frame->values[plan->inputs[i]] = *inputs[i];
         else
             frame->values[plan->inputs[i]] = (mitral_value){.kind = plan->values[plan->inputs[i]].kind};
-    double before = frame->seconds ? now() : 0;
+    double before = frame->seconds ? clock_seconds() : 0;
     for (size_t i = 0; i < plan->step_count; i++) {
         const struct step_state *state = &s->steps[i];
         if (state->known)
@@ -248,7 +241,7 @@ mitral_status frame_run(struct frame *frame, const mitral_value *const *inputs)
         else
             TRY(plan->steps[i].kernel->run(&frame->calls[i]));
         if (frame->seconds) {
-            double after = now();
+            double after = clock_seconds();
             frame->seconds[i] = after - before;
             before = after;
         }

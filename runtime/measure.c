@@ -2,16 +2,9 @@
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "mitral/tools.h"
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
+#include "runtime/clock.h"
 
 typedef float lanes __attribute__((vector_size(64)));
 
@@ -62,14 +55,14 @@ void mitral_measure_machine(int threads, double *flops, double *bytes)
     *flops = *bytes = 0;
     volatile float sink = 0;
     for (int attempt = 0; attempt < 4; attempt++) {
-        double start = now();
+        double start = clock_seconds();
 #pragma omp parallel num_threads(threads)
         {
             float value = loop(ROUNDS);
 #pragma omp critical
             sink += value;
         }
-        double rate = 12.0 * 16 * 2 * ROUNDS * threads / (now() - start);
+        double rate = 12.0 * 16 * 2 * ROUNDS * threads / (clock_seconds() - start);
         *flops = rate > *flops ? rate : *flops;
     }
     (void)sink;
@@ -78,11 +71,11 @@ void mitral_measure_machine(int threads, double *flops, double *bytes)
         memset(from, 1, size);
         memset(to, 1, size);
         for (int attempt = 0; attempt < 4; attempt++) {
-            double start = now();
+            double start = clock_seconds();
 #pragma omp parallel for num_threads(threads)
             for (int part = 0; part < 64; part++)
                 memcpy(to + size / 64 * (size_t)part, from + size / 64 * (size_t)part, size / 64);
-            double rate = 2.0 * (double)size / (now() - start);
+            double rate = 2.0 * (double)size / (clock_seconds() - start);
             *bytes = rate > *bytes ? rate : *bytes;
         }
     }

@@ -113,9 +113,6 @@ mitral_status session_prepare(mitral_session *session, const mitral_value *const
 /* The session's own memory of a variable, writable between runs, from session_prepare or the first run on; NULL when the plan has
  * no variable of that name. It moves when the input shapes change. */
 mitral_tensor *session_variable(mitral_session *session, const char *name);
-/* Seconds that each step of the last run took; NULL unless switched on with session_profile. */
-mitral_status session_profile(mitral_session *session, bool on);
-const double *session_step_seconds(const mitral_session *session);
 /* The specialisation of the last run; NULL before it. */
 const struct specialisation *session_specialisation(const mitral_session *session);
 

@@ -112,19 +112,6 @@ mitral_tensor *session_variable(mitral_session *session, const char *name)
     return &session->frame.values[id].tensor;
 }
 
-mitral_status session_profile(mitral_session *session, bool on)
-{
-    mitral_release(session->context, session->frame.seconds);
-    session->frame.seconds = NULL;
-    if (on) {
-        session->frame.seconds = mitral_allocate(session->context, (session->frame.plan->step_count + 1) * sizeof(double));
-        if (!session->frame.seconds)
-            return MITRAL_NO_MEMORY;
-    }
-    return MITRAL_OK;
-}
-
-const double *session_step_seconds(const mitral_session *session) { return session->frame.seconds; }
 const struct specialisation *session_specialisation(const mitral_session *session) { return session->frame.specialisation; }
 
 mitral_status session_prepare(mitral_session *session, const mitral_value *const *inputs)

@@ -1,5 +1,7 @@
 #include "runtime/values.h"
 
+#include "runtime/splitmix.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -26,19 +28,19 @@ void mitral_value_destroy(mitral_value **value)
 
 /* ---- random -------------------------------------------------------------------------------------------------------- */
 
-/* SplitMix64 (Steele, Lea, Flood 2014): one state word, any seed is good. */
-static uint64_t next_random(uint64_t *state)
+struct stream {
+    uint64_t seed, next;
+};
+
+static uint64_t next_random(struct stream *stream)
 {
-    uint64_t z = (*state += 0x9e3779b97f4a7c15u);
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
+    return splitmix_at(stream->seed, stream->next++);
 }
 
 /* Box–Muller. */
-static double next_normal(uint64_t *state)
+static double next_normal(struct stream *stream)
 {
-    double u = (double)((next_random(state) >> 11) + 1) / 9007199254740993.0, v = (double)(next_random(state) >> 11) / 9007199254740992.0;
+    double u = (double)((next_random(stream) >> 11) + 1) / 9007199254740993.0, v = (double)(next_random(stream) >> 11) / 9007199254740992.0;
     return sqrt(-2 * log(u)) * cos(6.283185307179586 * v);
 }
 
@@ -66,12 +68,12 @@ mitral_status mitral_value_random(mitral_value **out, mitral_context *context, c
         mitral_value_destroy(&value);
         return status;
     }
-    uint64_t state = seed;
+    struct stream stream = {seed, 0};
     for (int64_t i = 0, n = tensor_count(tensor); i < n; i++)
         if (dtype_is_float(tensor->dtype) || tensor->dtype == MITRAL_COMPLEX64 || tensor->dtype == MITRAL_COMPLEX128)
-            tensor_set_double(tensor, i, next_normal(&state), true);
+            tensor_set_double(tensor, i, next_normal(&stream), true);
         else
-            tensor_set_int(tensor, i, (int64_t)(next_random(&state) % (tensor->dtype == MITRAL_BOOL ? 2 : 10)));
+            tensor_set_int(tensor, i, (int64_t)(next_random(&stream) % (tensor->dtype == MITRAL_BOOL ? 2 : 10)));
     *out = &owned->value;
     return MITRAL_OK;
 }

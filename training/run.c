@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "runtime/file.h"
 #include "runtime/session.h"
@@ -13,6 +12,7 @@
 #include "training/checkpoint.h"
 #include "training/log.h"
 #include "training/validate.h"
+#include "runtime/clock.h"
 
 struct mitral_training {
     mitral_context *context;
@@ -72,13 +72,6 @@ struct run {
     char checkpoint[PATH_SIZE + 32], best[PATH_SIZE + 32]; /* "" without a folder */
     int64_t saved; /* step of the last checkpoint; -1: none */
 };
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 static mitral_status make_folder(struct run *run)
 {
@@ -185,7 +178,7 @@ static mitral_status update(struct run *run)
     const struct options *options = run->options;
     const int64_t parts = options->accumulate, step = run->progress.step;
     struct step_report total = {0};
-    const double start = now();
+    const double start = clock_seconds();
     for (int64_t part = 0; part < parts; part++) {
         struct step_report report;
         const float *images;
@@ -205,7 +198,7 @@ static mitral_status update(struct run *run)
     }
     run->progress.step = step + 1;
     run->progress.loss = total.loss;
-    return log_step(&run->log, options, &total, &run->progress, schedule_rate(options, step), now() - start);
+    return log_step(&run->log, options, &total, &run->progress, schedule_rate(options, step), clock_seconds() - start);
 }
 
 static mitral_status validate_now(struct run *run)
@@ -328,10 +321,10 @@ static mitral_status time_steps(struct trainer *trainer, mitral_training_timing 
     }
     for (size_t i = 0; status == MITRAL_OK && i < timing->repeat + 2; i++) {
         struct step_report report;
-        const double start = now();
+        const double start = clock_seconds();
         status = trainer_step(trainer, &report, images, labels, (int64_t)i, true, true);
         if (i >= 2) {
-            timing->step_seconds[i - 2] = now() - start;
+            timing->step_seconds[i - 2] = clock_seconds() - start;
             teacher[i - 2] = trainer->teacher_seconds;
         }
     }
@@ -351,10 +344,10 @@ static mitral_status time_steps(struct trainer *trainer, mitral_training_timing 
 mitral_status mitral_training_time(mitral_training *training, mitral_training_timing *timing)
 {
     struct trainer trainer;
-    const double start = now();
+    const double start = clock_seconds();
     TRY(options_check(&training->options, training->context, true));
     TRY(trainer_create(&trainer, training->context, &training->options));
-    timing->build_seconds = now() - start;
+    timing->build_seconds = clock_seconds() - start;
     timing->teacher_seconds = 0;
     mitral_status status = time_steps(&trainer, timing);
     trainer_clear(&trainer);

@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "runtime/session.h"
+#include "runtime/clock.h"
 
 /* ---- loading ---------------------------------------------------------------------------------------------------------------- */
 
@@ -180,13 +180,6 @@ void trainer_clear(struct trainer *trainer)
 
 /* ---- stepping --------------------------------------------------------------------------------------------------------------- */
 
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
 static mitral_tensor *input_named(struct trainer *trainer, const char *name)
 {
     for (size_t i = 0; i < trainer->plan->input_count; i++)
@@ -210,7 +203,7 @@ static mitral_status run_teacher(struct trainer *trainer, const float *images)
     const struct network *network = &trainer->network;
     mitral_value input = {.kind = MITRAL_TENSOR};
     const mitral_value *inputs[1] = {&input}, *outputs[1];
-    const double start = now();
+    const double start = clock_seconds();
     tensor_set(&input.tensor, MITRAL_FLOAT, 4, (const int64_t[]){network->batch, network->channels, network->height, network->width});
     input.tensor.data = (void *)images;
     TRY(mitral_session_run(trainer->teacher_session, inputs, 1, outputs, 1));
@@ -221,7 +214,7 @@ static mitral_status run_teacher(struct trainer *trainer, const float *images)
         snprintf(name, sizeof name, "teacher/map%zu", i);
         TRY(take_teacher_value(trainer, trainer->teacher_maps[i], name));
     }
-    trainer->teacher_seconds = now() - start;
+    trainer->teacher_seconds = clock_seconds() - start;
     return MITRAL_OK;
 }
 
