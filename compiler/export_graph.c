@@ -94,14 +94,6 @@ static bool is_default(const struct attribute *attribute, const struct schema_at
     }
 }
 
-static const struct schema_attribute *attribute_schema(const struct schema *schema, const char *name)
-{
-    for (size_t i = 0; schema && i < schema->attribute_count; i++)
-        if (strcmp(schema->attributes[i].name, name) == 0)
-            return &schema->attributes[i];
-    return NULL;
-}
-
 static mitral_status put_subgraph(struct exporter *exporter, const struct export_scope *scope, const struct node *node,
                                   const struct attribute *attribute, Onnx__AttributeProto **out)
 {
@@ -124,7 +116,7 @@ static mitral_status put_attributes(struct exporter *exporter, const struct expo
         return MITRAL_NO_MEMORY;
     for (size_t i = 0; i < node->attributes.count; i++) {
         const struct attribute *attribute = &node->attributes.items[i];
-        const struct schema_attribute *expected = attribute_schema(schema, attribute->name);
+        const struct schema_attribute *expected = schema_attribute_find(schema, attribute->name);
         if (schema && !expected)
             return mitral_fail(exporter->context, MITRAL_UNSUPPORTED, "%s '%s': expected attributes that the standard has, found '%s'",
                                node->op->name, node->name, attribute->name);

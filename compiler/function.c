@@ -70,9 +70,8 @@ mitral_status function_of_schema(struct importer *importer, const struct schema 
 
 static bool function_has_attribute(const onnx_function *function, const struct schema *schema, const char *name)
 {
-    for (size_t i = 0; schema && i < schema->attribute_count; i++)
-        if (strcmp(schema->attributes[i].name, name) == 0)
-            return true;
+    if (schema_attribute_find(schema, name))
+        return true;
     for (size_t i = 0; i < function->n_attribute; i++)
         if (strcmp(import_text(function->attribute[i]), name) == 0)
             return true;

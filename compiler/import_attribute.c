@@ -158,14 +158,6 @@ static mitral_status decode(struct importer *importer, const onnx_attribute *pro
 
 /* ---- the node's list ----------------------------------------------------------------------------------------------- */
 
-static const struct schema_attribute *schema_attribute_find(const struct schema *schema, const char *name)
-{
-    for (size_t i = 0; i < schema->attribute_count; i++)
-        if (strcmp(schema->attributes[i].name, name) == 0)
-            return &schema->attributes[i];
-    return NULL;
-}
-
 static mitral_status check(struct scope *scope, const onnx_node *node, const struct schema *schema, int64_t opset, const char *name,
                            const onnx_attribute *value)
 {

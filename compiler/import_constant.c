@@ -9,14 +9,6 @@ static mitral_status fail(struct scope *scope, const onnx_node *proto, int64_t o
                        (long long)opset, expected, found);
 }
 
-static bool schema_has(const struct schema *schema, const char *name)
-{
-    for (size_t i = 0; i < schema->attribute_count; i++)
-        if (strcmp(schema->attributes[i].name, name) == 0)
-            return true;
-    return false;
-}
-
 /* A copy of `count` elements in the graph's arena, of rank 0 or 1. */
 static mitral_status from_elements(struct importer *importer, int32_t dtype, const void *data, size_t count, bool scalar, mitral_tensor *out)
 {
@@ -77,7 +69,7 @@ mitral_status import_constant(struct scope *scope, const onnx_node *proto, const
         TRY(import_attribute_resolve(scope, proto, proto->attribute[i], &value));
         if (!value || strncmp(given, "__", 2) == 0)
             continue;
-        if (schema && !schema_has(schema, given))
+        if (schema && !schema_attribute_find(schema, given))
             return fail(scope, proto, opset, "an attribute of the operator", given);
         if (found)
             return fail(scope, proto, opset, "one attribute that holds the value", "several");

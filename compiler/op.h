@@ -87,6 +87,8 @@ struct schema {
 
 /* Newest schema of the operator whose since_version ≤ `opset`; NULL when there is none. */
 const struct schema *schema_find(const char *domain, const char *name, int64_t opset);
+/* NULL when it has none of that name; `schema` may be NULL. */
+const struct schema_attribute *schema_attribute_find(const struct schema *schema, const char *name);
 extern const struct schema schema_table[];      /* sorted by domain, name, since_version */
 extern const size_t schema_table_count;
 extern const int64_t schema_newest_opset;       /* of ai.onnx in the package that the table was made from */

@@ -27,3 +27,11 @@ const struct schema *schema_find(const char *domain, const char *name, int64_t o
         return NULL;
     return &schema_table[low - 1];
 }
+
+const struct schema_attribute *schema_attribute_find(const struct schema *schema, const char *name)
+{
+    for (size_t i = 0; schema && i < schema->attribute_count; i++)
+        if (strcmp(schema->attributes[i].name, name) == 0)
+            return &schema->attributes[i];
+    return NULL;
+}
