@@ -1,10 +1,9 @@
-/* Arbitrary bytes as a plan file: opened, verified, saved again. Its checksum is put right first, so that damage reaches what
+/* Arbitrary bytes as a plan file: opened, verified, saved again, run. Its checksum is put right first, so that damage reaches what
  * lies behind it; then the bytes are tried as they are. */
-#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "fuzz.h"
+#include "fuzz_plan_run.h"
 #include "runtime/plan_file.h"
 
 static void open_bytes(const uint8_t *data, size_t size)
@@ -24,6 +23,7 @@ static void open_bytes(const uint8_t *data, size_t size)
         (void)mitral_plan_metadata(plan, "none");
         if (mitral_plan_save(context, plan, "/dev/null") == MITRAL_OK)
             fuzz_fail("a device cannot be patched", context);
+        fuzz_run_plan(context, plan);
         mitral_plan_destroy(&plan);
     } else if (!*mitral_context_message(context)) {
         fuzz_fail("a failure without a message", context);

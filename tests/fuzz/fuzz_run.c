@@ -1,56 +1,5 @@
 /* Arbitrary bytes as an ONNX model that is compiled both ways and run on small inputs: reaches operators and subgraphs. */
-#include <string.h>
-
-#include "fuzz.h"
-#include "runtime/tensor.h"
-
-enum { MOST_INPUTS = 16, MOST_BYTES = 1 << 16 };
-
-/* A value of what is declared, of sizes no larger than a few; false when there is none so small. */
-static bool make_value(const mitral_value_info *info, mitral_value *out, char *memory)
-{
-    *out = (mitral_value){.kind = info->kind};
-    if (info->kind != MITRAL_TENSOR)
-        return info->kind == MITRAL_SEQUENCE || info->kind == MITRAL_OPTIONAL; /* empty */
-    int64_t dims[MITRAL_MAX_RANK];
-    for (int32_t i = 0; i < info->rank; i++)
-        dims[i] = info->dims[i] < 0 ? 2 : info->dims[i];
-    tensor_set(&out->tensor, info->dtype ? info->dtype : MITRAL_FLOAT, info->rank < 0 ? 0 : info->rank, dims);
-    int64_t bytes = mitral_tensor_size(&out->tensor);
-    if (bytes < 0 || bytes > MOST_BYTES)
-        return false;
-    out->tensor.data = memory;
-    memset(memory, 0, (size_t)bytes);
-    if (info->dtype == MITRAL_STRING)
-        for (int64_t i = 0; i < tensor_count(&out->tensor); i++)
-            ((mitral_string *)out->tensor.data)[i] = (mitral_string){"text", 4};
-    else if (info->dtype != MITRAL_COMPLEX64 && info->dtype != MITRAL_COMPLEX128)
-        for (int64_t i = 0; i < tensor_count(&out->tensor); i++)
-            tensor_set_double(&out->tensor, i, (double)(i % 5), true);
-    return true;
-}
-
-static void run_plan(mitral_context *context, mitral_plan *plan)
-{
-    size_t count = mitral_plan_input_count(plan), outputs = mitral_plan_output_count(plan);
-    mitral_value values[MOST_INPUTS];
-    const mitral_value *inputs[MOST_INPUTS], *results[MOST_INPUTS];
-    if (count > MOST_INPUTS || outputs > MOST_INPUTS)
-        return;
-    char *memory = aligned_alloc(64, MOST_INPUTS * MOST_BYTES);
-    bool small = memory != NULL;
-    for (size_t i = 0; i < count && small; i++) {
-        mitral_value_info info = mitral_plan_input(plan, i);
-        small = make_value(&info, &values[i], memory + i * MOST_BYTES);
-        inputs[i] = &values[i];
-    }
-    mitral_session *session = NULL;
-    if (small && mitral_session_create(&session, context, plan, &(mitral_session_options){.threads = 1}) == MITRAL_OK)
-        for (int run = 0; run < 2; run++) /* the second one on what the first left */
-            (void)mitral_session_run(session, inputs, count, results, outputs);
-    mitral_session_destroy(&session);
-    free(memory);
-}
+#include "fuzz_plan_run.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -61,7 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             mitral_plan *plan;
             mitral_compile_options options = {.interpret = interpret, .threads = 1};
             if (mitral_compile(&plan, context, model, &options) == MITRAL_OK)
-                run_plan(context, plan);
+                fuzz_run_plan(context, plan);
             mitral_plan_destroy(&plan);
         }
     mitral_model_destroy(&model);
