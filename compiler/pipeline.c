@@ -16,6 +16,7 @@ static const struct pass {
     {"fold-batch-norm", pass_fold_batch_norm, INFERENCE},
     {"dilated-parallel", pass_dilated_parallel, INFERENCE},
     {"fuse-convolution", pass_fuse_convolution, INFERENCE},
+    {"fuse-concat", pass_fuse_concat, INFERENCE},
     {"fuse-matmul", pass_fuse_matmul, INFERENCE},
     {"layout", pass_layout, INFERENCE},
 };

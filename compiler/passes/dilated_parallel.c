@@ -5,7 +5,7 @@
 #include "compiler/passes/dilated_region.h"
 #include "compiler/passes/passes.h"
 
-enum { STAGE_FIELDS = 12, MOST_INPUTS = DILATED_SOURCES + 3 * DILATED_STAGES + 4 };
+enum { STAGE_FIELDS = 12, MOST_INPUTS = DILATED_SOURCES + 3 * DILATED_STAGES + 5 };
 
 /* The node under construction. */
 struct block {
@@ -87,29 +87,50 @@ static int64_t channels_of(const struct graph *graph, value_id value)
     return graph->values[value].type.dims[1];
 }
 
+/* The weights of a Conv as they are, of a Gemm as those of a 1×1 convolution. */
+static mitral_status add_weights(struct block *block, value_id value)
+{
+    const mitral_tensor *weights = graph_constant(block->graph, value);
+    if (weights->rank == 4) {
+        add_input(block, value);
+        return MITRAL_OK;
+    }
+    const int64_t dims[] = {weights->dims[0], weights->dims[1], 1, 1};
+    mitral_tensor square;
+    value_id id;
+    const char *name = arena_format(block->graph->arena, "%s.1x1", block->graph->values[value].name);
+    if (!name)
+        return MITRAL_NO_MEMORY;
+    tensor_set(&square, weights->dtype, 4, dims);
+    square.data = weights->data;
+    TRY(graph_add_constant(block->graph, name, &square, true, &id));
+    add_input(block, id);
+    return MITRAL_OK;
+}
+
 static mitral_status add_stage(struct block *block, const struct region_stage *stage, int64_t fields[STAGE_FIELDS])
 {
-    const struct node *node = &block->graph->nodes[stage->convolution];
-    const mitral_tensor *weights = graph_constant(block->graph, node->inputs[1]);
-    const int64_t channels = weights->dims[0];
-    static const char *const lists[] = {"strides", "dilations"};
-    const value_id bias = node_input(node, 2);
-    const char *name = node->name;
+    static const char *const lists[] = {"strides", "dilations", "pads"};
+    static const size_t lengths[] = {2, 2, 4}, places[] = {3, 5, 7};
+    const struct node *node = stage->weights == NO_NODE ? NULL : &block->graph->nodes[stage->weights];
+    const int64_t channels = channels_of(block->graph, stage->result);
+    const value_id weights = node ? node->inputs[1] : NO_VALUE, bias = node ? node_input(node, 2) : NO_VALUE;
     fields[0] = stage->from;
-    fields[1] = STAGE_CONVOLUTION;
-    fields[2] = attribute_int(&node->attributes, "group", 1);
-    for (size_t i = 0; i < 2; i++) {
-        size_t count;
-        const int64_t *values = attribute_ints(&node->attributes, lists[i], &count);
-        for (size_t d = 0; d < 2; d++)
-            fields[3 + 2 * i + d] = d < count ? values[d] : 1;
+    fields[1] = stage->kind;
+    fields[2] = node ? attribute_int(&node->attributes, "group", 1) : 1;
+    for (size_t i = 0; i < 3; i++) {
+        size_t count = 0;
+        const int64_t *values = node ? attribute_ints(&node->attributes, lists[i], &count) : NULL;
+        for (size_t d = 0; d < lengths[i]; d++)
+            fields[places[i] + d] = d < count ? values[d] : i < 2;
     }
-    for (size_t d = 0; d < 4; d++) /* those that the region asks for: same size out as in */
-        fields[7 + d] = weights->dims[2 + d % 2] / 2 * fields[5 + d % 2];
     fields[11] = activation_kind(stage->active, &stage->activation);
-    add_input(block, node->inputs[1]);
-    TRY(add_flat(block, bias, channels));
-    return add_slope(block, stage->active, &stage->activation, channels, name);
+    if (node)
+        TRY(add_weights(block, weights));
+    else
+        add_input(block, NO_VALUE);
+    TRY(add_flat(block, bias, node ? graph_constant(block->graph, weights)->dims[0] : channels));
+    return add_slope(block, stage->active, &stage->activation, channels, block->graph->values[stage->result].name);
 }
 
 /* Scale and shift by channel of a mitral.ScaleShift or a batch normalization. */
@@ -163,6 +184,14 @@ static mitral_status set_attributes(struct block *block, const struct region *re
     }
     if (region->shortcut == SHORTCUT_STAGE)
         TRY(attributes_set_int(attributes, arena, "shortcut_stage", region->shortcut_stage));
+    if (region->merged_active)
+        TRY(attributes_set_int(attributes, arena, "merged_activation", activation_kind(true, &region->merged_activation)));
+    if (region->tail >= 0)
+        TRY(attributes_set_int(attributes, arena, "tail", region->tail));
+    if (region->gate[0] >= 0) {
+        TRY(attributes_set_int(attributes, arena, "gate_first", region->gate[0]));
+        TRY(attributes_set_int(attributes, arena, "gate_second", region->gate[1]));
+    }
     return attributes_set_int(attributes, arena, "activation", activation_kind(region->active, &region->activation));
 }
 
@@ -171,8 +200,7 @@ static mitral_status replace(struct graph *graph, const struct region *region)
     const struct op *op = op_find("mitral", "DilatedParallelBlock");
     int64_t stages[STAGE_FIELDS * DILATED_STAGES];
     struct block block = {.graph = graph};
-    const int64_t merged = region->affine == NO_NODE ? channels_of(graph, region->result)
-                                                     : channels_of(graph, graph->nodes[region->affine].inputs[0]);
+    const int64_t merged = channels_of(graph, region->merged);
     const char *name = graph->nodes[region->inside[0]].name;
     if (!op)
         return mitral_fail(graph->context, MITRAL_UNSUPPORTED, "expected the operator mitral.DilatedParallelBlock, found none");
@@ -181,8 +209,10 @@ static mitral_status replace(struct graph *graph, const struct region *region)
     for (int i = 0; i < region->stage_count; i++)
         TRY(add_stage(&block, &region->stages[i], stages + STAGE_FIELDS * i));
     TRY(add_affine(&block, region->affine, merged));
-    add_input(&block, NO_VALUE); /* no activation between the affine and the shortcut */
+    TRY(add_slope(&block, region->merged_active, &region->merged_activation, merged, name));
     TRY(add_slope(&block, region->active, &region->activation, channels_of(graph, region->result), name));
+    if (region->shortcut == SHORTCUT_INPUT)
+        add_input(&block, region->added);
     TRY(set_attributes(&block, region, stages));
     for (size_t i = 0; i < region->inside_count; i++)
         graph_remove_node(graph, region->inside[i]);

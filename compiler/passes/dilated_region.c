@@ -1,30 +1,22 @@
+/* The search for a region's stages and branches. */
 #include "compiler/passes/dilated_region.h"
 
 #include <string.h>
 
-static const struct node *producer_of(const struct region *r, value_id value)
+enum { LONGEST_CHAIN = 12 };
+
+const struct node *region_producer(const struct region *r, value_id value)
 {
     node_id producer = value == NO_VALUE ? NO_NODE : r->graph->values[value].producer;
     return producer == NO_NODE || !r->graph->nodes[producer].op ? NULL : &r->graph->nodes[producer];
 }
 
-static node_id id_of(const struct region *r, const struct node *node)
+node_id region_node_id(const struct region *r, const struct node *node)
 {
     return (node_id)(node - r->graph->nodes);
 }
 
-static bool take(struct region *r, node_id node)
-{
-    for (size_t i = 0; i < r->inside_count; i++)
-        if (r->inside[i] == node)
-            return true;
-    if (r->inside_count == sizeof r->inside / sizeof *r->inside)
-        return false;
-    r->inside[r->inside_count++] = node;
-    return true;
-}
-
-static bool is_inside(const struct region *r, node_id node)
+bool region_is_inside(const struct region *r, node_id node)
 {
     for (size_t i = 0; i < r->inside_count; i++)
         if (r->inside[i] == node)
@@ -32,27 +24,58 @@ static bool is_inside(const struct region *r, node_id node)
     return false;
 }
 
-static bool is_map(const struct graph *graph, value_id value)
+bool region_take(struct region *r, node_id node)
 {
-    const struct value_type *type = &graph->values[value].type;
+    if (region_is_inside(r, node))
+        return true;
+    if (r->inside_count == sizeof r->inside / sizeof *r->inside)
+        return false;
+    r->inside[r->inside_count++] = node;
+    return true;
+}
+
+bool region_only_read_inside(const struct region *r, value_id value)
+{
+    if (r->uses->is_output[value])
+        return false;
+    for (uint32_t i = r->uses->offsets[value]; i < r->uses->offsets[value + 1]; i++)
+        if (!region_is_inside(r, r->uses->nodes[i]))
+            return false;
+    return true;
+}
+
+bool region_is_map(const struct region *r, value_id value)
+{
+    const struct value_type *type = &r->graph->values[value].type;
     return type->kind == MITRAL_TENSOR && type->dtype == MITRAL_FLOAT && type->rank == 4 && type->dims[1] > 0;
 }
 
-/* A sum of two maps, neither of them constant. */
-static bool is_sum(const struct region *r, const struct node *node)
+static bool same_dims(const struct value_type *a, const struct value_type *b)
 {
-    return node && (node_is(node, "Add") || node_is(node, "Sum")) && node->input_count == 2 && is_map(r->graph, node->inputs[0])
-           && is_map(r->graph, node->inputs[1]) && !graph_constant(r->graph, node->inputs[0]) && !graph_constant(r->graph, node->inputs[1]);
+    for (int32_t i = 0; i < 4; i++)
+        if (a->dims[i] != b->dims[i]
+            || (a->dims[i] < 0 && (!a->symbols[i] || !*a->symbols[i] || !b->symbols[i] || strcmp(a->symbols[i], b->symbols[i]) != 0)))
+            return false;
+    return true;
+}
+
+bool region_is_sum(const struct region *r, const struct node *node)
+{
+    return node && (node_is(node, "Add") || node_is(node, "Sum")) && node->input_count == 2 && region_is_map(r, node->inputs[0])
+           && region_is_map(r, node->inputs[1]) && !graph_constant(r->graph, node->inputs[0]) && !graph_constant(r->graph, node->inputs[1])
+           && same_dims(&r->graph->values[node->inputs[0]].type, &r->graph->values[node->inputs[1]].type);
 }
 
 /* ---- convolutions ------------------------------------------------------------------------------------------------------ */
 
-static bool has_constants(const struct region *r, const struct node *node)
+bool region_is_convolution(const struct region *r, const struct node *node)
 {
+    if (!node || !node_is(node, "Conv"))
+        return false;
     const mitral_tensor *weights = node_input(node, 1) == NO_VALUE ? NULL : graph_constant(r->graph, node->inputs[1]);
     bool bias = node_input(node, 2) == NO_VALUE || graph_constant(r->graph, node->inputs[2]);
     return weights && weights->dtype == MITRAL_FLOAT && weights->rank == 4 && weights->layout == LAYOUT_PLAIN && bias
-           && is_map(r->graph, node->inputs[0]);
+           && region_is_map(r, node->inputs[0]) && strncmp(attribute_string(&node->attributes, "auto_pad", "NOTSET"), "SAME", 4) != 0;
 }
 
 static int64_t at(const struct node *node, const char *name, size_t index, int64_t fallback)
@@ -75,80 +98,141 @@ static const int64_t *kernel_of(const struct region *r, const struct node *node)
     return graph_constant(r->graph, node->inputs[1])->dims + 2;
 }
 
-/* Whether auto_pad, if any, amounts to pads of `pad` all around. */
-static bool pads_are(const struct node *node, int64_t pad)
+bool region_is_pointwise(const struct region *r, const struct node *node, bool one_group)
 {
-    const char *mode = attribute_string(&node->attributes, "auto_pad", "NOTSET");
-    if (strcmp(mode, "SAME_UPPER") == 0 || strcmp(mode, "SAME_LOWER") == 0)
-        return true; /* of stride 1 and an odd kernel, which the callers ask for */
-    if (strcmp(mode, "VALID") == 0)
-        return pad == 0;
-    return all_are(node, "pads", 4, pad, 0);
-}
-
-static bool is_pointwise(const struct region *r, const struct node *node)
-{
+    if (!region_is_convolution(r, node))
+        return false;
     const int64_t *kernel = kernel_of(r, node);
-    return kernel[0] == 1 && kernel[1] == 1 && attribute_int(&node->attributes, "group", 1) == 1 && all_are(node, "strides", 2, 1, 1)
-           && pads_are(node, 0);
+    return kernel[0] == 1 && kernel[1] == 1 && (!one_group || attribute_int(&node->attributes, "group", 1) == 1)
+           && all_are(node, "strides", 2, 1, 1) && all_are(node, "pads", 4, 0, 0);
 }
 
-static int64_t dilation_of(const struct node *node)
+/* 3×3 of any dilation, stride 1 and one group, same size out as in, nothing added: what the one loop has for branches. */
+static bool is_fused_branch(const struct region *r, const struct region_stage *stage)
 {
-    return at(node, "dilations", 0, 1);
-}
-
-static bool is_branch(const struct region *r, const struct node *node)
-{
-    const int64_t *kernel = kernel_of(r, node), dilation = dilation_of(node);
+    const struct node *node = stage->weights == NO_NODE ? NULL : &r->graph->nodes[stage->weights];
+    if (stage->kind != STAGE_CONVOLUTION || stage->active || !region_is_convolution(r, node))
+        return false;
+    const int64_t *kernel = kernel_of(r, node), dilation = at(node, "dilations", 0, 1);
     return kernel[0] == 3 && kernel[1] == 3 && attribute_int(&node->attributes, "group", 1) == 1 && all_are(node, "strides", 2, 1, 1)
-           && all_are(node, "dilations", 2, dilation, 1) && pads_are(node, dilation) && node_input(node, 2) == NO_VALUE;
+           && all_are(node, "dilations", 2, dilation, 1) && all_are(node, "pads", 4, dilation, 0) && node_input(node, 2) == NO_VALUE;
 }
 
-static bool is_supported(const struct activation *activation)
+bool region_activation(const struct region *r, value_id value, struct activation *out)
 {
-    return strcmp(activation->name, "Relu") == 0 || strcmp(activation->name, "LeakyRelu") == 0 || strcmp(activation->name, "PRelu") == 0;
+    return activation_find(r->graph, r->uses, value, 1, out) && out->node_count == 1
+           && (strcmp(out->name, "Relu") == 0 || strcmp(out->name, "LeakyRelu") == 0 || strcmp(out->name, "PRelu") == 0);
 }
 
-/* The activation of `value` that all its readers belong to, if it is one that stages have. */
-static bool find_activation(const struct region *r, value_id value, struct activation *out)
+/* ---- stages -------------------------------------------------------------------------------------------------------------- */
+
+/* An activation that reads `input` beside others. */
+static bool read_lone_activation(const struct node *node, struct activation *out)
 {
-    return activation_find(r->graph, r->uses, value, 1, out) && out->node_count == 1 && is_supported(out);
+    *out = (struct activation){.name = "Relu", .slope = NO_VALUE, .node_count = 1};
+    return node_is(node, "Relu");
 }
 
-/* The stage that computes `value`; −1 when it is no convolution with constants (and an activation), or there are too many. */
-static int stage_of(struct region *r, value_id value)
+bool region_is_mean(const struct region *r, const struct node *node)
 {
-    for (int i = 0; i < r->stage_count; i++)
-        if (r->stages[i].result == value)
-            return i;
-    struct region_stage stage = {.result = value, .from = FROM_X};
-    const struct node *node = producer_of(r, value);
-    if (node && !node_is(node, "Conv")) {
-        if (!node->input_count || !find_activation(r, node->inputs[0], &stage.activation) || stage.activation.nodes[0] != id_of(r, node))
-            return -1;
-        stage.active = true;
-        if (!take(r, id_of(r, node)))
-            return -1;
-        node = producer_of(r, node->inputs[0]);
+    if (!node || node->input_count < 1 || node->inputs[0] == NO_VALUE || !region_is_map(r, node->inputs[0]))
+        return false;
+    if (node_is(node, "GlobalAveragePool"))
+        return true;
+    size_t count;
+    const int64_t *axes = attribute_ints(&node->attributes, "axes", &count);
+    if (!node_is(node, "ReduceMean") || !attribute_int(&node->attributes, "keepdims", 1))
+        return false;
+    const mitral_tensor *list = node_input(node, 1) == NO_VALUE ? NULL : graph_constant(r->graph, node->inputs[1]);
+    if (list && tensor_count(list) == 2)
+        return (tensor_get_int(list, 0) + 4) % 4 == 2 && (tensor_get_int(list, 1) + 4) % 4 == 3;
+    return count == 2 && (axes[0] + 4) % 4 == 2 && (axes[1] + 4) % 4 == 3;
+}
+
+/* The nodes that compute `value` as a stage does, last one first, and what the stage reads; 0: they are none. */
+static size_t read_stage(const struct region *r, value_id value, struct region_stage *out, node_id nodes[4])
+{
+    size_t count = 0;
+    const struct node *node = region_producer(r, value);
+    *out = (struct region_stage){.weights = NO_NODE, .result = value, .kind = STAGE_CONVOLUTION};
+    if (!node || node->input_count < 1 || node->inputs[0] == NO_VALUE)
+        return 0;
+    const struct value_type *from = &r->graph->values[node->inputs[0]].type;
+    bool spread = node_is(node, "Resize") && region_is_map(r, node->inputs[0]) && from->dims[2] == 1 && from->dims[3] == 1
+                  && from->dims[1] == r->graph->values[value].type.dims[1];
+    if (spread) { /* one pixel, given to every pixel */
+        nodes[count++] = region_node_id(r, node);
+        node = region_producer(r, node->inputs[0]);
     }
-    if (!node || !node_is(node, "Conv") || !has_constants(r, node) || r->stage_count == DILATED_STAGES || !take(r, id_of(r, node)))
+    if (node && !node_is(node, "Conv") && node->input_count > 0 && node->inputs[0] != NO_VALUE) {
+        struct activation activation;
+        if (region_activation(r, node->inputs[0], &activation) && activation.nodes[0] == region_node_id(r, node)) {
+            nodes[count++] = region_node_id(r, node);
+            out->active = true;
+            out->activation = activation;
+            node = region_producer(r, node->inputs[0]);
+        } else if (!spread && read_lone_activation(node, &out->activation) && region_is_map(r, node->inputs[0])) {
+            nodes[count++] = region_node_id(r, node);
+            out->active = true;
+            out->kind = STAGE_ACTIVATION;
+            out->input = node->inputs[0];
+            return count;
+        }
+    }
+    if (!region_is_convolution(r, node))
+        return 0;
+    nodes[count++] = out->weights = region_node_id(r, node);
+    out->input = node->inputs[0];
+    if (spread) {
+        const struct node *mean = region_producer(r, node->inputs[0]);
+        if (!region_is_mean(r, mean) || !region_is_pointwise(r, node, true))
+            return 0;
+        nodes[count++] = region_node_id(r, mean);
+        out->kind = STAGE_GLOBAL;
+        out->input = mean->inputs[0];
+    }
+    return count;
+}
+
+int region_add_stage(struct region *r, const struct region_stage *stage)
+{
+    if (r->stage_count == DILATED_STAGES)
         return -1;
-    stage.convolution = id_of(r, node);
-    stage.input = node->inputs[0];
-    r->stages[r->stage_count] = stage;
+    r->stages[r->stage_count] = *stage;
     return r->stage_count++;
 }
 
-/* ---- the branches ------------------------------------------------------------------------------------------------------ */
-
-static bool add_branch(struct region *r, value_id value)
+static int stage_at_depth(struct region *r, value_id value, int depth)
 {
-    const int stages = r->stage_count, stage = stage_of(r, value);
-    if (stage < 0 || stage != stages || r->stages[stage].active || r->branch_count == DILATED_BRANCHES
-        || !is_branch(r, &r->graph->nodes[r->stages[stage].convolution]))
+    struct region_stage stage;
+    node_id nodes[4];
+    for (int i = 0; i < r->stage_count; i++)
+        if (r->stages[i].result == value)
+            return i;
+    const size_t count = read_stage(r, value, &stage, nodes);
+    if (count == 0 || depth == LONGEST_CHAIN)
+        return -1;
+    stage.from = FROM_X;
+    if (stage.input != r->x && (stage.from = stage_at_depth(r, stage.input, depth + 1)) < 0)
+        return -1;
+    for (size_t i = 0; i < count; i++)
+        if (!region_take(r, nodes[i]))
+            return -1;
+    return region_add_stage(r, &stage);
+}
+
+int region_stage_of(struct region *r, value_id value)
+{
+    return stage_at_depth(r, value, 0);
+}
+
+/* ---- leaves -------------------------------------------------------------------------------------------------------------- */
+
+static bool add_leaf(struct region *r, value_id value)
+{
+    if (r->branch_count == DILATED_BRANCHES)
         return false;
-    r->branches[r->branch_count++] = stage;
+    r->leaves[r->branch_count++] = value;
     return true;
 }
 
@@ -156,15 +240,16 @@ static bool add_branch(struct region *r, value_id value)
 static bool find_concatenated(struct region *r, const struct node *merge)
 {
     size_t running = merge->input_count;
-    if (attribute_int(&merge->attributes, "axis", 1) != 1 && attribute_int(&merge->attributes, "axis", 1) != -3)
+    const int64_t axis = attribute_int(&merge->attributes, "axis", 1);
+    if (axis != 1 && axis != -3)
         return false;
     for (size_t i = 0; i < merge->input_count; i++) {
-        const struct node *sum = producer_of(r, merge->inputs[i]);
-        if (i > 0 && is_sum(r, sum) && (sum->inputs[0] == merge->inputs[i - 1] || sum->inputs[1] == merge->inputs[i - 1])) {
+        const struct node *sum = region_producer(r, merge->inputs[i]);
+        if (i > 0 && region_is_sum(r, sum) && (sum->inputs[0] == merge->inputs[i - 1] || sum->inputs[1] == merge->inputs[i - 1])) {
             running = i - 1 < running ? i - 1 : running;
-            if (!add_branch(r, sum->inputs[sum->inputs[0] == merge->inputs[i - 1]]) || !take(r, id_of(r, sum)))
+            if (!add_leaf(r, sum->inputs[sum->inputs[0] == merge->inputs[i - 1]]) || !region_take(r, region_node_id(r, sum)))
                 return false;
-        } else if (running < i || !add_branch(r, merge->inputs[i])) {
+        } else if (running < i || !region_is_map(r, merge->inputs[i]) || !add_leaf(r, merge->inputs[i])) {
             return false;
         }
     }
@@ -173,218 +258,150 @@ static bool find_concatenated(struct region *r, const struct node *merge)
     return true;
 }
 
-/* The branches below a tree of sums whose inner results nobody else reads, from left to right. A leaf that is no branch may be the
- * shortcut: it is left in *rest, of which there can be one. */
-static bool find_summed(struct region *r, const struct node *sum, value_id *rest, int depth)
+/* The leaves of a tree of sums whose inner results nobody else reads, from left to right. */
+static bool find_summed(struct region *r, const struct node *sum, int depth)
 {
     for (size_t i = 0; i < 2; i++) {
-        value_id value = sum->inputs[i];
-        const struct node *inner = producer_of(r, value);
-        const size_t taken = r->inside_count;
-        const int stages = r->stage_count;
-        if (is_sum(r, inner) && only_reader(r->graph, r->uses, value) == id_of(r, sum) && depth < DILATED_BRANCHES) {
-            if (!take(r, id_of(r, inner)) || !find_summed(r, inner, rest, depth + 1))
+        const value_id value = sum->inputs[i];
+        const struct node *inner = region_producer(r, value);
+        if (region_is_sum(r, inner) && only_reader(r->graph, r->uses, value) == region_node_id(r, sum) && depth < DILATED_BRANCHES) {
+            if (!region_take(r, region_node_id(r, inner)) || !find_summed(r, inner, depth + 1))
                 return false;
-        } else if (!add_branch(r, value)) {
-            r->inside_count = taken;
-            r->stage_count = stages;
-            if (*rest != NO_VALUE)
-                return false;
-            *rest = value;
+        } else if (!add_leaf(r, value)) {
+            return false;
         }
     }
     return true;
 }
 
-/* All branches read one value, and it is worth it: running sums, or a dilation at all. */
-static bool branches_agree(const struct region *r)
+/* ---- x ------------------------------------------------------------------------------------------------------------------- */
+
+/* What a leaf is computed from, by stages: itself first, then input after input. */
+struct chain {
+    value_id values[LONGEST_CHAIN + 1];
+    int count;
+};
+
+static void follow(const struct region *r, value_id leaf, struct chain *out)
 {
-    bool dilated = r->merge == MERGE_RUNNING;
-    for (int k = 0; k < r->branch_count; k++) {
-        const struct region_stage *stage = &r->stages[r->branches[k]];
-        dilated = dilated || dilation_of(&r->graph->nodes[stage->convolution]) > 1;
-        if (stage->input != r->stages[r->branches[0]].input)
-            return false;
+    struct region_stage stage;
+    node_id nodes[4];
+    out->count = 0;
+    for (value_id value = leaf; out->count <= LONGEST_CHAIN; value = stage.input) {
+        out->values[out->count++] = value;
+        if (read_stage(r, value, &stage, nodes) == 0)
+            return;
     }
-    return dilated && r->branch_count > 1;
 }
 
-/* A 1×1 convolution that only the branches read. Stage numbers follow the order of computation, so it becomes stage 0. */
-static void find_reduction(struct region *r)
+static bool is_on(const struct chain *chain, value_id value)
 {
-    const value_id shared = r->stages[r->branches[0]].input;
-    const size_t taken = r->inside_count;
-    const int stages = r->stage_count;
-    r->x = shared;
-    if (graph_use_count(r->uses, shared) != (size_t)r->branch_count || r->uses->is_output[shared])
-        return;
-    const int stage = stage_of(r, shared);
-    if (stage < 0 || !is_pointwise(r, &r->graph->nodes[r->stages[stage].convolution])) {
-        r->inside_count = taken;
-        r->stage_count = stages;
-        return;
-    }
-    const struct region_stage reduction = r->stages[stage];
-    memmove(r->stages + 1, r->stages, (size_t)stage * sizeof *r->stages);
-    r->stages[0] = reduction;
-    for (int k = 0; k < r->branch_count; k++)
-        r->stages[++r->branches[k]].from = 0;
-    r->x = reduction.input;
-}
-
-/* ---- what follows ------------------------------------------------------------------------------------------------------ */
-
-static bool is_affine(const struct region *r, const struct node *node)
-{
-    size_t constants = node_is(node, "BatchNormalization") ? 4 : 2;
-    if (!node_is(node, "BatchNormalization") && !(node_is_own(node, "ScaleShift") && !attribute_has(&node->attributes, "activation")))
-        return false;
-    for (size_t i = 1; i <= constants; i++) {
-        const mitral_tensor *constant = node_input(node, i) == NO_VALUE ? NULL : graph_constant(r->graph, node->inputs[i]);
-        if (!constant || constant->dtype != MITRAL_FLOAT)
-            return false;
-    }
-    for (size_t i = 1; i < node->output_count; i++)
-        if (node->outputs[i] != NO_VALUE && (graph_use_count(r->uses, node->outputs[i]) || r->uses->is_output[node->outputs[i]]))
-            return false;
-    return !attribute_int(&node->attributes, "training_mode", 0);
-}
-
-static bool same_channels(const struct region *r, value_id a, value_id b)
-{
-    return is_map(r->graph, a) && is_map(r->graph, b) && r->graph->values[a].type.dims[1] == r->graph->values[b].type.dims[1];
-}
-
-/* `other` is x itself, or a 1×1 convolution of x that nobody else reads. */
-static bool find_shortcut(struct region *r, value_id other, value_id merged)
-{
-    const size_t taken = r->inside_count;
-    const int stages = r->stage_count;
-    if (other == r->x && same_channels(r, other, merged)) {
-        r->shortcut = SHORTCUT_IDENTITY;
-        return true;
-    }
-    const int stage = graph_use_count(r->uses, other) == 1 && !r->uses->is_output[other] ? stage_of(r, other) : -1;
-    if (stage == stages && !r->stages[stage].active && r->stages[stage].input == r->x
-        && is_pointwise(r, &r->graph->nodes[r->stages[stage].convolution])) {
-        r->shortcut = SHORTCUT_STAGE;
-        r->shortcut_stage = stage;
-        return true;
-    }
-    r->inside_count = taken;
-    r->stage_count = stages;
+    for (int i = 0; i < chain->count; i++)
+        if (chain->values[i] == value)
+            return true;
     return false;
 }
 
-static bool find_end(struct region *r, value_id merged)
+/* Of a sum, one leaf may be what all others are computed from: the shortcut; or one that no stage computes. */
+static value_id take_rest(struct region *r, struct chain *chains)
 {
-    r->affine = NO_NODE;
-    r->result = merged;
-    for (;;) {
-        const node_id reader = only_reader(r->graph, r->uses, r->result);
-        if (reader == NO_NODE)
+    for (int i = 0; i < r->branch_count; i++) {
+        bool shared = true;
+        for (int k = 0; k < r->branch_count; k++)
+            shared = shared && is_on(&chains[k], r->leaves[i]);
+        if (!shared)
+            continue;
+        const value_id rest = r->leaves[i];
+        r->branch_count--;
+        memmove(r->leaves + i, r->leaves + i + 1, (size_t)(r->branch_count - i) * sizeof *r->leaves);
+        memmove(chains + i, chains + i + 1, (size_t)(r->branch_count - i) * sizeof *chains);
+        return rest;
+    }
+    return NO_VALUE;
+}
+
+/* The nearest value that all leaves are computed from. */
+static bool find_x(struct region *r, const struct chain *chains)
+{
+    for (int i = 1; i < chains[0].count; i++) {
+        bool shared = true;
+        for (int k = 1; k < r->branch_count; k++)
+            shared = shared && is_on(&chains[k], chains[0].values[i]) && r->leaves[k] != chains[0].values[i];
+        if (shared) {
+            r->x = chains[0].values[i];
             return true;
-        const struct node *node = &r->graph->nodes[reader];
-        if (r->affine == NO_NODE && is_affine(r, node) && node->inputs[0] == r->result) {
-            r->affine = reader;
-            r->shortcut_first = r->shortcut != SHORTCUT_NONE;
-        } else if (r->shortcut == SHORTCUT_NONE && is_sum(r, node)
-                   && find_shortcut(r, node->inputs[node->inputs[0] == r->result], r->result)) {
-            r->shortcut_first = false;
-        } else {
-            break;
         }
-        if (!take(r, reader))
-            return false;
-        r->result = node->outputs[0];
     }
-    if (find_activation(r, r->result, &r->activation)) {
-        r->active = true;
-        r->result = r->graph->nodes[r->activation.nodes[0]].outputs[0];
-        return take(r, r->activation.nodes[0]);
+    return false;
+}
+
+/* A convolution of which nobody but the region's stages reads the result belongs to them: the reduction. Then x is what it reads. */
+static void extend_to_reduction(struct region *r)
+{
+    struct region_stage stage;
+    node_id nodes[4];
+    const size_t count = read_stage(r, r->x, &stage, nodes);
+    if (count == 0 || stage.kind != STAGE_CONVOLUTION || r->stage_count == DILATED_STAGES || !region_only_read_inside(r, r->x))
+        return;
+    for (size_t i = 0; i < count; i++)
+        if (!region_take(r, nodes[i]))
+            return;
+    memmove(r->stages + 1, r->stages, (size_t)r->stage_count * sizeof *r->stages);
+    for (int i = 1; i <= r->stage_count; i++)
+        r->stages[i].from = r->stages[i].from == FROM_X ? 0 : r->stages[i].from + 1;
+    for (int k = 0; k < r->branch_count; k++)
+        r->branches[k]++;
+    stage.from = FROM_X;
+    r->stages[0] = stage;
+    r->stage_count++;
+    r->x = stage.input;
+}
+
+/* A branch that looks at neighbours somewhere, and whether it does so from afar. */
+static bool has_kernel(const struct region *r, int stage, bool *dilated)
+{
+    bool any = false;
+    for (; stage >= 0; stage = r->stages[stage].from) {
+        const node_id weights = r->stages[stage].weights;
+        if (weights == NO_NODE || r->stages[stage].kind != STAGE_CONVOLUTION)
+            continue;
+        const struct node *node = &r->graph->nodes[weights];
+        const int64_t *kernel = kernel_of(r, node);
+        if (kernel[0] * kernel[1] > 1) {
+            any = true;
+            *dilated = *dilated || at(node, "dilations", 0, 1) > 1 || at(node, "dilations", 1, 1) > 1;
+        }
     }
-    return true;
+    return any;
 }
 
-/* ---- what comes before ------------------------------------------------------------------------------------------------- */
-
-static bool only_read_inside(const struct region *r, value_id value)
+static bool find_branches(struct region *r)
 {
-    if (r->uses->is_output[value])
-        return false;
-    for (uint32_t i = r->uses->offsets[value]; i < r->uses->offsets[value + 1]; i++)
-        if (!is_inside(r, r->uses->nodes[i]))
+    int with_kernel = 0;
+    bool dilated = r->merge == MERGE_RUNNING;
+    for (int k = 0; k < r->branch_count; k++) {
+        const int stage = region_stage_of(r, r->leaves[k]);
+        for (int j = 0; j < k; j++)
+            if (r->branches[j] == stage)
+                return false;
+        if (stage < 0)
             return false;
-    return true;
-}
-
-/* Twice the size, bilinear, pixel centres aligned. */
-static bool is_upsampling(const struct region *r, const struct node *node)
-{
-    if (!node_is(node, "Resize") || node->version < 11 || attribute_has(&node->attributes, "axes")
-        || attribute_int(&node->attributes, "antialias", 0) || strcmp(attribute_string(&node->attributes, "mode", "nearest"), "linear") != 0)
-        return false;
-    const char *alignment = attribute_string(&node->attributes, "coordinate_transformation_mode", "half_pixel");
-    if (strcmp(alignment, "half_pixel") != 0 && strcmp(alignment, "pytorch_half_pixel") != 0)
-        return false;
-    const struct value_type *from = &r->graph->values[node->inputs[0]].type, *to = &r->graph->values[node->outputs[0]].type;
-    if (!is_map(r->graph, node->inputs[0]) || !is_map(r->graph, node->outputs[0]) || from->dims[1] != to->dims[1])
-        return false;
-    const mitral_tensor *scales = node_input(node, 2) == NO_VALUE ? NULL : graph_constant(r->graph, node->inputs[2]);
-    if (scales && tensor_count(scales) == 4)
-        return tensor_get_double(scales, 0) == 1 && tensor_get_double(scales, 1) == 1 && tensor_get_double(scales, 2) == 2
-               && tensor_get_double(scales, 3) == 2;
-    /* By sizes: pytorch_half_pixel differs for outputs of one pixel, which twice a size never is. */
-    return from->dims[0] == to->dims[0] && from->dims[2] > 0 && from->dims[3] > 0 && to->dims[2] == 2 * from->dims[2]
-           && to->dims[3] == 2 * from->dims[3];
-}
-
-static bool is_pooling(const struct region *r, const struct node *node)
-{
-    return node_is(node, "MaxPool") && is_map(r->graph, node->inputs[0]) && all_are(node, "kernel_shape", 2, 2, 0)
-           && all_are(node, "strides", 2, 2, 1) && all_are(node, "dilations", 2, 1, 1) && pads_are(node, 0)
-           && strncmp(attribute_string(&node->attributes, "auto_pad", "NOTSET"), "SAME", 4) != 0
-           && !attribute_int(&node->attributes, "ceil_mode", 0)
-           && (node_output(node, 1) == NO_VALUE || !graph_use_count(r->uses, node->outputs[1]));
-}
-
-static bool add_source(struct region *r, value_id value)
-{
-    const struct node *node = producer_of(r, value);
-    int64_t scale = SCALE_SAME;
-    if (node && only_read_inside(r, value) && (is_upsampling(r, node) || is_pooling(r, node))) {
-        scale = node_is(node, "MaxPool") ? SCALE_POOLED : SCALE_UPSAMPLED;
-        if (!take(r, id_of(r, node)))
-            return false;
-        value = node->inputs[0];
+        r->branches[k] = stage;
+        with_kernel += has_kernel(r, stage, &dilated);
     }
-    r->sources[r->source_count] = value;
-    r->scales[r->source_count++] = scale;
-    return true;
+    return with_kernel > 1 && dilated;
 }
 
-/* Concatenation, upsampling and pooling of x belong to the region where only 1×1 stages read it, which take it apart again. */
-static bool find_sources(struct region *r)
+/* Whether the one loop can run it: what dilated_block_of asks for. */
+static bool is_fused(const struct region *r)
 {
-    const struct node *node = producer_of(r, r->x);
-    const bool pointwise = r->stages[0].input == r->x && is_pointwise(r, &r->graph->nodes[r->stages[0].convolution]);
-    if (!pointwise || r->shortcut == SHORTCUT_IDENTITY || !node || !only_read_inside(r, r->x)) {
-        r->sources[r->source_count] = r->x;
-        r->scales[r->source_count++] = SCALE_SAME;
-        return true;
-    }
-    const int64_t axis = attribute_int(&node->attributes, "axis", 1);
-    bool maps = node_is(node, "Concat") && (axis == 1 || axis == -3) && node->input_count <= DILATED_SOURCES;
-    for (size_t i = 0; maps && i < node->input_count; i++)
-        maps = is_map(r->graph, node->inputs[i]);
-    if (!maps)
-        return add_source(r, r->x);
-    if (!take(r, id_of(r, node)))
+    const int reduce = r->stages[r->branches[0]].from;
+    if (r->stage_count != r->branch_count + (reduce >= 0))
         return false;
-    for (size_t i = 0; i < node->input_count; i++)
-        if (!add_source(r, node->inputs[i]))
+    for (int k = 0; k < r->branch_count; k++)
+        if (r->stages[r->branches[k]].from != reduce || !is_fused_branch(r, &r->stages[r->branches[k]]))
             return false;
-    return true;
+    return reduce < 0 || (r->stages[reduce].from == FROM_X && region_is_pointwise(r, &r->graph->nodes[r->stages[reduce].weights], true));
 }
 
 /* Whatever nodes inside compute, but the result, is read inside only. */
@@ -393,7 +410,7 @@ static bool is_closed(const struct region *r)
     for (size_t i = 0; i < r->inside_count; i++) {
         const struct node *node = &r->graph->nodes[r->inside[i]];
         for (size_t j = 0; j < node->output_count; j++)
-            if (node->outputs[j] != NO_VALUE && node->outputs[j] != r->result && !only_read_inside(r, node->outputs[j]))
+            if (node->outputs[j] != NO_VALUE && node->outputs[j] != r->result && !region_only_read_inside(r, node->outputs[j]))
                 return false;
     }
     return true;
@@ -402,24 +419,30 @@ static bool is_closed(const struct region *r)
 bool region_find(const struct graph *graph, const struct graph_uses *uses, node_id merge, struct region *r)
 {
     const struct node *node = &graph->nodes[merge];
+    struct chain chains[DILATED_BRANCHES];
     value_id rest = NO_VALUE;
     *r = (struct region){.graph = graph, .uses = uses, .inside = {merge}, .inside_count = 1};
-    if (node->output_count < 1 || node->outputs[0] == NO_VALUE)
+    if (node->output_count < 1 || node->outputs[0] == NO_VALUE || !region_is_map(r, node->outputs[0]))
         return false;
+    r->merged = node->outputs[0];
     if (node_is(node, "Concat") && node->input_count > 1) {
         if (!find_concatenated(r, node))
             return false;
-    } else if (is_sum(r, node)) {
+    } else if (region_is_sum(r, node)) {
         r->merge = MERGE_SUM;
-        if (!find_summed(r, node, &rest, 0))
+        if (!find_summed(r, node, 0))
             return false;
     } else {
         return false;
     }
-    if (!branches_agree(r))
+    for (int k = 0; k < r->branch_count; k++)
+        follow(r, r->leaves[k], &chains[k]);
+    if (r->merge == MERGE_SUM)
+        rest = take_rest(r, chains);
+    if (r->branch_count < 2 || !find_x(r, chains) || !find_branches(r))
         return false;
-    find_reduction(r);
-    if (rest != NO_VALUE && !find_shortcut(r, rest, node->outputs[0]))
-        return false;
-    return find_end(r, node->outputs[0]) && find_sources(r) && is_closed(r);
+    if (rest != r->x)
+        extend_to_reduction(r);
+    r->fused = is_fused(r);
+    return region_find_end(r, rest) && region_find_sources(r) && is_closed(r);
 }

@@ -79,6 +79,16 @@ static bool is_channel_concat(const struct graph *graph, const struct node *node
     return true;
 }
 
+static bool is_joined_scale_shift(const struct graph *graph, const struct node *node)
+{
+    if (!node_is_own(node, "ConcatScaleShift"))
+        return false;
+    for (size_t i = 0; i < (size_t)attribute_int(&node->attributes, "parts", 1); i++)
+        if (!is_map(graph, node_input(node, i)) || graph_constant(graph, node->inputs[i]))
+            return false;
+    return true;
+}
+
 static bool same_dims(const struct value_type *a, const struct value_type *b)
 {
     if (a->rank != b->rank)
@@ -177,6 +187,8 @@ static void weigh_node(const struct layouts *layouts, const struct node *node, s
         out->role = EITHER;
         out->channels_cost = 2 * result;
         out->plain_cost = graph->values[node->outputs[0]].type.dims[0] == 1 ? 0 : 2 * result;
+    } else if (is_joined_scale_shift(graph, node)) {
+        out->role = EITHER;
     } else if (node_is(node, "LRN")) {
         out->role = EITHER;
         out->plain_cost = 4 * result; /* reordered on the way in and out */
@@ -206,6 +218,8 @@ static bool carries_layout(const struct graph *graph, const struct node *node, s
         return index == 0 || index == 3;
     if (node_is(node, "Concat"))
         return true;
+    if (node_is_own(node, "ConcatScaleShift"))
+        return index < (size_t)attribute_int(&node->attributes, "parts", 1);
     if (node->op->traits & OP_LAYOUT_ANY)
         return graph->values[input].type.rank == graph->values[node->outputs[0]].type.rank;
     return index == 0;

@@ -109,6 +109,46 @@ static void scale_shift(void **state)
                 }
 }
 
+/* Parts of different widths, of one channel too, in both layouts, against Concat and then ScaleShift. */
+static void concat_scale_shift(void **state)
+{
+    (void)state;
+    static const int64_t widths[][3] = {{3, 5, 1}, {1, 16, 1300}, {1, 1, 1}};
+    for (int type = 0; type < 3; type++)
+        for (int form = 0; form < 3; form++)
+            for (int layout = 0; layout < 2; layout++) {
+                struct bench bench;
+                bench_open(&bench);
+                const int64_t channels = widths[form][0] + widths[form][1] + widths[form][2];
+                for (uint32_t i = 0; i < 3; i++)
+                    bench_input(&bench, dtypes[type], 4, (int64_t[]){2, widths[form][i], 5, 7}, i + 1);
+                bench_int(&bench, "axis", 1);
+                assert_int_equal(bench_run(&bench, "Concat", true), MITRAL_OK);
+                mitral_tensor parts[3], joined = bench.outputs[0].tensor;
+                for (int i = 0; i < 3; i++)
+                    parts[i] = bench.inputs[i].tensor;
+                bench.input_count = 0;
+                *bench_input(&bench, dtypes[type], 4, joined.dims, 1) = joined;
+                for (uint32_t i = 0; i < 3; i++)
+                    bench_input(&bench, MITRAL_FLOAT, 1, &channels, i + 7);
+                bench_text(&bench, "activation", "PRelu");
+                assert_int_equal(bench_run(&bench, "mitral.ScaleShift", true), MITRAL_OK);
+                mitral_tensor expected = bench.outputs[0].tensor, lists[3];
+                for (int i = 0; i < 3; i++)
+                    lists[i] = bench.inputs[1 + i].tensor;
+                bench_int(&bench, "parts", 3);
+                bench.input_count = 0;
+                for (int i = 0; i < 6; i++)
+                    *bench_input(&bench, MITRAL_FLOAT, 1, (int64_t[]){1}, 1) =
+                        i < 3 ? bench_relayout(&bench, &parts[i], layout) : lists[i - 3];
+                bench.outputs[0].tensor = (mitral_tensor){.layout = layout};
+                assert_int_equal(bench_run(&bench, "mitral.ConcatScaleShift", true), MITRAL_OK);
+                assert_int_equal(bench.outputs[0].tensor.layout, layout);
+                assert_true(bench_distance(&bench, &bench.outputs[0].tensor, &expected) == 0);
+                bench_close(&bench);
+            }
+}
+
 static void resize(void **state)
 {
     (void)state;
@@ -203,6 +243,7 @@ int main(void)
         cmocka_unit_test(concat),
         cmocka_unit_test(split),
         cmocka_unit_test(scale_shift),
+        cmocka_unit_test(concat_scale_shift),
         cmocka_unit_test(resize),
         cmocka_unit_test(other_resizes),
         cmocka_unit_test(reorder),
