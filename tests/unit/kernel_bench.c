@@ -12,9 +12,16 @@ void bench_open(struct bench *bench, const char *kernel, int opset)
     bench->kernel = kernel_find(kernel);
     if (!bench->kernel)
         fail_msg("no kernel %s", kernel);
-    bench->call = (struct kernel_call){.context = bench->context, .kernel = bench->kernel, .name = "node", .attributes = &bench->attributes,
-                                       .opset = opset, .threads = 2, .inputs = bench->input_list, .output_count = 1,
-                                       .outputs = bench->output_list, .arena = &bench->arena};
+    bench->call = (struct kernel_call){.context = bench->context,
+                                       .kernel = bench->kernel,
+                                       .name = "node",
+                                       .attributes = &bench->attributes,
+                                       .opset = opset,
+                                       .threads = 2,
+                                       .inputs = bench->input_list,
+                                       .output_count = 1,
+                                       .outputs = bench->output_list,
+                                       .arena = &bench->arena};
     for (size_t i = 0; i < BENCH_OUTPUTS; i++)
         bench->output_list[i] = &bench->outputs[i];
 }

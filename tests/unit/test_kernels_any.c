@@ -1,5 +1,5 @@
-/* Every reference kernel called with inputs that nobody would make: it must answer with a status, and under sanitizers nothing else
- * may happen. The calls are made from a fixed seed. */
+/* Every reference kernel called with inputs that nobody would make: it must answer with a status, and under sanitizers
+ * nothing else may happen. The calls are made from a fixed seed. */
 #include "kernel_bench.h"
 
 #include <math.h>
@@ -51,7 +51,8 @@ static void random_input(struct bench *bench)
     }
     /* Often like the input before it: otherwise hardly any call would come past the first check. */
     size_t before = bench->call.input_count;
-    bool alike = before && bench->input_list[before - 1] && bench->input_list[before - 1]->kind == MITRAL_TENSOR && draw(2);
+    bool alike =
+        before && bench->input_list[before - 1] && bench->input_list[before - 1]->kind == MITRAL_TENSOR && draw(2);
     int64_t dims[MITRAL_MAX_RANK];
     int32_t rank = (int32_t)draw(6), dtype = draw(3) ? common[draw(5)] : 1 + (int32_t)draw(MITRAL_DTYPE_COUNT - 1);
     if (alike) {
@@ -88,7 +89,10 @@ static void random_attributes(struct bench *bench, const struct schema *schema)
         switch (attribute->kind) {
         case ATTRIBUTE_INT: bench_int(bench, attribute->name, ints[0]); break;
         case ATTRIBUTE_FLOAT: bench_float(bench, attribute->name, floats[0]); break;
-        case ATTRIBUTE_STRING: bench_text(bench, attribute->name, draw(2) && attribute->default_string ? attribute->default_string : "odd"); break;
+        case ATTRIBUTE_STRING:
+            bench_text(bench, attribute->name,
+                       draw(2) && attribute->default_string ? attribute->default_string : "odd");
+            break;
         case ATTRIBUTE_INTS: bench_ints(bench, attribute->name, ints, draw(5)); break;
         case ATTRIBUTE_FLOATS: bench_floats(bench, attribute->name, floats, draw(5)); break;
         default: break;
@@ -112,15 +116,18 @@ static void try_operator(const struct op *op, const struct kernel *kernel, const
         bench_open(&bench, kernel->name, schema ? schema->since_version : 1);
         size_t most = schema && schema->max_input < BENCH_INPUTS ? (size_t)schema->max_input : 5;
         size_t least = schema && schema->min_input > 0 ? (size_t)schema->min_input : 0;
-        size_t count = draw(6) || most < least ? least + draw((uint32_t)(most < least ? 1 : most - least + 1)) : draw(BENCH_INPUTS);
+        size_t count = draw(6) || most < least ? least + draw((uint32_t)(most < least ? 1 : most - least + 1))
+                                               : draw(BENCH_INPUTS);
         while (bench.call.input_count < count)
             random_input(&bench);
         bench.call.output_count = schema && schema->max_output < BENCH_OUTPUTS ? (size_t)schema->max_output : 2;
-        if (bench.call.output_count > 1 && draw(8) == 0) /* one that nobody asked for; a step with none would not be there */
+        if (bench.call.output_count > 1
+            && draw(8) == 0) /* one that nobody asked for; a step with none would not be there */
             bench.output_list[draw((uint32_t)bench.call.output_count)] = NULL;
         random_attributes(&bench, schema);
         mitral_status status = all_known(&bench) ? bench_run(&bench) : bench_shape(&bench);
-        if (status != MITRAL_OK && status != MITRAL_DEFERRED && status != MITRAL_NO_MEMORY && !*mitral_context_message(bench.context))
+        if (status != MITRAL_OK && status != MITRAL_DEFERRED && status != MITRAL_NO_MEMORY
+            && !*mitral_context_message(bench.context))
             fail_msg("%s: status %d without a message", op->name, (int)status);
         bench_close(&bench);
     }

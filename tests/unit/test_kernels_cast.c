@@ -13,7 +13,8 @@ static mitral_status cast(struct bench *bench, int32_t from, int64_t count, cons
     return bench_run(bench);
 }
 
-/* A double just above the middle of two halves: rounded to float first it would lie on the middle and go to the even one. */
+/* A double just above the middle of two halves: rounded to float first it would lie on the middle and go to the even
+ * one. */
 static void test_rounds_once(void **state)
 {
     (void)state;
@@ -30,6 +31,46 @@ static void test_rounds_once(void **state)
     assert_ok(NULL, cast(&bench, MITRAL_INT64, 1, &whole, MITRAL_BFLOAT16));
     assert_int_equal(*(const uint16_t *)bench.outputs[0].tensor.data, 0x5e81);
     bench_close(&bench);
+}
+
+/* Blocks of halves are converted by other code than single ones: the same bits, for floats of every exponent and all
+ * halves. */
+static void test_blocks_of_halves(void **state)
+{
+    (void)state;
+    enum { COUNT = 1 << 15 };
+    static float floats[COUNT];
+    static uint16_t halves[COUNT];
+    for (int32_t to = MITRAL_FLOAT16; to <= MITRAL_BFLOAT16; to += MITRAL_BFLOAT16 - MITRAL_FLOAT16) {
+        for (uint32_t part = 0; part < 4; part++) {
+            struct bench bench;
+            for (uint32_t i = 0; i < COUNT; i++) {
+                uint32_t bits = (part * COUNT + i) * 32749u;
+                memcpy(&floats[i], &bits, sizeof(bits));
+            }
+            assert_ok(NULL, cast(&bench, MITRAL_FLOAT, COUNT, floats, to));
+            const uint16_t *found = bench.outputs[0].tensor.data;
+            for (uint32_t i = 0; i < COUNT; i++)
+                if (!isnan(floats[i]))
+                    assert_int_equal(found[i],
+                                     to == MITRAL_FLOAT16 ? float_to_float16(floats[i]) : float_to_bfloat16(floats[i]));
+                else
+                    assert_true(to == MITRAL_FLOAT16 ? (found[i] & 0x7fff) > 0x7c00 : (found[i] & 0x7fff) > 0x7f80);
+            bench_close(&bench);
+        }
+        for (uint32_t part = 0; part < 2; part++) {
+            struct bench bench;
+            for (uint32_t i = 0; i < COUNT; i++)
+                halves[i] = (uint16_t)(part * COUNT + i);
+            assert_ok(NULL, cast(&bench, to, COUNT, halves, MITRAL_FLOAT));
+            const float *found = bench.outputs[0].tensor.data;
+            for (uint32_t i = 0; i < COUNT; i++) {
+                float want = to == MITRAL_FLOAT16 ? float16_to_float(halves[i]) : bfloat16_to_float(halves[i]);
+                assert_true(isnan(want) ? isnan(found[i]) : found[i] == want && !signbit(found[i]) == !signbit(want));
+            }
+            bench_close(&bench);
+        }
+    }
 }
 
 static void test_out_of_range_is_defined(void **state)
@@ -63,7 +104,8 @@ static void test_numbers_to_strings(void **state)
     setlocale(LC_ALL, "de_DE.UTF-8");
     struct bench bench;
     const float floats[] = {0, -0.0f, 1, 0.1f, 314.15926f, 1e-5f, 1e20f, INFINITY, -INFINITY, NAN, 123456.79f};
-    const char *const want[] = {"0.0", "-0.0", "1.0", "0.1", "314.15927", "1e-05", "1e+20", "inf", "-inf", "nan", "123456.79"};
+    const char *const want[] = {"0.0",   "-0.0", "1.0",  "0.1", "314.15927", "1e-05",
+                                "1e+20", "inf",  "-inf", "nan", "123456.79"};
     assert_ok(NULL, cast(&bench, MITRAL_FLOAT, 11, floats, MITRAL_STRING));
     expect_strings(&bench, want, 11);
     bench_close(&bench);
@@ -87,14 +129,16 @@ static void test_strings_to_numbers(void **state)
     const mitral_string texts[] = {TEXT("1.5"), TEXT(" -2e3 "), TEXT("+INF"), TEXT("-inf"), TEXT("NaN"), TEXT("7")};
     assert_ok(NULL, cast(&bench, MITRAL_STRING, 6, texts, MITRAL_FLOAT));
     const float *floats = bench.outputs[0].tensor.data;
-    assert_true(floats[0] == 1.5f && floats[1] == -2000 && floats[2] == INFINITY && floats[3] == -INFINITY && isnan(floats[4]));
+    assert_true(floats[0] == 1.5f && floats[1] == -2000 && floats[2] == INFINITY && floats[3] == -INFINITY
+                && isnan(floats[4]));
     bench_close(&bench);
     const mitral_string wholes[] = {TEXT("9223372036854775807"), TEXT("-9223372036854775808"), TEXT("100.5")};
     assert_ok(NULL, cast(&bench, MITRAL_STRING, 3, wholes, MITRAL_INT64));
     const int64_t *ints = bench.outputs[0].tensor.data;
     assert_true(ints[0] == INT64_MAX && ints[1] == INT64_MIN && ints[2] == 100);
     bench_close(&bench);
-    const mitral_string bad[] = {TEXT("Hello"), TEXT(""), TEXT("0x10"), TEXT("1,5"), TEXT("nan(1)"), TEXT("1\0002"), TEXT("--1")};
+    const mitral_string bad[] = {TEXT("Hello"),  TEXT(""),       TEXT("0x10"), TEXT("1,5"),
+                                 TEXT("nan(1)"), TEXT("1\0002"), TEXT("--1")};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         bench_open(&bench, "Cast", 24);
         bench_int(&bench, "to", i % 2 ? MITRAL_INT32 : MITRAL_FLOAT);
@@ -129,8 +173,11 @@ static void test_bad_input(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rounds_once), cmocka_unit_test(test_out_of_range_is_defined),
-                                       cmocka_unit_test(test_numbers_to_strings), cmocka_unit_test(test_strings_to_numbers),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rounds_once),
+                                       cmocka_unit_test(test_blocks_of_halves),
+                                       cmocka_unit_test(test_out_of_range_is_defined),
+                                       cmocka_unit_test(test_numbers_to_strings),
+                                       cmocka_unit_test(test_strings_to_numbers),
                                        cmocka_unit_test(test_bad_input)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

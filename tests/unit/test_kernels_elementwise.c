@@ -60,7 +60,11 @@ static void test_long_broadcasts(void **state)
         else
             bench_input(&bench, MITRAL_FLOAT, 0, NULL, column + 3);
         for (int i = 0; i < ROWS * COLUMNS; i++)
-            want[i] = a[i] * (kind == 0 ? a[i] : kind == 1 ? row[i % COLUMNS] : kind == 2 ? column[i / COLUMNS] : column[3]);
+            want[i] = a[i]
+                    * (kind == 0   ? a[i]
+                       : kind == 1 ? row[i % COLUMNS]
+                       : kind == 2 ? column[i / COLUMNS]
+                                   : column[3]);
         assert_ok(bench.context, bench_run(&bench));
         bench_expect_floats(&bench, 0, want, ROWS * COLUMNS, 0);
         bench_close(&bench);
@@ -150,8 +154,8 @@ static void test_integer_corners(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_channels_last_with_channel_vector), cmocka_unit_test(test_layouts_mixed),
-        cmocka_unit_test(test_long_broadcasts), cmocka_unit_test(test_bad_input), cmocka_unit_test(test_integer_corners)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_channels_last_with_channel_vector),
+                                       cmocka_unit_test(test_layouts_mixed), cmocka_unit_test(test_long_broadcasts),
+                                       cmocka_unit_test(test_bad_input), cmocka_unit_test(test_integer_corners)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -177,6 +177,7 @@ static void test_optimizers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_zip_map_and_back), cmocka_unit_test(test_trees),
-                                       cmocka_unit_test(test_models_that_do_not_fit), cmocka_unit_test(test_optimizers)};
+                                       cmocka_unit_test(test_models_that_do_not_fit),
+                                       cmocka_unit_test(test_optimizers)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -123,8 +123,8 @@ static void test_bad_input(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rounding_and_saturation), cmocka_unit_test(test_short_last_block),
-                                       cmocka_unit_test(test_long_sums_wrap), cmocka_unit_test(test_all_zero_dynamic),
-                                       cmocka_unit_test(test_bad_input)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rounding_and_saturation),
+                                       cmocka_unit_test(test_short_last_block), cmocka_unit_test(test_long_sums_wrap),
+                                       cmocka_unit_test(test_all_zero_dynamic), cmocka_unit_test(test_bad_input)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

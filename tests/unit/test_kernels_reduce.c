@@ -72,7 +72,11 @@ static void test_empty_sets(void **state)
     const struct {
         const char *name;
         float want;
-    } cases[] = {{"ReduceSum", 0}, {"ReduceProd", 1}, {"ReduceMax", -INFINITY}, {"ReduceMin", INFINITY}, {"ReduceLogSumExp", -INFINITY}};
+    } cases[] = {{"ReduceSum", 0},
+                 {"ReduceProd", 1},
+                 {"ReduceMax", -INFINITY},
+                 {"ReduceMin", INFINITY},
+                 {"ReduceLogSumExp", -INFINITY}};
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct bench bench;
         const int64_t axes = 1;

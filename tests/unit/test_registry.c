@@ -15,9 +15,10 @@ static void test_every_operator_row(void **state)
             fail_msg("%s: two rows", op->name);
         const char *domain = op_domain(op);
         const struct schema *schema = schema_find(domain, op->name, INT64_MAX);
-        /* The package's domains; com.microsoft and mitral have no schemas there. ONNX Runtime's optimiser writes one operator into
-         * the default domain that the standard does not have. */
-        bool in_package = (!*domain || strncmp(domain, "ai.onnx", 7) == 0) && strcmp(op->name, "SimplifiedLayerNormalization") != 0;
+        /* The package's domains; com.microsoft and mitral have no schemas there. ONNX Runtime's optimiser writes one
+         * operator into the default domain that the standard does not have. */
+        bool in_package =
+            (!*domain || strncmp(domain, "ai.onnx", 7) == 0) && strcmp(op->name, "SimplifiedLayerNormalization") != 0;
         if (!schema && in_package)
             fail_msg("%s: no schema in domain '%s'", op->name, domain);
         if (!op_kernel(op) && !op->lower && !(schema && schema->function_body) && !(op->traits & OP_CONTROL))
@@ -58,7 +59,8 @@ static void test_names_that_are_not_there(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_operator_row), cmocka_unit_test(test_every_kernel_row),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_operator_row),
+                                       cmocka_unit_test(test_every_kernel_row),
                                        cmocka_unit_test(test_names_that_are_not_there)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

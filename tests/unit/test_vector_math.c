@@ -54,15 +54,17 @@ static void test_accuracy(void **state)
         for (uint32_t bits = 0; bits < 0x7f800000u; bits += 977) {
             for (int sign = 0; sign < 2; sign++) {
                 float v = float_of_bits(bits | (uint32_t)sign << 31);
-                if (!((double)v >= function->low && (double)v <= function->high) || (fabsf(v) < 0x1p-126f && v != 0 && function->want != log))
+                if (!((double)v >= function->low && (double)v <= function->high)
+                    || (fabsf(v) < 0x1p-126f && v != 0 && function->want != log))
                     continue;
                 double want = function->want((double)v), found = (double)function->found(v);
                 int exponent;
                 frexp(want, &exponent);
                 double unit = ldexp(1, (exponent < -125 ? -125 : exponent) - 24);
                 double error = fabs(found - want);
-                double units = isinf(want) || error <= function->absolute ? (found == want || error <= function->absolute ? 0 : 1e9)
-                                                                          : error / unit;
+                double units = isinf(want) || error <= function->absolute
+                                 ? (found == want || error <= function->absolute ? 0 : 1e9)
+                                 : error / unit;
                 if (units > worst) {
                     worst = units;
                     worst_at = v;
@@ -70,23 +72,28 @@ static void test_accuracy(void **state)
             }
         }
         if (!(worst <= function->units))
-            fail_msg("%s: %g units in the last place at %a, at most %g expected", function->name, worst, (double)worst_at, function->units);
+            fail_msg("%s: %g units in the last place at %a, at most %g expected", function->name, worst,
+                     (double)worst_at, function->units);
     }
 }
 
 static void test_special_values(void **state)
 {
     (void)state;
-    assert_true(vector_exp(INFINITY) == INFINITY && vector_exp(-INFINITY) == 0 && isnan(vector_exp(NAN)) && vector_exp(0) == 1);
+    assert_true(vector_exp(INFINITY) == INFINITY && vector_exp(-INFINITY) == 0 && isnan(vector_exp(NAN))
+                && vector_exp(0) == 1);
     assert_true(vector_exp(1000) == INFINITY && vector_exp(-1000) == 0);
     assert_true(vector_expm1(-INFINITY) == -1 && vector_expm1(INFINITY) == INFINITY && isnan(vector_expm1(NAN)));
-    assert_true(vector_log(0) == -INFINITY && vector_log(INFINITY) == INFINITY && isnan(vector_log(-1)) && isnan(vector_log(NAN)));
+    assert_true(vector_log(0) == -INFINITY && vector_log(INFINITY) == INFINITY && isnan(vector_log(-1))
+                && isnan(vector_log(NAN)));
     assert_true(vector_log(1) == 0);
-    assert_true(vector_sigmoid(INFINITY) == 1 && vector_sigmoid(-INFINITY) == 0 && isnan(vector_sigmoid(NAN)) && vector_sigmoid(0) == 0.5f);
+    assert_true(vector_sigmoid(INFINITY) == 1 && vector_sigmoid(-INFINITY) == 0 && isnan(vector_sigmoid(NAN))
+                && vector_sigmoid(0) == 0.5f);
     assert_true(vector_tanh(INFINITY) == 1 && vector_tanh(-INFINITY) == -1 && isnan(vector_tanh(NAN)));
     assert_true(signbit(vector_tanh(-0.0f)) && signbit(vector_erf(-0.0f)) && signbit(vector_round(-0.4f)));
     assert_true(vector_erf(INFINITY) == 1 && vector_erf(-INFINITY) == -1 && isnan(vector_erf(NAN)));
-    assert_true(vector_round(2.5f) == 2 && vector_round(3.5f) == 4 && vector_round(-2.5f) == -2 && isnan(vector_round(NAN)));
+    assert_true(vector_round(2.5f) == 2 && vector_round(3.5f) == 4 && vector_round(-2.5f) == -2
+                && isnan(vector_round(NAN)));
     assert_true(vector_round(INFINITY) == INFINITY && vector_round(8388609.0f) == 8388609.0f);
 }
 

@@ -45,7 +45,7 @@ static struct lines lines_of(const mitral_tensor *tensor, int64_t axis)
     return lines;
 }
 
-/* ---- ArgMax, ArgMin ------------------------------------------------------------------------------------------------ */
+/* ---- ArgMax, ArgMin ---------------------------------------------------------------------------------------------- */
 
 static mitral_status arg_shape(struct kernel_call *call)
 {
@@ -71,7 +71,8 @@ static mitral_status arg_shape(struct kernel_call *call)
         for (int32_t i = 0; i < input->rank; i++)
             if (i != axis && input->dims[i] == 0)
                 return MITRAL_OK; /* no outputs at all */
-        return call_fail(call, MITRAL_INVALID, "at least one element along axis %lld expected, found none", (long long)axis);
+        return call_fail(call, MITRAL_INVALID, "at least one element along axis %lld expected, found none",
+                         (long long)axis);
     }
     return MITRAL_OK;
 }
@@ -79,7 +80,8 @@ static mitral_status arg_shape(struct kernel_call *call)
 /* Whether a candidate takes the place of the best so far: NaN wins, the first one. */
 #define TAKES(candidate, best)                                                                                         \
     ((best) == (best)                                                                                                  \
-     && ((candidate) != (candidate) || (largest ? (candidate) > (best) : (candidate) < (best)) || (last && (candidate) == (best))))
+     && ((candidate) != (candidate) || (largest ? (candidate) > (best) : (candidate) < (best))                         \
+         || (last && (candidate) == (best))))
 
 /* `count` neighbouring lines at a time; INDEX is as wide as T, for the vectoriser. */
 #define ARG_BLOCK(name, T, DTYPE, INDEX)                                                                               \
@@ -173,7 +175,7 @@ static mitral_status ArgMin_run(struct kernel_call *call)
     return arg_run(call, false);
 }
 
-/* ---- CumSum, CumProd ----------------------------------------------------------------------------------------------- */
+/* ---- CumSum, CumProd --------------------------------------------------------------------------------------------- */
 
 static mitral_status cumulative_axis(struct kernel_call *call, int64_t *axis)
 {
@@ -201,7 +203,8 @@ static mitral_status cumulative_shape(struct kernel_call *call)
     return MITRAL_OK;
 }
 
-/* The running values of `count` neighbouring lines, computed in T and rounded at each store; or of one line, in pieces. */
+/* The running values of `count` neighbouring lines, computed in T and rounded at each store; or of one line, in
+ * pieces. */
 #define CUMULATE(name, T, DTYPE, PLUS, TIMES)                                                                          \
     static void name##_line(const char *from, char *to, size_t size, int64_t length, const struct conversion *in,      \
                             const struct conversion *out, bool product, bool exclusive, bool reverse)                  \

@@ -30,7 +30,8 @@ FLOAT_UNARY(Relu, v < 0 ? 0 : v, .arity = 1, FOR_INTEGERS_ENTRIES(Relu))
 
 /* p: bias, lambda. Integers are computed in double and truncated. */
 #define SHRINK_LOOP(dtype, T, name)                                                                                    \
-    UNARY_LOOP(Shrink_##T, T, T, (double)v < -p[1] ? shrunk((double)v + p[0]) : (double)v > p[1] ? shrunk((double)v - p[0]) : 0)
+    UNARY_LOOP(Shrink_##T, T, T,                                                                                       \
+               (double)v<-p[1] ? shrunk((double)v + p[0]) : (double)v> p[1] ? shrunk((double)v - p[0]) : 0)
 static inline int64_t shrunk(double value)
 {
     return value >= 0x1p63 ? INT64_MAX : value > -0x1p63 ? (int64_t)value : INT64_MIN;
@@ -39,7 +40,7 @@ FOR_INTEGERS(SHRINK_LOOP, Shrink)
 FLOAT_UNARY(Shrink, v < -B ? v + A : v > B ? v - A : 0, .arity = 1, FOR_INTEGERS_ENTRIES(Shrink),
             .parameters = {"bias", "lambd"}, .defaults = {0, 0.5f})
 
-/* ---- Gelu ---------------------------------------------------------------------------------------------------------- */
+/* ---- Gelu -------------------------------------------------------------------------------------------------------- */
 
 #define SQRT_HALF 0.70710678118654752440
 #define SQRT_2_OVER_PI 0.79788456080286535588
@@ -52,7 +53,8 @@ static mitral_status Gelu_choose(const struct kernel_call *call, bool *by_tanh)
     const char *approximate = attribute_string(call->attributes, "approximate", "none");
     *by_tanh = strcmp(approximate, "tanh") == 0;
     if (!*by_tanh && strcmp(approximate, "none") != 0)
-        return call_fail(call, MITRAL_INVALID, "attribute approximate: 'none' or 'tanh' expected, found '%s'", approximate);
+        return call_fail(call, MITRAL_INVALID, "attribute approximate: 'none' or 'tanh' expected, found '%s'",
+                         approximate);
     return MITRAL_OK;
 }
 
@@ -70,7 +72,7 @@ static mitral_status Gelu_run(struct kernel_call *call)
     return by_tanh ? GeluTanh_run(call) : GeluExact_run(call);
 }
 
-/* ---- Dropout ------------------------------------------------------------------------------------------------------- */
+/* ---- Dropout ----------------------------------------------------------------------------------------------------- */
 
 static bool is_floating(int32_t dtype)
 {
@@ -81,10 +83,12 @@ static mitral_status Dropout_shape(struct kernel_call *call)
 {
     const mitral_tensor *input = call_input(call, 0);
     if (!input || !dtype_is_float(input->dtype))
-        return input ? fail_type(call, 0, input) : call_fail(call, MITRAL_INVALID, "a first input expected, found none");
+        return input ? fail_type(call, 0, input)
+                     : call_fail(call, MITRAL_INVALID, "a first input expected, found none");
     for (size_t i = 1; i < 3; i++) {
         const mitral_tensor *scalar = call_input(call, i);
-        if (scalar && (tensor_count(scalar) != 1 || (i == 1 ? !is_floating(scalar->dtype) : scalar->dtype != MITRAL_BOOL))) {
+        if (scalar
+            && (tensor_count(scalar) != 1 || (i == 1 ? !is_floating(scalar->dtype) : scalar->dtype != MITRAL_BOOL))) {
             char text[160];
             return call_fail(call, MITRAL_INVALID, "input %zu: one %s expected, found %s", i, i == 1 ? "float" : "bool",
                              tensor_describe(scalar, text, sizeof(text)));
@@ -106,7 +110,8 @@ static void fill_ones(mitral_tensor *mask)
 
 static mitral_status Dropout_run(struct kernel_call *call)
 {
-    const mitral_tensor *input = call_input(call, 0), *ratio_input = call_input(call, 1), *training = call_input(call, 2);
+    const mitral_tensor *input = call_input(call, 0), *ratio_input = call_input(call, 1),
+                        *training = call_input(call, 2);
     mitral_tensor *output = call_output(call, 0), *mask = call_output(call, 1);
     double ratio = ratio_input ? tensor_get_double(ratio_input, 0) : 0.5;
     bool training_mode = call->opset >= 12 && training && *(const uint8_t *)training->data;

@@ -11,7 +11,7 @@
     BINARY_LOOP(name##_double, double, double, double, expression)
 #define FLOAT_ENTRIES(name) .loops[MITRAL_FLOAT] = name##_float, .loops[MITRAL_DOUBLE] = name##_double
 
-/* ---- arithmetic: integers wrap, computed in an unsigned type wide enough for all ------------------------------------- */
+/* ---- arithmetic: integers wrap, computed in an unsigned type wide enough for all --------------------------------- */
 
 #define WRAPPED(operator) (uint64_t)a operator(uint64_t) b
 FLOAT_LOOPS(Add, a + b)
@@ -25,14 +25,15 @@ FOR_INTEGERS(INTEGER_LOOP, Mul, WRAPPED(*))
 PLAIN_ELEMENTWISE(Mul, .arity = 2, FLOAT_ENTRIES(Mul), FOR_INTEGERS_ENTRIES(Mul))
 
 /* Truncates. A zero divisor gives 0; the one quotient that does not fit wraps. */
-#define DIVIDE_SIGNED(dtype, T, name) BINARY_LOOP(Div_##T, T, T, T, b == 0 ? 0 : b == -1 ? (T)(0 - (uint64_t)a) : (T)(a / b))
+#define DIVIDE_SIGNED(dtype, T, name)                                                                                  \
+    BINARY_LOOP(Div_##T, T, T, T, b == 0 ? 0 : b == -1 ? (T)(0 - (uint64_t)a) : (T)(a / b))
 #define DIVIDE_UNSIGNED(dtype, T, name) BINARY_LOOP(Div_##T, T, T, T, b == 0 ? 0 : a / b)
 FOR_SIGNED(DIVIDE_SIGNED, Div)
 FOR_UNSIGNED(DIVIDE_UNSIGNED, Div)
 FLOAT_LOOPS(Div, a / b)
 PLAIN_ELEMENTWISE(Div, .arity = 2, FLOAT_ENTRIES(Div), FOR_INTEGERS_ENTRIES(Div))
 
-/* ---- Mod ----------------------------------------------------------------------------------------------------------- */
+/* ---- Mod --------------------------------------------------------------------------------------------------------- */
 
 /* fmod 1: the sign of the dividend; fmod 0: that of the divisor. A zero divisor of integers gives 0. */
 #define REMAINDER_SIGNED(dtype, T, name)                                                                               \
@@ -72,7 +73,8 @@ static mitral_status Mod_choose(const struct kernel_call *call, bool *truncated)
 {
     int64_t fmod_attribute = attribute_int(call->attributes, "fmod", 0);
     if (fmod_attribute != 0 && fmod_attribute != 1)
-        return call_fail(call, MITRAL_INVALID, "attribute fmod: 0 or 1 expected, found %lld", (long long)fmod_attribute);
+        return call_fail(call, MITRAL_INVALID, "attribute fmod: 0 or 1 expected, found %lld",
+                         (long long)fmod_attribute);
     *truncated = fmod_attribute == 1;
     return MITRAL_OK;
 }
@@ -91,7 +93,7 @@ static mitral_status Mod_run(struct kernel_call *call)
     return truncated ? ModTruncated_run(call) : ModFloored_run(call);
 }
 
-/* ---- bits ---------------------------------------------------------------------------------------------------------- */
+/* ---- bits -------------------------------------------------------------------------------------------------------- */
 
 FOR_INTEGERS(INTEGER_LOOP, BitwiseAnd, a & b)
 PLAIN_ELEMENTWISE(BitwiseAnd, .arity = 2, FOR_INTEGERS_ENTRIES(BitwiseAnd))
@@ -100,7 +102,8 @@ PLAIN_ELEMENTWISE(BitwiseOr, .arity = 2, FOR_INTEGERS_ENTRIES(BitwiseOr))
 FOR_INTEGERS(INTEGER_LOOP, BitwiseXor, a ^ b)
 PLAIN_ELEMENTWISE(BitwiseXor, .arity = 2, FOR_INTEGERS_ENTRIES(BitwiseXor))
 
-/* Amounts outside [0, bits) shift everything out; negative values shift right by their sign (>> of gcc and clang is arithmetic). */
+/* Amounts outside [0, bits) shift everything out; negative values shift right by their sign (>> of gcc and clang is
+ * arithmetic). */
 #define IN_RANGE(T) ((uint64_t)b < 8 * sizeof(T))
 #define LEFT_LOOP(dtype, T, name) BINARY_LOOP(ShiftLeft_##T, T, T, T, IN_RANGE(T) ? (uint64_t)a << b : 0)
 #define RIGHT_SIGNED(dtype, T, name) BINARY_LOOP(ShiftRight_##T, T, T, T, IN_RANGE(T) ? a >> b : a < 0 ? -1 : 0)
@@ -116,7 +119,8 @@ static mitral_status BitShift_choose(const struct kernel_call *call, bool *left)
     const char *direction = attribute_string(call->attributes, "direction", "");
     *left = strcmp(direction, "LEFT") == 0;
     if (!*left && strcmp(direction, "RIGHT") != 0)
-        return call_fail(call, MITRAL_INVALID, "attribute direction: 'LEFT' or 'RIGHT' expected, found '%s'", direction);
+        return call_fail(call, MITRAL_INVALID, "attribute direction: 'LEFT' or 'RIGHT' expected, found '%s'",
+                         direction);
     return MITRAL_OK;
 }
 
@@ -134,7 +138,7 @@ static mitral_status BitShift_run(struct kernel_call *call)
     return left ? ShiftLeft_run(call) : ShiftRight_run(call);
 }
 
-/* ---- comparison ---------------------------------------------------------------------------------------------------- */
+/* ---- comparison -------------------------------------------------------------------------------------------------- */
 
 #define COMPARE_LOOP(dtype, T, name, operator) BINARY_LOOP(name##_##T, T, T, uint8_t, a operator b)
 #define COMPARISON(name, operator, ...)                                                                                \
@@ -156,7 +160,7 @@ COMPARISON(GreaterOrEqual, >=, .no_half = false)
 COMPARISON(Less, <, .no_half = false)
 COMPARISON(LessOrEqual, <=, .no_half = false)
 
-/* ---- logic --------------------------------------------------------------------------------------------------------- */
+/* ---- logic ------------------------------------------------------------------------------------------------------- */
 
 BINARY_LOOP(And_bool, uint8_t, uint8_t, uint8_t, (a != 0) & (b != 0))
 PLAIN_ELEMENTWISE(And, .arity = 2, .loops[MITRAL_BOOL] = And_bool)
@@ -165,7 +169,7 @@ PLAIN_ELEMENTWISE(Or, .arity = 2, .loops[MITRAL_BOOL] = Or_bool)
 BINARY_LOOP(Xor_bool, uint8_t, uint8_t, uint8_t, (a != 0) != (b != 0))
 PLAIN_ELEMENTWISE(Xor, .arity = 2, .loops[MITRAL_BOOL] = Xor_bool)
 
-/* ---- gated and parametric activations ------------------------------------------------------------------------------ */
+/* ---- gated and parametric activations ---------------------------------------------------------------------------- */
 
 FLOAT_LOOPS(PRelu, a < 0 ? a * b : a)
 #define PRELU_SIGNED(dtype, T, name) BINARY_LOOP(PRelu_##T, T, T, T, a < 0 ? (uint64_t)a * (uint64_t)b : (uint64_t)a)

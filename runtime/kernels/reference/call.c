@@ -59,8 +59,8 @@ mitral_status call_axis(const struct kernel_call *call, int64_t axis, int64_t ra
     return MITRAL_OK;
 }
 
-mitral_status call_broadcast(const struct kernel_call *call, const mitral_tensor *a, const mitral_tensor *b, int32_t *rank,
-                             int64_t dims[MITRAL_MAX_RANK])
+mitral_status call_broadcast(const struct kernel_call *call, const mitral_tensor *a, const mitral_tensor *b,
+                             int32_t *rank, int64_t dims[MITRAL_MAX_RANK])
 {
     int32_t larger = a->rank > b->rank ? a->rank : b->rank;
     /* Written from a copy: dims may be the dims of a or b. */
@@ -124,8 +124,8 @@ mitral_status shape_same_as_first(struct kernel_call *call)
     return MITRAL_OK;
 }
 
-/* The layout of the output is that of the first input that has its shape: elementwise kernels walk the elements in that order,
- * whatever the others' layouts. */
+/* The layout of the output is that of the first input that has its shape: elementwise kernels walk the elements in that
+ * order, whatever the others' layouts. */
 static mitral_status broadcast_all(struct kernel_call *call, int32_t dtype)
 {
     mitral_tensor result = {0};

@@ -12,9 +12,10 @@ static mitral_status read_conversion(const struct kernel_call *call, int64_t to,
         return call_fail(call, MITRAL_INVALID, "a first input expected, found none");
     bool known = to > 0 && to < MITRAL_DTYPE_COUNT && mitral_dtype_size((mitral_dtype)to);
     if (!known || !conversion_exists(input->dtype, (int32_t)to)) {
-        const char *from = mitral_dtype_name((mitral_dtype)input->dtype), *name = known ? mitral_dtype_name((mitral_dtype)to) : NULL;
-        return call_fail(call, MITRAL_UNSUPPORTED, "types that convert expected, found %s to %s (%lld)", from ? from : "?",
-                         name ? name : "an unknown type", (long long)to);
+        const char *from = mitral_dtype_name((mitral_dtype)input->dtype),
+                   *name = known ? mitral_dtype_name((mitral_dtype)to) : NULL;
+        return call_fail(call, MITRAL_UNSUPPORTED, "types that convert expected, found %s to %s (%lld)",
+                         from ? from : "?", name ? name : "an unknown type", (long long)to);
     }
     const char *mode = attribute_string(call->attributes, "round_mode", "up");
     *out = (struct conversion){.from = input->dtype, .to = (int32_t)to,
@@ -26,7 +27,8 @@ static mitral_status read_conversion(const struct kernel_call *call, int64_t to,
     else if (strcmp(mode, "nearest") == 0)
         out->mode = ROUND_NEAREST;
     else
-        return call_fail(call, MITRAL_INVALID, "attribute round_mode: 'up', 'down' or 'nearest' expected, found '%s'", mode);
+        return call_fail(call, MITRAL_INVALID, "attribute round_mode: 'up', 'down' or 'nearest' expected, found '%s'",
+                         mode);
     return MITRAL_OK;
 }
 
@@ -49,8 +51,8 @@ static mitral_status cast_strings(struct kernel_call *call, const struct convers
         }
         mitral_string text = ((const mitral_string *)input->data)[i];
         if (!string_to_number(text, output, i, conversion))
-            return call_fail(call, MITRAL_INVALID, "a number expected, found '%.*s'", text.size < 64 ? (int)text.size : 64,
-                             text.data);
+            return call_fail(call, MITRAL_INVALID, "a number expected, found '%.*s'",
+                             text.size < 64 ? (int)text.size : 64, text.data);
     }
     return MITRAL_OK;
 }
@@ -72,7 +74,8 @@ static mitral_status cast_run(struct kernel_call *call, int64_t to)
         return status;
     }
     int64_t count = tensor_count(input);
-    size_t from_size = mitral_dtype_size((mitral_dtype)conversion.from), to_size = mitral_dtype_size((mitral_dtype)conversion.to);
+    size_t from_size = mitral_dtype_size((mitral_dtype)conversion.from),
+           to_size = mitral_dtype_size((mitral_dtype)conversion.to);
 #pragma omp parallel for num_threads(call->threads) if (count > PARALLEL_COUNT) schedule(static)
     for (int64_t start = 0; start < count; start += BLOCK) {
         int64_t length = count - start < BLOCK ? count - start : BLOCK;
@@ -144,7 +147,8 @@ static mitral_status BitCast_run(struct kernel_call *call)
         return MITRAL_OK;
     }
     /* Narrow types lie in bytes: integers extended by their sign, others by zeros. */
-    int mask = (1 << bits) - 1, sign = dtype_is_integer(output->dtype) && dtype_is_signed(output->dtype) ? 1 << (bits - 1) : 0;
+    int mask = (1 << bits) - 1,
+        sign = dtype_is_integer(output->dtype) && dtype_is_signed(output->dtype) ? 1 << (bits - 1) : 0;
     const uint8_t *x = input->data;
     uint8_t *y = output->data;
     for (int64_t i = 0, count = tensor_count(input); i < count; i++)

@@ -7,10 +7,10 @@
 
 enum { BLOCK = 512 };
 
-/* ---- types that C has: a loop for each pair ------------------------------------------------------------------------- */
+/* ---- types that C has: a loop for each pair ---------------------------------------------------------------------- */
 
-/* Reals out of an integer's range are undefined in ONNX and in C; here they become what x86 makes of them: the lowest integer of
- * the type that the conversion goes through. */
+/* Reals out of an integer's range are undefined in ONNX and in C; here they become what x86 makes of them: the lowest
+ * integer of the type that the conversion goes through. */
 static inline int32_t real_to_int32(double v)
 {
     return v > -2147483649.0 && v < 2147483648.0 ? (int32_t)v : INT32_MIN;
@@ -95,7 +95,7 @@ static const convert_loop loops[MITRAL_DTYPE_COUNT][MITRAL_DTYPE_COUNT] = {
     [MITRAL_UINT32] = ROW(uint32_t), [MITRAL_UINT64] = ROW(uint64_t), [MITRAL_FLOAT] = ROW(float),
     [MITRAL_DOUBLE] = ROW(double),   [MITRAL_BOOL] = ROW(truth)};
 
-/* ---- the others go through the nearest of those ---------------------------------------------------------------------- */
+/* ---- the others go through the nearest of those ------------------------------------------------------------------ */
 
 static bool is_half(int32_t dtype)
 {
@@ -141,7 +141,8 @@ static float double_to_float_odd(double value)
     union { float f; uint32_t u; } rounded = {.f = (float)value};
     if ((double)rounded.f == value || isnan(value) || rounded.u & 1)
         return rounded.f;
-    /* Even and inexact: one step back towards zero where rounding went away from it (that is odd), otherwise the odd one above. */
+    /* Even and inexact: one step back towards zero where rounding went away from it (that is odd), otherwise the odd
+     * one above. */
     rounded.u += fabs((double)rounded.f) > fabs(value) ? UINT32_MAX : 1;
     return rounded.f;
 }

@@ -24,7 +24,8 @@ void layout_strides(const mitral_tensor *tensor, ptrdiff_t strides[MITRAL_MAX_RA
     }
 }
 
-void walk_initialise(struct walk *walk, const mitral_tensor *output, const mitral_tensor *const *inputs, int input_count)
+void walk_initialise(struct walk *walk, const mitral_tensor *output, const mitral_tensor *const *inputs,
+                     int input_count)
 {
     memset(walk, 0, sizeof(*walk));
     walk->operands = input_count + 1;
@@ -62,7 +63,8 @@ void walk_initialise(struct walk *walk, const mitral_tensor *output, const mitra
 }
 
 /* Tasks [low, high) of the walk: a task is one row of the last dimension, or a block of it where rows are long. */
-static void walk_tasks(const struct walk *walk, int64_t low, int64_t high, int64_t pieces, inner_loop loop, const void *context)
+static void walk_tasks(const struct walk *walk, int64_t low, int64_t high, int64_t pieces, inner_loop loop,
+                       const void *context)
 {
     int last = walk->rank - 1;
     int64_t inner = walk->dims[last], index[MITRAL_MAX_RANK] = {0};
@@ -122,7 +124,7 @@ void walk_run(const struct walk *walk, int threads, inner_loop loop, const void 
     }
 }
 
-/* ---- float16 and bfloat16 ------------------------------------------------------------------------------------------ */
+/* ---- float16 and bfloat16 ---------------------------------------------------------------------------------------- */
 
 VECTORISED static void bfloat16_to_floats(const uint16_t *from, ptrdiff_t stride, float *to, size_t count)
 {
@@ -234,9 +236,10 @@ static void half_loop(LOOP_ARGUMENTS)
             inner_strides[0] = 1;
         half->loop(inner, inner_strides, length, half->context);
         if (is_half(half->dtypes[0]))
-            floats_to_half(half->dtypes[0], blocks[0],
-                           (uint16_t *)(void *)(pointers[0] + (ptrdiff_t)start * strides[0] * (ptrdiff_t)sizeof(uint16_t)),
-                           strides[0], length);
+            floats_to_half(
+                half->dtypes[0], blocks[0],
+                (uint16_t *)(void *)(pointers[0] + (ptrdiff_t)start * strides[0] * (ptrdiff_t)sizeof(uint16_t)),
+                strides[0], length);
     }
 }
 
@@ -246,7 +249,7 @@ void walk_run_half(const struct walk *walk, int threads, const int32_t *dtypes, 
     walk_run(walk, threads, half_loop, &half);
 }
 
-/* ---- operators ----------------------------------------------------------------------------------------------------- */
+/* ---- operators --------------------------------------------------------------------------------------------------- */
 
 inner_loop elementwise_loop(const struct elementwise *elementwise, int32_t dtype, bool *half)
 {

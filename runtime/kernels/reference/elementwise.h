@@ -1,5 +1,5 @@
-/* Elementwise kernels: an inner loop for each element type, and one walker that broadcasts, follows layouts and divides the
- * work among threads. */
+/* Elementwise kernels: an inner loop for each element type, and one walker that broadcasts, follows layouts and divides
+ * the work among threads. */
 #ifndef MITRAL_RUNTIME_KERNELS_REFERENCE_ELEMENTWISE_H
 #define MITRAL_RUNTIME_KERNELS_REFERENCE_ELEMENTWISE_H
 
@@ -23,16 +23,20 @@ struct walk {
 
 /* Strides in elements, in ONNX order of the dimensions, of a tensor as its layout places it. */
 void layout_strides(const mitral_tensor *tensor, ptrdiff_t strides[MITRAL_MAX_RANK]);
-/* inputs broadcast to the output's shape; dimensions are merged where all operands allow it, in the output's own order. */
-void walk_initialise(struct walk *walk, const mitral_tensor *output, const mitral_tensor *const *inputs, int input_count);
+/* inputs broadcast to the output's shape; dimensions are merged where all operands allow it, in the output's own
+ * order. */
+void walk_initialise(struct walk *walk, const mitral_tensor *output, const mitral_tensor *const *inputs,
+                     int input_count);
 /* The partition does not depend on the number of threads. */
 void walk_run(const struct walk *walk, int threads, inner_loop loop, const void *context);
-/* The same for a loop over float: operands of float16 or bfloat16 (dtypes[k]) go through blocks of float, others as they are. */
+/* The same for a loop over float: operands of float16 or bfloat16 (dtypes[k]) go through blocks of float, others as
+ * they are. */
 void walk_run_half(const struct walk *walk, int threads, const int32_t *dtypes, inner_loop loop, const void *context);
 
 /* One elementwise operator. */
 struct elementwise {
-    inner_loop loops[MITRAL_DTYPE_COUNT]; /* by the first input's type; float16 and bfloat16 use that of float unless set */
+    /* By the first input's type; float16 and bfloat16 use that of float unless set. */
+    inner_loop loops[MITRAL_DTYPE_COUNT];
     int arity;                            /* inputs: 1, 2 or 3, all of one type */
     int32_t output_dtype;                 /* 0: the inputs' */
     bool no_half;                         /* float16 and bfloat16 are not served by the loop of float */

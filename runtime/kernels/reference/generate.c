@@ -4,7 +4,7 @@
 
 #include "runtime/kernels/reference/elementwise.h"
 
-/* ---- Constant ------------------------------------------------------------------------------------------------------ */
+/* ---- Constant ---------------------------------------------------------------------------------------------------- */
 
 /* The one value_* attribute as a tensor that borrows the attribute's memory. */
 static mitral_status Constant_value(const struct kernel_call *call, mitral_tensor *out)
@@ -32,7 +32,8 @@ static mitral_status Constant_value(const struct kernel_call *call, mitral_tenso
         out->data = (void *)(uintptr_t)data;
         return MITRAL_OK;
     }
-    return call_fail(call, MITRAL_INVALID, "an attribute value, value_float, value_int, value_string or a list expected, found none");
+    return call_fail(call, MITRAL_INVALID,
+                     "an attribute value, value_float, value_int, value_string or a list expected, found none");
 }
 
 static mitral_status Constant_shape(struct kernel_call *call)
@@ -52,7 +53,7 @@ static mitral_status Constant_run(struct kernel_call *call)
     return MITRAL_OK;
 }
 
-/* ---- ConstantOfShape ----------------------------------------------------------------------------------------------- */
+/* ---- ConstantOfShape --------------------------------------------------------------------------------------------- */
 
 static mitral_status ConstantOfShape_shape(struct kernel_call *call)
 {
@@ -70,7 +71,8 @@ static mitral_status ConstantOfShape_shape(struct kernel_call *call)
     call_set_output(call, 0, dtype, 0, NULL);
     TRY(call_int_values(call, 0, &dims, &rank));
     if (rank > MITRAL_MAX_RANK)
-        return call_fail(call, MITRAL_LIMIT, "a shape of at most %d dimensions expected, found %zu", MITRAL_MAX_RANK, rank);
+        return call_fail(call, MITRAL_LIMIT, "a shape of at most %d dimensions expected, found %zu", MITRAL_MAX_RANK,
+                         rank);
     for (size_t i = 0; i < rank; i++)
         if (dims[i] < 0)
             return call_fail(call, MITRAL_INVALID, "sizes of at least 0 expected, found %lld", (long long)dims[i]);
@@ -82,7 +84,8 @@ static mitral_status ConstantOfShape_run(struct kernel_call *call)
 {
     const mitral_tensor *value = attribute_tensor(call->attributes, "value");
     mitral_tensor *output = call_output(call, 0);
-    size_t bytes = output ? tensor_bytes(output) : 0, size = output ? mitral_dtype_size((mitral_dtype)output->dtype) : 0;
+    size_t bytes = output ? tensor_bytes(output) : 0,
+           size = output ? mitral_dtype_size((mitral_dtype)output->dtype) : 0;
     if (bytes == 0)
         return MITRAL_OK;
     if (!value) {
@@ -96,7 +99,7 @@ static mitral_status ConstantOfShape_run(struct kernel_call *call)
     return MITRAL_OK;
 }
 
-/* ---- EyeLike ------------------------------------------------------------------------------------------------------- */
+/* ---- EyeLike ----------------------------------------------------------------------------------------------------- */
 
 static mitral_status EyeLike_shape(struct kernel_call *call)
 {
@@ -127,7 +130,7 @@ static mitral_status EyeLike_run(struct kernel_call *call)
     return MITRAL_OK;
 }
 
-/* ---- Range --------------------------------------------------------------------------------------------------------- */
+/* ---- Range ------------------------------------------------------------------------------------------------------- */
 
 static bool is_real(int32_t dtype)
 {
@@ -142,7 +145,8 @@ static mitral_status Range_count(const struct kernel_call *call, int64_t *out)
         double step = tensor_get_double(delta, 0);
         double steps = ceil((tensor_get_double(limit, 0) - tensor_get_double(start, 0)) / step);
         if (step == 0 || isnan(steps))
-            return call_fail(call, MITRAL_INVALID, "numbers and a step other than 0 expected, found a step of %g", step);
+            return call_fail(call, MITRAL_INVALID, "numbers and a step other than 0 expected, found a step of %g",
+                             step);
         if (steps >= 0x1p62)
             return call_fail(call, MITRAL_LIMIT, "at most 2^62 elements expected, found %g", steps);
         count = steps > 0 ? (uint64_t)steps : 0;
@@ -156,7 +160,8 @@ static mitral_status Range_count(const struct kernel_call *call, int64_t *out)
             distance = step > 0 ? (uint64_t)to - (uint64_t)from : (uint64_t)from - (uint64_t)to;
         count = distance / size + (distance % size != 0);
         if (count > INT64_MAX)
-            return call_fail(call, MITRAL_LIMIT, "at most 2^63 - 1 elements expected, found %llu", (unsigned long long)count);
+            return call_fail(call, MITRAL_LIMIT, "at most 2^63 - 1 elements expected, found %llu",
+                             (unsigned long long)count);
     }
     *out = (int64_t)count;
     return MITRAL_OK;
@@ -174,7 +179,8 @@ static mitral_status Range_shape(struct kernel_call *call)
         if (!number || input->dtype != start->dtype)
             return fail_type(call, i, input);
         if (tensor_count(input) != 1)
-            return call_fail(call, MITRAL_INVALID, "input %zu: one element expected, found %lld", i, (long long)tensor_count(input));
+            return call_fail(call, MITRAL_INVALID, "input %zu: one element expected, found %lld", i,
+                             (long long)tensor_count(input));
         known = known && input->data;
     }
     call_set_output(call, 0, start->dtype, 1, (const int64_t[]){0});

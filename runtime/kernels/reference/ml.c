@@ -18,7 +18,8 @@ mitral_status ml_rows(const struct kernel_call *call, struct ml_rows *out)
         return x ? fail_type(call, 0, x) : call_fail(call, MITRAL_INVALID, "a first input expected, found none");
     if (x->rank < 1 || x->rank > 2) {
         char text[160];
-        return call_fail(call, MITRAL_INVALID, "features [N, C] or [C] expected, found %s", tensor_describe(x, text, sizeof(text)));
+        return call_fail(call, MITRAL_INVALID, "features [N, C] or [C] expected, found %s",
+                         tensor_describe(x, text, sizeof(text)));
     }
     out->count = x->rank == 2 ? x->dims[0] : 1;
     out->features = x->dims[x->rank - 1];
@@ -28,8 +29,8 @@ mitral_status ml_rows(const struct kernel_call *call, struct ml_rows *out)
 void ml_load_row(const mitral_tensor *x, int64_t row, int64_t features, double *to)
 {
     size_t size = mitral_dtype_size((mitral_dtype)x->dtype);
-    convert(&(struct conversion){.from = x->dtype, .to = MITRAL_DOUBLE}, (const char *)x->data + (size_t)(row * features) * size, to,
-            (size_t)features);
+    convert(&(struct conversion){.from = x->dtype, .to = MITRAL_DOUBLE},
+            (const char *)x->data + (size_t)(row * features) * size, to, (size_t)features);
 }
 
 mitral_status ml_post_transform(const struct kernel_call *call, enum post_transform *out)
@@ -41,7 +42,8 @@ mitral_status ml_post_transform(const struct kernel_call *call, enum post_transf
             *out = (enum post_transform)i;
             return MITRAL_OK;
         }
-    return call_fail(call, MITRAL_INVALID, "post_transform NONE, SOFTMAX, LOGISTIC, SOFTMAX_ZERO or PROBIT expected, found '%s'", name);
+    return call_fail(call, MITRAL_INVALID,
+                     "post_transform NONE, SOFTMAX, LOGISTIC, SOFTMAX_ZERO or PROBIT expected, found '%s'", name);
 }
 
 static double logistic(double value)
@@ -128,7 +130,8 @@ void ml_put_label(mitral_tensor *output, int64_t at, const struct ml_labels *lab
 {
     bool inside = index >= 0 && (size_t)index < labels->count;
     if (output->dtype == MITRAL_STRING)
-        ((mitral_string *)output->data)[at] = inside && labels->strings ? labels->strings[index] : (mitral_string){"", 0};
+        ((mitral_string *)output->data)[at] =
+            inside && labels->strings ? labels->strings[index] : (mitral_string){"", 0};
     else
         ((int64_t *)output->data)[at] = inside && labels->ints ? labels->ints[index] : index;
 }

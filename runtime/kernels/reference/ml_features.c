@@ -19,7 +19,7 @@ static int64_t last_dimension(const mitral_tensor *tensor)
     return tensor->rank ? tensor->dims[tensor->rank - 1] : 1;
 }
 
-/* ---- ArrayFeatureExtractor ------------------------------------------------------------------------------------------ */
+/* ---- ArrayFeatureExtractor --------------------------------------------------------------------------------------- */
 
 static mitral_status ArrayFeatureExtractor_shape(struct kernel_call *call)
 {
@@ -55,12 +55,13 @@ static mitral_status ArrayFeatureExtractor_run(struct kernel_call *call)
             return call_fail(call, MITRAL_INVALID, "indices in [%lld, %lld) expected, found %lld", (long long)-features,
                              (long long)features, (long long)indices[j]);
         for (int64_t i = 0; z && i < rows; i++)
-            memcpy((char *)z->data + (size_t)(i * count + j) * size, (const char *)x->data + (size_t)(i * features + index) * size, size);
+            memcpy((char *)z->data + (size_t)(i * count + j) * size,
+                   (const char *)x->data + (size_t)(i * features + index) * size, size);
     }
     return MITRAL_OK;
 }
 
-/* ---- Binarizer ------------------------------------------------------------------------------------------------------ */
+/* ---- Binarizer --------------------------------------------------------------------------------------------------- */
 
 static mitral_status Binarizer_shape(struct kernel_call *call)
 {
@@ -78,7 +79,7 @@ static mitral_status Binarizer_run(struct kernel_call *call)
     return MITRAL_OK;
 }
 
-/* ---- Scaler --------------------------------------------------------------------------------------------------------- */
+/* ---- Scaler ------------------------------------------------------------------------------------------------------ */
 
 static mitral_status Scaler_shape(struct kernel_call *call)
 {
@@ -91,8 +92,8 @@ static mitral_status Scaler_shape(struct kernel_call *call)
     for (int i = 0; i < 2; i++) {
         size_t found = i ? offsets : scales;
         if (found > 1 && (int64_t)found != features)
-            return call_fail(call, MITRAL_INVALID, "attribute %s: 1 or %lld values expected, found %zu", i ? "offset" : "scale",
-                             (long long)features, found);
+            return call_fail(call, MITRAL_INVALID, "attribute %s: 1 or %lld values expected, found %zu",
+                             i ? "offset" : "scale", (long long)features, found);
     }
     call_set_output(call, 0, MITRAL_FLOAT, x->rank, x->dims);
     return MITRAL_OK;
@@ -108,13 +109,14 @@ static mitral_status Scaler_run(struct kernel_call *call)
     float *y = call_output(call, 0) ? call_output(call, 0)->data : NULL;
     for (int64_t i = 0, count = y ? tensor_count(x) : 0; i < count; i++) {
         int64_t feature = i % features;
-        double from = offsets ? (double)offset[offsets > 1 ? feature : 0] : 0, by = scales ? (double)scale[scales > 1 ? feature : 0] : 1;
+        double from = offsets ? (double)offset[offsets > 1 ? feature : 0] : 0,
+               by = scales ? (double)scale[scales > 1 ? feature : 0] : 1;
         y[i] = (float)((tensor_get_double(x, i) - from) * by);
     }
     return MITRAL_OK;
 }
 
-/* ---- Normalizer ----------------------------------------------------------------------------------------------------- */
+/* ---- Normalizer -------------------------------------------------------------------------------------------------- */
 
 static mitral_status Normalizer_shape(struct kernel_call *call)
 {
@@ -148,7 +150,7 @@ static mitral_status Normalizer_run(struct kernel_call *call)
     return MITRAL_OK;
 }
 
-/* ---- Imputer -------------------------------------------------------------------------------------------------------- */
+/* ---- Imputer ----------------------------------------------------------------------------------------------------- */
 
 static mitral_status Imputer_shape(struct kernel_call *call)
 {
@@ -190,7 +192,7 @@ static mitral_status Imputer_run(struct kernel_call *call)
     return MITRAL_OK;
 }
 
-/* ---- FeatureVectorizer ---------------------------------------------------------------------------------------------- */
+/* ---- FeatureVectorizer ------------------------------------------------------------------------------------------- */
 
 /* Rows and columns of input `index`. */
 static void matrix_of(const mitral_tensor *tensor, int64_t *rows, int64_t *columns)
@@ -205,7 +207,8 @@ static mitral_status FeatureVectorizer_shape(struct kernel_call *call)
     const int64_t *sizes = attribute_ints(call->attributes, "inputdimensions", &count);
     int64_t rows = 0, total = 0;
     if (call->input_count == 0 || count != call->input_count)
-        return call_fail(call, MITRAL_INVALID, "attribute inputdimensions: a size for each of %zu inputs expected, found %zu",
+        return call_fail(call, MITRAL_INVALID,
+                         "attribute inputdimensions: a size for each of %zu inputs expected, found %zu",
                          call->input_count, count);
     for (size_t i = 0; i < count; i++) {
         const mitral_tensor *input = call_input(call, i);
@@ -215,7 +218,8 @@ static mitral_status FeatureVectorizer_shape(struct kernel_call *call)
         matrix_of(input, &own_rows, &columns);
         rows = i ? rows : own_rows;
         if (own_rows != rows || sizes[i] < 0 || __builtin_add_overflow(total, sizes[i], &total))
-            return call_fail(call, MITRAL_INVALID, "input %zu: %lld rows and a size of at least 0 expected, found %lld and %lld", i,
+            return call_fail(call, MITRAL_INVALID,
+                             "input %zu: %lld rows and a size of at least 0 expected, found %lld and %lld", i,
                              (long long)rows, (long long)own_rows, (long long)sizes[i]);
     }
     call_set_output(call, 0, MITRAL_FLOAT, 2, (const int64_t[]){rows, total});
@@ -242,7 +246,7 @@ static mitral_status FeatureVectorizer_run(struct kernel_call *call)
     return MITRAL_OK;
 }
 
-/* ---- OneHotEncoder -------------------------------------------------------------------------------------------------- */
+/* ---- OneHotEncoder ----------------------------------------------------------------------------------------------- */
 
 static mitral_status OneHotEncoder_shape(struct kernel_call *call)
 {
@@ -252,7 +256,8 @@ static mitral_status OneHotEncoder_shape(struct kernel_call *call)
         return x ? fail_type(call, 0, x) : call_fail(call, MITRAL_INVALID, "a first input expected, found none");
     TRY(ml_labels(call, "cats_int64s", "cats_strings", &categories));
     if (categories.count == 0 || (x->dtype == MITRAL_STRING) != (categories.strings != NULL))
-        return call_fail(call, MITRAL_INVALID, "%s expected, found none", x->dtype == MITRAL_STRING ? "cats_strings" : "cats_int64s");
+        return call_fail(call, MITRAL_INVALID, "%s expected, found none",
+                         x->dtype == MITRAL_STRING ? "cats_strings" : "cats_int64s");
     if (x->rank == MITRAL_MAX_RANK)
         return call_fail(call, MITRAL_LIMIT, "fewer than %d dimensions expected", MITRAL_MAX_RANK);
     int64_t dims[MITRAL_MAX_RANK];
@@ -275,7 +280,8 @@ static mitral_status OneHotEncoder_run(struct kernel_call *call)
     for (int64_t i = 0, count = tensor_count(x); i < count; i++) {
         size_t at = 0;
         if (categories.strings)
-            while (at < categories.count && !ml_same_string(categories.strings[at], ((const mitral_string *)x->data)[i]))
+            while (at < categories.count
+                   && !ml_same_string(categories.strings[at], ((const mitral_string *)x->data)[i]))
                 at++;
         else
             while (at < categories.count && categories.ints[at] != tensor_get_int(x, i))
@@ -283,7 +289,8 @@ static mitral_status OneHotEncoder_run(struct kernel_call *call)
         if (at < categories.count)
             ((float *)output->data)[i * (int64_t)categories.count + (int64_t)at] = 1;
         else if (!zeros)
-            return call_fail(call, MITRAL_INVALID, "known categories only expected (zeros is 0), element %lld is of none", (long long)i);
+            return call_fail(call, MITRAL_INVALID,
+                             "known categories only expected (zeros is 0), element %lld is of none", (long long)i);
     }
     return MITRAL_OK;
 }

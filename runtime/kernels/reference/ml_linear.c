@@ -28,8 +28,10 @@ static mitral_status read_linear(const struct kernel_call *call, bool classifier
         int64_t targets = attribute_int(call->attributes, "targets", 1);
         out->targets = targets > 0 ? (size_t)targets : 0;
     }
-    if (out->targets == 0 || coefficients % out->targets != 0 || (int64_t)(coefficients / out->targets) != out->rows.features)
-        return call_fail(call, MITRAL_INVALID, "coefficients for %lld features a target expected, found %zu for %zu targets",
+    if (out->targets == 0 || coefficients % out->targets != 0
+        || (int64_t)(coefficients / out->targets) != out->rows.features)
+        return call_fail(call, MITRAL_INVALID,
+                         "coefficients for %lld features a target expected, found %zu for %zu targets",
                          (long long)out->rows.features, coefficients, out->targets);
     if (intercepts && intercepts != out->targets)
         return call_fail(call, MITRAL_INVALID, "%zu intercepts expected, found %zu", out->targets, intercepts);
@@ -49,7 +51,8 @@ static void linear_scores(const struct linear *linear, const double *x, double *
 }
 
 /* Room for one row of features and its scores, and one score more. */
-static mitral_status row_memory(const struct kernel_call *call, const struct linear *linear, double **x, double **scores)
+static mitral_status row_memory(const struct kernel_call *call, const struct linear *linear, double **x,
+                                double **scores)
 {
     *x = arena_allocate(call->arena, ((size_t)linear->rows.features + linear->targets + 1) * sizeof(double));
     if (!*x)
@@ -96,8 +99,10 @@ static mitral_status LinearClassifier_shape(struct kernel_call *call)
     struct linear linear;
     TRY(read_linear(call, true, &linear));
     if (linear.labels.count && linear.labels.count < linear.targets)
-        return call_fail(call, MITRAL_INVALID, "a label for each of %zu classes expected, found %zu", linear.targets, linear.labels.count);
-    ml_set_classifier_outputs(call, &linear.labels, linear.rows.count, (int64_t)linear.targets + has_second_class(&linear));
+        return call_fail(call, MITRAL_INVALID, "a label for each of %zu classes expected, found %zu", linear.targets,
+                         linear.labels.count);
+    ml_set_classifier_outputs(call, &linear.labels, linear.rows.count,
+                              (int64_t)linear.targets + has_second_class(&linear));
     return MITRAL_OK;
 }
 

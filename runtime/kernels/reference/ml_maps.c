@@ -7,7 +7,7 @@
 #include "runtime/kernels/reference/elementwise.h"
 #include "runtime/kernels/reference/ml.h"
 
-/* ---- lookup --------------------------------------------------------------------------------------------------------- */
+/* ---- lookup ------------------------------------------------------------------------------------------------------ */
 
 /* A key of any type; numbers of integer types in `whole`, of float types in `real`. */
 struct key {
@@ -52,7 +52,8 @@ static int compare_entries(const void *left, const void *right)
 }
 
 /* The keys in order; memory from the call's arena. */
-static mitral_status sort_keys(const struct kernel_call *call, const mitral_tensor *keys, struct key **out, size_t *count)
+static mitral_status sort_keys(const struct kernel_call *call, const mitral_tensor *keys, struct key **out,
+                               size_t *count)
 {
     *count = (size_t)tensor_count(keys);
     *out = arena_allocate(call->arena, (*count + 1) * sizeof(**out));
@@ -82,7 +83,9 @@ static int64_t look_up(const struct key *keys, size_t count, const struct key *w
 static bool list_tensor(const struct kernel_call *call, const char *name, int32_t dtype, mitral_tensor *out)
 {
     const struct attribute *attribute = attribute_find(call->attributes, name);
-    enum attribute_kind kind = dtype == MITRAL_STRING ? ATTRIBUTE_STRINGS : dtype == MITRAL_FLOAT ? ATTRIBUTE_FLOATS : ATTRIBUTE_INTS;
+    enum attribute_kind kind = dtype == MITRAL_STRING ? ATTRIBUTE_STRINGS
+                             : dtype == MITRAL_FLOAT  ? ATTRIBUTE_FLOATS
+                                                      : ATTRIBUTE_INTS;
     if (!attribute || attribute->kind != kind || attribute->count == 0)
         return false;
     tensor_set(out, dtype, 1, (const int64_t[]){(int64_t)attribute->count});
@@ -138,10 +141,10 @@ static mitral_status read_mapping(const struct kernel_call *call, bool categorie
     *mapping = (struct mapping){.index_is_value = false};
     if (categories) {
         bool from_strings = x->dtype == MITRAL_STRING;
-        has_keys = list_tensor(call, from_strings ? "cats_strings" : "cats_int64s", from_strings ? MITRAL_STRING : MITRAL_INT64,
-                               &mapping->keys);
-        has_values = list_tensor(call, from_strings ? "cats_int64s" : "cats_strings", from_strings ? MITRAL_INT64 : MITRAL_STRING,
-                                 &mapping->values);
+        has_keys = list_tensor(call, from_strings ? "cats_strings" : "cats_int64s",
+                               from_strings ? MITRAL_STRING : MITRAL_INT64, &mapping->keys);
+        has_values = list_tensor(call, from_strings ? "cats_int64s" : "cats_strings",
+                                 from_strings ? MITRAL_INT64 : MITRAL_STRING, &mapping->values);
     } else if (call->opset < 2) {
         has_keys = has_values = list_tensor(call, "classes_strings", MITRAL_STRING, &mapping->keys);
         mapping->values = mapping->keys;
@@ -199,7 +202,8 @@ static mitral_status mapping_run(struct kernel_call *call, bool categories)
     size_t size = mitral_dtype_size((mitral_dtype)y->dtype);
     for (int64_t i = 0, total = tensor_count(x); i < total; i++) {
         struct key wanted = key_at(x, i);
-        int64_t found = by_place ? (wanted.whole >= 0 && (size_t)wanted.whole < count ? wanted.whole : -1) : look_up(keys, count, &wanted);
+        int64_t found = by_place ? (wanted.whole >= 0 && (size_t)wanted.whole < count ? wanted.whole : -1)
+                                 : look_up(keys, count, &wanted);
         const char *from = found < 0 ? mapping.fallback.data : (const char *)mapping.values.data + (size_t)found * size;
         if (mapping.index_is_value && !by_place && found >= 0)
             tensor_set_int(y, i, found);
@@ -229,7 +233,7 @@ static mitral_status CategoryMapper_run(struct kernel_call *call)
     return mapping_run(call, true);
 }
 
-/* ---- ZipMap --------------------------------------------------------------------------------------------------------- */
+/* ---- ZipMap ------------------------------------------------------------------------------------------------------ */
 
 static mitral_status ZipMap_shape(struct kernel_call *call)
 {
@@ -280,7 +284,7 @@ static mitral_status ZipMap_run(struct kernel_call *call)
     return MITRAL_OK;
 }
 
-/* ---- maps in -------------------------------------------------------------------------------------------------------- */
+/* ---- maps in ----------------------------------------------------------------------------------------------------- */
 
 static mitral_status map_parts(const struct kernel_call *call, const mitral_tensor **keys, const mitral_tensor **values)
 {
@@ -302,7 +306,8 @@ static mitral_status CastMap_type(const struct kernel_call *call, int32_t *out)
            : strcmp(name, "TO_INT64") == 0  ? MITRAL_INT64
                                             : MITRAL_UNDEFINED;
     if (*out == MITRAL_UNDEFINED)
-        return call_fail(call, MITRAL_INVALID, "attribute cast_to: TO_FLOAT, TO_STRING or TO_INT64 expected, found '%s'", name);
+        return call_fail(call, MITRAL_INVALID,
+                         "attribute cast_to: TO_FLOAT, TO_STRING or TO_INT64 expected, found '%s'", name);
     return MITRAL_OK;
 }
 
@@ -314,8 +319,8 @@ static mitral_status CastMap_shape(struct kernel_call *call)
     return MITRAL_DEFERRED;
 }
 
-static mitral_status convert_element(const struct kernel_call *call, const mitral_tensor *from, int64_t index, mitral_tensor *to,
-                                     int64_t at)
+static mitral_status convert_element(const struct kernel_call *call, const mitral_tensor *from, int64_t index,
+                                     mitral_tensor *to, int64_t at)
 {
     if (from->dtype == MITRAL_STRING && to->dtype == MITRAL_STRING)
         ((mitral_string *)to->data)[at] = ((const mitral_string *)from->data)[index];
@@ -323,7 +328,8 @@ static mitral_status convert_element(const struct kernel_call *call, const mitra
         return number_to_string(call->arena, from, index, &((mitral_string *)to->data)[at]);
     else if (from->dtype != MITRAL_STRING)
         tensor_set_double(to, at, tensor_get_double(from, index), true);
-    else if (!string_to_number(((const mitral_string *)from->data)[index], to, at, &(struct conversion){MITRAL_STRING, to->dtype, true, ROUND_UP}))
+    else if (!string_to_number(((const mitral_string *)from->data)[index], to, at,
+                               &(struct conversion){MITRAL_STRING, to->dtype, true, ROUND_UP}))
         return call_fail(call, MITRAL_INVALID, "value %lld: a number expected, found other text", (long long)index);
     return MITRAL_OK;
 }
@@ -358,9 +364,9 @@ static mitral_status CastMap_run(struct kernel_call *call)
     mitral_status status = MITRAL_OK;
     for (size_t i = 0; i < count && status == MITRAL_OK; i++) {
         int64_t at = sparse ? sorted[i].whole : (int64_t)i;
-        status = at >= 0 && at < size
-                     ? convert_element(call, values, (int64_t)sorted[i].index, output, at)
-                     : call_fail(call, MITRAL_INVALID, "keys in [0, %lld) expected, found %lld", (long long)size, (long long)at);
+        status = at >= 0 && at < size ? convert_element(call, values, (int64_t)sorted[i].index, output, at)
+                                      : call_fail(call, MITRAL_INVALID, "keys in [0, %lld) expected, found %lld",
+                                                  (long long)size, (long long)at);
     }
     plain_locale_leave(&locale);
     return status;

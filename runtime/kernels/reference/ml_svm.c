@@ -50,11 +50,13 @@ static mitral_status read_common(const struct kernel_call *call, struct svm *svm
     TRY(read_kernel(call, svm));
     TRY(ml_post_transform(call, &svm->transform));
     int64_t wanted;
-    if (__builtin_mul_overflow(svm->vector_count, svm->rows.features, &wanted) || (svm->vector_count && (int64_t)vectors != wanted))
+    if (__builtin_mul_overflow(svm->vector_count, svm->rows.features, &wanted)
+        || (svm->vector_count && (int64_t)vectors != wanted))
         return call_fail(call, MITRAL_INVALID, "%lld support vectors of %lld features expected, found %zu numbers",
                          (long long)svm->vector_count, (long long)svm->rows.features, vectors);
     if ((int64_t)rho < (svm->vector_count && svm->pair_count > 1 ? svm->pair_count : 1))
-        return call_fail(call, MITRAL_INVALID, "%lld values of rho expected, found %zu", (long long)svm->pair_count, rho);
+        return call_fail(call, MITRAL_INVALID, "%lld values of rho expected, found %zu", (long long)svm->pair_count,
+                         rho);
     svm->all_positive = true;
     for (size_t i = 0; i < svm->coefficient_count; i++)
         svm->all_positive = svm->all_positive && svm->coefficients[i] >= 0;
@@ -78,7 +80,7 @@ static double kernel_value(const struct svm *svm, const double *x, const float *
     }
 }
 
-/* ---- regression ----------------------------------------------------------------------------------------------------- */
+/* ---- regression -------------------------------------------------------------------------------------------------- */
 
 static mitral_status read_regressor(const struct kernel_call *call, struct svm *svm)
 {
@@ -86,11 +88,13 @@ static mitral_status read_regressor(const struct kernel_call *call, struct svm *
     TRY(ml_rows(call, &svm->rows));
     svm->vector_count = attribute_int(call->attributes, "n_supports", 0);
     if (svm->vector_count < 0)
-        return call_fail(call, MITRAL_INVALID, "n_supports of at least 0 expected, found %lld", (long long)svm->vector_count);
+        return call_fail(call, MITRAL_INVALID, "n_supports of at least 0 expected, found %lld",
+                         (long long)svm->vector_count);
     TRY(read_common(call, svm));
     int64_t wanted = svm->vector_count ? svm->vector_count : svm->rows.features;
     if ((int64_t)svm->coefficient_count != wanted)
-        return call_fail(call, MITRAL_INVALID, "%lld coefficients expected, found %zu", (long long)wanted, svm->coefficient_count);
+        return call_fail(call, MITRAL_INVALID, "%lld coefficients expected, found %zu", (long long)wanted,
+                         svm->coefficient_count);
     return MITRAL_OK;
 }
 
@@ -123,7 +127,7 @@ static mitral_status SVMRegressor_run(struct kernel_call *call)
     return MITRAL_OK;
 }
 
-/* ---- classification ------------------------------------------------------------------------------------------------- */
+/* ---- classification ---------------------------------------------------------------------------------------------- */
 
 static mitral_status read_classifier(const struct kernel_call *call, struct svm *svm)
 {
@@ -134,10 +138,12 @@ static mitral_status read_classifier(const struct kernel_call *call, struct svm 
     svm->per_class = attribute_ints(call->attributes, "vectors_per_class", &classes);
     for (size_t i = 0; i < classes; i++)
         if (svm->per_class[i] < 0 || __builtin_add_overflow(svm->vector_count, svm->per_class[i], &svm->vector_count))
-            return call_fail(call, MITRAL_INVALID, "vectors_per_class of at least 0 expected, found %lld", (long long)svm->per_class[i]);
+            return call_fail(call, MITRAL_INVALID, "vectors_per_class of at least 0 expected, found %lld",
+                             (long long)svm->per_class[i]);
     svm->class_count = svm->labels.count ? (int64_t)svm->labels.count : 1;
     if (svm->class_count > 1 << 15)
-        return call_fail(call, MITRAL_LIMIT, "at most %d classes expected, found %lld", 1 << 15, (long long)svm->class_count);
+        return call_fail(call, MITRAL_LIMIT, "at most %d classes expected, found %lld", 1 << 15,
+                         (long long)svm->class_count);
     svm->pair_count = svm->class_count * (svm->class_count - 1) / 2;
     if (svm->vector_count && ((int64_t)classes != svm->class_count || svm->class_count < 2))
         return call_fail(call, MITRAL_INVALID, "vectors_per_class for %lld classes, at least 2, expected, found %zu",
@@ -146,13 +152,14 @@ static mitral_status read_classifier(const struct kernel_call *call, struct svm 
     int64_t rows = svm->vector_count ? svm->class_count - 1 : svm->class_count;
     int64_t columns = svm->vector_count ? svm->vector_count : svm->rows.features, wanted;
     if (__builtin_mul_overflow(rows, columns, &wanted) || (int64_t)svm->coefficient_count != wanted)
-        return call_fail(call, MITRAL_INVALID, "%lld rows of %lld coefficients expected, found %zu numbers", (long long)rows,
-                         (long long)columns, svm->coefficient_count);
+        return call_fail(call, MITRAL_INVALID, "%lld rows of %lld coefficients expected, found %zu numbers",
+                         (long long)rows, (long long)columns, svm->coefficient_count);
     svm->probability_a = attribute_floats(call->attributes, "prob_a", &svm->probability_count);
     svm->probability_b = attribute_floats(call->attributes, "prob_b", &b_count);
     if (svm->vector_count == 0)
         svm->probability_count = 0;
-    if (svm->probability_count && ((int64_t)svm->probability_count < svm->pair_count || b_count != svm->probability_count))
+    if (svm->probability_count
+        && ((int64_t)svm->probability_count < svm->pair_count || b_count != svm->probability_count))
         return call_fail(call, MITRAL_INVALID, "prob_a and prob_b of %lld values expected, found %zu and %zu",
                          (long long)svm->pair_count, svm->probability_count, b_count);
     return MITRAL_OK;
@@ -183,7 +190,8 @@ static void decide(const struct svm *svm, const double *kernels, double *scores,
     for (int64_t i = 0; i < svm->class_count; start_i += svm->per_class[i++]) {
         int64_t start_j = start_i + svm->per_class[i];
         for (int64_t j = i + 1; j < svm->class_count; start_j += svm->per_class[j++]) {
-            const float *of_j = svm->coefficients + (j - 1) * svm->vector_count, *of_i = svm->coefficients + i * svm->vector_count;
+            const float *of_j = svm->coefficients + (j - 1) * svm->vector_count,
+                        *of_i = svm->coefficients + i * svm->vector_count;
             double sum = (double)svm->rho[pair];
             for (int64_t k = start_i; k < start_i + svm->per_class[i]; k++)
                 sum += (double)of_j[k] * kernels[k];
@@ -234,7 +242,8 @@ static void couple_probabilities(int64_t k, const double *r, double *q, double *
     }
 }
 
-static void probabilities(const struct svm *svm, const double *decisions, double *r, double *q, double *qp, double *scores)
+static void probabilities(const struct svm *svm, const double *decisions, double *r, double *q, double *qp,
+                          double *scores)
 {
     int64_t k = svm->class_count, pair = 0;
     for (int64_t i = 0; i < k; i++)
@@ -259,7 +268,8 @@ static mitral_status SVMClassifier_run(struct kernel_call *call)
     int64_t *votes = arena_allocate(call->arena, (size_t)k * sizeof(*votes));
     if (!x || !votes)
         return MITRAL_NO_MEMORY;
-    double *kernels = x + svm.rows.features, *decisions = kernels + svm.vector_count, *scores = decisions + svm.pair_count;
+    double *kernels = x + svm.rows.features, *decisions = kernels + svm.vector_count,
+           *scores = decisions + svm.pair_count;
     double *qp = scores + scores_size, *r = qp + k, *q = r + square;
     mitral_tensor *labels = call_output(call, 0);
     float *z = call_output(call, 1) ? call_output(call, 1)->data : NULL;

@@ -44,7 +44,7 @@ int32_t tree_leaf(const struct tree_ensemble *trees, int32_t root, const double 
     return ~at;
 }
 
-/* ---- what the operators share --------------------------------------------------------------------------------------- */
+/* ---- what the operators share ------------------------------------------------------------------------------------ */
 
 static void tree_release(mitral_context *context, void *state)
 {
@@ -64,7 +64,8 @@ static mitral_status read_aggregate(const struct kernel_call *call, enum tree_op
     if (kind == TREE_COMBINED) {
         int64_t number = attribute_int(call->attributes, "aggregate_function", AGGREGATE_SUM);
         if (number < AGGREGATE_AVERAGE || number > AGGREGATE_MAX)
-            return call_fail(call, MITRAL_INVALID, "aggregate_function from 0 to 3 expected, found %lld", (long long)number);
+            return call_fail(call, MITRAL_INVALID, "aggregate_function from 0 to 3 expected, found %lld",
+                             (long long)number);
         *out = (enum aggregate)number;
         return MITRAL_OK;
     }
@@ -86,7 +87,8 @@ static mitral_status fill_state(struct kernel_call *call, enum tree_operator kin
         rows.features = x->dims[x->rank - 1];
         int64_t transform = attribute_int(call->attributes, "post_transform", 0);
         if (transform < TRANSFORM_NONE || transform > TRANSFORM_PROBIT)
-            return call_fail(call, MITRAL_INVALID, "post_transform from 0 to 4 expected, found %lld", (long long)transform);
+            return call_fail(call, MITRAL_INVALID, "post_transform from 0 to 4 expected, found %lld",
+                             (long long)transform);
         state->transform = (enum post_transform)transform;
         TRY(tree_read_combined(call, &state->trees));
     } else {
@@ -100,8 +102,8 @@ static mitral_status fill_state(struct kernel_call *call, enum tree_operator kin
         TRY(tree_read(call, kind == TREE_CLASSIFIER ? "class_" : "target_", targets, &state->trees));
     }
     if (state->trees.features > rows.features)
-        return call_fail(call, MITRAL_INVALID, "rows of at least %lld features expected, found %lld", (long long)state->trees.features,
-                         (long long)rows.features);
+        return call_fail(call, MITRAL_INVALID, "rows of at least %lld features expected, found %lld",
+                         (long long)state->trees.features, (long long)rows.features);
     return MITRAL_OK;
 }
 
@@ -148,18 +150,21 @@ static void tree_scores(const struct tree_state *state, const double *x, double 
         scores[t] /= (double)trees->root_count;
 }
 
-typedef void (*tree_store)(struct kernel_call *call, const struct tree_state *state, int64_t row, double *scores, double *voted);
+typedef void (*tree_store)(struct kernel_call *call, const struct tree_state *state, int64_t row, double *scores,
+                           double *voted);
 
 static mitral_status tree_run(struct kernel_call *call, tree_store store)
 {
     const struct tree_state *state = call->state;
     const mitral_tensor *x = call_input(call, 0);
-    int64_t rows = x->rank == 2 ? x->dims[0] : 1, features = x->dims[x->rank - 1], parts = call->threads > 0 ? call->threads : 1;
+    int64_t rows = x->rank == 2 ? x->dims[0] : 1, features = x->dims[x->rank - 1],
+            parts = call->threads > 0 ? call->threads : 1;
     int64_t targets = state->trees.targets, work = rows * (int64_t)state->trees.root_count;
     parts = work > 1 << 10 ? parts : 1;
 #pragma omp parallel for num_threads(parts) if (parts > 1) schedule(static)
     for (int64_t part = 0; part < parts; part++) {
-        double *row_x = (double *)call->scratch + part * (features + 2 * targets + 2), *scores = row_x + features, *voted = scores + targets + 2;
+        double *row_x = (double *)call->scratch + part * (features + 2 * targets + 2), *scores = row_x + features,
+               *voted = scores + targets + 2;
         for (int64_t row = rows * part / parts; row < rows * (part + 1) / parts; row++) {
             ml_load_row(x, row, features, row_x);
             tree_scores(state, row_x, scores, voted);
@@ -169,7 +174,7 @@ static mitral_status tree_run(struct kernel_call *call, tree_store store)
     return MITRAL_OK;
 }
 
-/* ---- regressor, TreeEnsemble ----------------------------------------------------------------------------------------- */
+/* ---- regressor, TreeEnsemble ------------------------------------------------------------------------------------- */
 
 static mitral_status read_targets(const struct kernel_call *call, int64_t *out)
 {
@@ -202,7 +207,8 @@ static mitral_status TreeEnsemble_shape(struct kernel_call *call)
     return MITRAL_OK;
 }
 
-static void store_regression(struct kernel_call *call, const struct tree_state *state, int64_t row, double *scores, double *voted)
+static void store_regression(struct kernel_call *call, const struct tree_state *state, int64_t row, double *scores,
+                             double *voted)
 {
     const struct tree_ensemble *trees = &state->trees;
     (void)voted;
@@ -230,7 +236,7 @@ static mitral_status regression_run(struct kernel_call *call)
     return tree_run(call, store_regression);
 }
 
-/* ---- classifier ------------------------------------------------------------------------------------------------------ */
+/* ---- classifier -------------------------------------------------------------------------------------------------- */
 
 static mitral_status TreeEnsembleClassifier_shape(struct kernel_call *call)
 {
@@ -269,7 +275,8 @@ static void store_binary(struct kernel_call *call, const struct tree_state *stat
     const struct tree_ensemble *trees = &state->trees;
     int32_t voted_for = trees->vote_count ? trees->votes[0].target : 0;
     /* Positive votes are taken for probabilities, unless they become ones only by the logistic function. */
-    bool half = trees->all_positive && state->transform != TRANSFORM_LOGISTIC, positive = scores[voted_for] > (half ? 0.5 : 0);
+    bool half = trees->all_positive && state->transform != TRANSFORM_LOGISTIC,
+         positive = scores[voted_for] > (half ? 0.5 : 0);
     if (call_output(call, 0))
         ml_put_label(call_output(call, 0), row, &state->labels, positive);
     if (voted_for == 0) {
@@ -281,7 +288,8 @@ static void store_binary(struct kernel_call *call, const struct tree_state *stat
     put_scores(call, row, scores, 2);
 }
 
-static void store_classification(struct kernel_call *call, const struct tree_state *state, int64_t row, double *scores, double *voted)
+static void store_classification(struct kernel_call *call, const struct tree_state *state, int64_t row, double *scores,
+                                 double *voted)
 {
     const struct tree_ensemble *trees = &state->trees;
     for (int64_t t = 0; t < trees->targets; t++)
@@ -316,8 +324,9 @@ static mitral_status TreeEnsembleClassifier_run(struct kernel_call *call)
 
 const struct kernel reference_ml_tree[] = {
     {"ml.TreeEnsemble", 0, TreeEnsemble_shape, TreeEnsemble_prepare, regression_run, tree_release},
-    {"ml.TreeEnsembleClassifier", 0, TreeEnsembleClassifier_shape, TreeEnsembleClassifier_prepare, TreeEnsembleClassifier_run,
+    {"ml.TreeEnsembleClassifier", 0, TreeEnsembleClassifier_shape, TreeEnsembleClassifier_prepare,
+     TreeEnsembleClassifier_run, tree_release},
+    {"ml.TreeEnsembleRegressor", 0, TreeEnsembleRegressor_shape, TreeEnsembleRegressor_prepare, regression_run,
      tree_release},
-    {"ml.TreeEnsembleRegressor", 0, TreeEnsembleRegressor_shape, TreeEnsembleRegressor_prepare, regression_run, tree_release},
 };
 const size_t reference_ml_tree_count = sizeof(reference_ml_tree) / sizeof(reference_ml_tree[0]);

@@ -1,4 +1,5 @@
-/* Reads tree ensembles from attributes, checked: indices in range, every inner node reached once, so that a walk always ends. */
+/* Reads tree ensembles from attributes, checked: indices in range, every inner node reached once, so that a walk always
+ * ends. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +10,8 @@
 
 enum { MAX_NODES = 1 << 30 };
 
-static mitral_status read_ints(const struct kernel_call *call, const char *name, size_t count, bool optional, const int64_t **out)
+static mitral_status read_ints(const struct kernel_call *call, const char *name, size_t count, bool optional,
+                               const int64_t **out)
 {
     size_t found;
     *out = attribute_ints(call->attributes, name, &found);
@@ -50,7 +52,7 @@ static mitral_status check_reached_once(const struct kernel_call *call, struct t
     return MITRAL_OK;
 }
 
-/* ---- one list of nodes, leaves among them ---------------------------------------------------------------------------- */
+/* ---- one list of nodes, leaves among them ------------------------------------------------------------------------ */
 
 struct node_key {
     int64_t tree, node;
@@ -83,7 +85,8 @@ static int32_t find_node(const struct node_key *keys, size_t count, int64_t tree
 
 static int mode_of(mitral_string name)
 {
-    static const char *const names[] = {"BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ", "", "LEAF"};
+    static const char *const names[] = {"BRANCH_LEQ", "BRANCH_LT",  "BRANCH_GTE", "BRANCH_GT",
+                                        "BRANCH_EQ",  "BRANCH_NEQ", "",           "LEAF"};
     for (int i = 0; i < 8; i++)
         if (name.size == strlen(names[i]) && memcmp(name.data, names[i], name.size) == 0 && name.size)
             return i;
@@ -91,7 +94,8 @@ static int mode_of(mitral_string name)
 }
 
 /* Leaves are numbered in the nodes' order; code[i] is node i as children refer to it. */
-static mitral_status read_nodes(struct kernel_call *call, struct tree_ensemble *trees, struct node_key **keys_out, int32_t **code_out)
+static mitral_status read_nodes(struct kernel_call *call, struct tree_ensemble *trees, struct node_key **keys_out,
+                                int32_t **code_out)
 {
     size_t count, mode_count, value_count;
     const int64_t *tree_ids = attribute_ints(call->attributes, "nodes_treeids", &count);
@@ -105,7 +109,8 @@ static mitral_status read_nodes(struct kernel_call *call, struct tree_ensemble *
     TRY(read_ints(call, "nodes_missing_value_tracks_true", count, true, &missing));
     TRY(ml_floats(call, &trees->arena, "nodes_values", "nodes_values_as_tensor", &values, &value_count));
     if (count == 0 || count > MAX_NODES || mode_count != count || value_count != count)
-        return call_fail(call, MITRAL_INVALID, "as many nodes_modes and nodes_values as nodes_treeids (%zu) expected, found %zu and %zu",
+        return call_fail(call, MITRAL_INVALID,
+                         "as many nodes_modes and nodes_values as nodes_treeids (%zu) expected, found %zu and %zu",
                          count, mode_count, value_count);
     struct node_key *keys = allocate(trees, count, sizeof(*keys));
     int32_t *code = allocate(trees, count, sizeof(*code));
@@ -117,14 +122,21 @@ static mitral_status read_nodes(struct kernel_call *call, struct tree_ensemble *
     for (size_t i = 0; i < count; i++) {
         int mode = mode_of(modes[i]);
         if (mode < 0)
-            return call_fail(call, MITRAL_INVALID, "node %zu: a mode BRANCH_LEQ, BRANCH_LT, BRANCH_GTE, BRANCH_GT, BRANCH_EQ, "
-                             "BRANCH_NEQ or LEAF expected, found '%.*s'", i, modes[i].size < 32 ? (int)modes[i].size : 32, modes[i].data);
+            return call_fail(call, MITRAL_INVALID,
+                             "node %zu: a mode BRANCH_LEQ, BRANCH_LT, BRANCH_GTE, BRANCH_GT, BRANCH_EQ, "
+                             "BRANCH_NEQ or LEAF expected, found '%.*s'",
+                             i, modes[i].size < 32 ? (int)modes[i].size : 32, modes[i].data);
         keys[i] = (struct node_key){tree_ids[i], node_ids[i], (int32_t)i};
         code[i] = mode == TREE_LEAF ? ~(int32_t)trees->leaf_count++ : (int32_t)i;
         if (mode != TREE_LEAF && (features[i] < 0 || features[i] >= INT32_MAX))
-            return call_fail(call, MITRAL_INVALID, "node %zu: a feature of at least 0 expected, found %lld", i, (long long)features[i]);
-        trees->nodes[i] = (struct tree_node){.split = values[i], .feature = (int32_t)features[i], .mode = (uint8_t)mode,
-                                             .missing_is_true = missing && missing[i] != 0, .if_true = -1, .if_false = -1};
+            return call_fail(call, MITRAL_INVALID, "node %zu: a feature of at least 0 expected, found %lld", i,
+                             (long long)features[i]);
+        trees->nodes[i] = (struct tree_node){.split = values[i],
+                                             .feature = (int32_t)features[i],
+                                             .mode = (uint8_t)mode,
+                                             .missing_is_true = missing && missing[i] != 0,
+                                             .if_true = -1,
+                                             .if_false = -1};
         if (mode != TREE_LEAF && features[i] + 1 > trees->features)
             trees->features = features[i] + 1;
     }
@@ -136,10 +148,11 @@ static mitral_status read_nodes(struct kernel_call *call, struct tree_ensemble *
     for (size_t i = 0; i < count; i++) {
         if (trees->nodes[i].mode == TREE_LEAF)
             continue;
-        int32_t yes = find_node(keys, count, tree_ids[i], if_true[i]), no = find_node(keys, count, tree_ids[i], if_false[i]);
+        int32_t yes = find_node(keys, count, tree_ids[i], if_true[i]),
+                no = find_node(keys, count, tree_ids[i], if_false[i]);
         if (yes < 0 || no < 0)
-            return call_fail(call, MITRAL_INVALID, "node %zu: children in its own tree expected, found %lld and %lld", i,
-                             (long long)if_true[i], (long long)if_false[i]);
+            return call_fail(call, MITRAL_INVALID, "node %zu: children in its own tree expected, found %lld and %lld",
+                             i, (long long)if_true[i], (long long)if_false[i]);
         trees->nodes[i].if_true = code[yes];
         trees->nodes[i].if_false = code[no];
     }
@@ -158,8 +171,8 @@ static mitral_status read_nodes(struct kernel_call *call, struct tree_ensemble *
     return MITRAL_OK;
 }
 
-static mitral_status read_votes(struct kernel_call *call, const char *prefix, struct tree_ensemble *trees, const struct node_key *keys,
-                                const int32_t *code)
+static mitral_status read_votes(struct kernel_call *call, const char *prefix, struct tree_ensemble *trees,
+                                const struct node_key *keys, const int32_t *code)
 {
     char name[4][64];
     static const char *const parts[] = {"treeids", "nodeids", "ids", "weights"};
@@ -174,7 +187,8 @@ static mitral_status read_votes(struct kernel_call *call, const char *prefix, st
     TRY(read_ints(call, name[2], count, false, &ids));
     TRY(ml_floats(call, &trees->arena, name[3], as_tensor, &weights, &weight_count));
     if (weight_count != count)
-        return call_fail(call, MITRAL_INVALID, "attribute %s: %zu values expected, found %zu", name[3], count, weight_count);
+        return call_fail(call, MITRAL_INVALID, "attribute %s: %zu values expected, found %zu", name[3], count,
+                         weight_count);
     trees->leaf_votes = allocate(trees, trees->leaf_count + 1, sizeof(*trees->leaf_votes));
     trees->votes = allocate(trees, count, sizeof(*trees->votes));
     int32_t *leaves = allocate(trees, count, sizeof(*leaves));
@@ -185,8 +199,10 @@ static mitral_status read_votes(struct kernel_call *call, const char *prefix, st
     for (size_t i = 0; i < count; i++) {
         int32_t node = find_node(keys, trees->node_count, tree_ids[i], node_ids[i]);
         if (node < 0 || ids[i] < 0 || ids[i] >= trees->targets)
-            return call_fail(call, MITRAL_INVALID, "vote %zu: a node of the ensemble and a target below %lld expected, found tree %lld "
-                             "node %lld target %lld", i, (long long)trees->targets, (long long)tree_ids[i], (long long)node_ids[i],
+            return call_fail(call, MITRAL_INVALID,
+                             "vote %zu: a node of the ensemble and a target below %lld expected, found tree %lld "
+                             "node %lld target %lld",
+                             i, (long long)trees->targets, (long long)tree_ids[i], (long long)node_ids[i],
                              (long long)ids[i]);
         leaves[i] = code[node] < 0 ? ~code[node] : -1; /* votes of inner nodes count for nothing */
         if (leaves[i] >= 0)
@@ -221,9 +237,10 @@ mitral_status tree_read(struct kernel_call *call, const char *prefix, int64_t ta
     return check_reached_once(call, out);
 }
 
-/* ---- nodes and leaves apart (version 5) ------------------------------------------------------------------------------ */
+/* ---- nodes and leaves apart (version 5) -------------------------------------------------------------------------- */
 
-static mitral_status read_tensor(const struct kernel_call *call, const char *name, size_t count, const mitral_tensor **out)
+static mitral_status read_tensor(const struct kernel_call *call, const char *name, size_t count,
+                                 const mitral_tensor **out)
 {
     *out = attribute_tensor(call->attributes, name);
     if (!*out || (size_t)tensor_count(*out) != count)
@@ -232,11 +249,13 @@ static mitral_status read_tensor(const struct kernel_call *call, const char *nam
     return MITRAL_OK;
 }
 
-static mitral_status set_child(const struct kernel_call *call, const struct tree_ensemble *trees, int64_t id, bool leaf, int32_t *out)
+static mitral_status set_child(const struct kernel_call *call, const struct tree_ensemble *trees, int64_t id, bool leaf,
+                               int32_t *out)
 {
     size_t limit = leaf ? trees->leaf_count : trees->node_count;
     if (id < 0 || (uint64_t)id >= limit)
-        return call_fail(call, MITRAL_INVALID, "%s in [0, %zu) expected, found %lld", leaf ? "a leaf" : "a node", limit, (long long)id);
+        return call_fail(call, MITRAL_INVALID, "%s in [0, %zu) expected, found %lld", leaf ? "a leaf" : "a node", limit,
+                         (long long)id);
     *out = leaf ? ~(int32_t)id : (int32_t)id;
     return MITRAL_OK;
 }
@@ -256,7 +275,8 @@ static mitral_status read_members(const struct kernel_call *call, struct tree_en
         if (node->mode != TREE_MEMBER)
             continue;
         if (at >= count)
-            return call_fail(call, MITRAL_INVALID, "membership_values for every BRANCH_MEMBER node expected, found none for node %zu", i);
+            return call_fail(call, MITRAL_INVALID,
+                             "membership_values for every BRANCH_MEMBER node expected, found none for node %zu", i);
         node->first_member = (uint32_t)at;
         while (at < count && !isnan(trees->members[at]))
             at++;
@@ -298,9 +318,12 @@ mitral_status tree_read_combined(struct kernel_call *call, struct tree_ensemble 
         struct tree_node *node = &out->nodes[i];
         int64_t mode = tensor_get_int(modes, (int64_t)i);
         if (mode < 0 || mode > TREE_MEMBER || features[i] < 0 || features[i] >= INT32_MAX)
-            return call_fail(call, MITRAL_INVALID, "node %zu: a mode from 0 to 6 and a feature expected, found %lld and %lld", i,
+            return call_fail(call, MITRAL_INVALID,
+                             "node %zu: a mode from 0 to 6 and a feature expected, found %lld and %lld", i,
                              (long long)mode, (long long)features[i]);
-        *node = (struct tree_node){.split = tensor_get_double(splits, (int64_t)i), .feature = (int32_t)features[i], .mode = (uint8_t)mode,
+        *node = (struct tree_node){.split = tensor_get_double(splits, (int64_t)i),
+                                   .feature = (int32_t)features[i],
+                                   .mode = (uint8_t)mode,
                                    .missing_is_true = missing && missing[i] != 0};
         TRY(set_child(call, out, if_true[i], true_leafs[i] != 0, &node->if_true));
         TRY(set_child(call, out, if_false[i], false_leafs[i] != 0, &node->if_false));
@@ -310,8 +333,8 @@ mitral_status tree_read_combined(struct kernel_call *call, struct tree_ensemble 
         TRY(set_child(call, out, roots[i], false, &out->roots[i]));
     for (size_t i = 0; i < leaves; i++) {
         if (leaf_targets[i] < 0 || leaf_targets[i] >= out->targets)
-            return call_fail(call, MITRAL_INVALID, "leaf %zu: a target below %lld expected, found %lld", i, (long long)out->targets,
-                             (long long)leaf_targets[i]);
+            return call_fail(call, MITRAL_INVALID, "leaf %zu: a target below %lld expected, found %lld", i,
+                             (long long)out->targets, (long long)leaf_targets[i]);
         out->votes[i] = (struct tree_vote){(int32_t)leaf_targets[i], tensor_get_double(weights, (int64_t)i)};
         out->leaf_votes[i + 1] = (uint32_t)i + 1;
     }

@@ -6,8 +6,8 @@
 
 enum { MAX_STATES = 2, PARALLEL_COUNT = 32768 };
 
-/* Inputs: R (learning rate), T (number of updates so far), then n tensors each of X, G and the states; outputs: n each of the new
- * X and the new states. */
+/* Inputs: R (learning rate), T (number of updates so far), then n tensors each of X, G and the states; outputs: n each
+ * of the new X and the new states. */
 struct groups {
     size_t count, states;
 };
@@ -18,7 +18,8 @@ static mitral_status read_groups(const struct kernel_call *call, size_t states, 
     out->states = states;
     out->count = call->input_count > 2 ? (call->input_count - 2) / each : 0;
     if (out->count == 0 || call->input_count != 2 + out->count * each)
-        return call_fail(call, MITRAL_INVALID, "R, T and groups of %zu tensors expected, found %zu inputs", each, call->input_count);
+        return call_fail(call, MITRAL_INVALID, "R, T and groups of %zu tensors expected, found %zu inputs", each,
+                         call->input_count);
     return MITRAL_OK;
 }
 
@@ -28,7 +29,8 @@ static mitral_status optimizer_shape(struct kernel_call *call, size_t states)
     TRY(read_groups(call, states, &groups));
     for (size_t i = 0; i < 2; i++) {
         const mitral_tensor *scalar = call_input(call, i);
-        if (!scalar || tensor_count(scalar) != 1 || (i ? scalar->dtype != MITRAL_INT64 : !dtype_is_float(scalar->dtype)))
+        if (!scalar || tensor_count(scalar) != 1
+            || (i ? scalar->dtype != MITRAL_INT64 : !dtype_is_float(scalar->dtype)))
             return call_fail(call, MITRAL_INVALID, "input %zu: one %s expected", i, i ? "int64" : "float");
     }
     for (size_t i = 0; i < groups.count; i++) {
@@ -57,14 +59,16 @@ struct update {
 
 /* One element: g regularised, then new states and value. */
 #define UPDATE(T)                                                                                                      \
-    static void update_##T(const struct update *u, const T *x, const T *g, const T *const *states, T *x_new, T *const *states_new, \
-                           int64_t count, int threads)                                                                 \
+    static void update_##T(const struct update *u, const T *x, const T *g, const T *const *states, T *x_new,           \
+                           T *const *states_new, int64_t count, int threads)                                           \
     {                                                                                                                  \
         const T rate = (T)u->rate, alpha = (T)u->alpha, beta = (T)u->beta, epsilon = (T)u->epsilon, norm = (T)u->norm; \
         const T shrink = (T)(1 - u->norm_post);                                                                        \
         (void)threads;                                                                                                 \
-        _Pragma("omp parallel for num_threads(threads) if (count > PARALLEL_COUNT) schedule(static)")                  \
-        for (int64_t i = 0; i < count; i++) {                                                                          \
+        _Pragma(                                                                                                       \
+            "omp parallel for num_threads(threads) if (count > PARALLEL_COUNT) schedule(static)") for (int64_t i = 0;  \
+                                                                                                       i < count; i++) \
+        {                                                                                                              \
             T gradient = norm * x[i] + g[i], first = states[0][i], second = 0, next = x[i];                            \
             switch (u->kind) {                                                                                         \
             case ADAGRAD:                                                                                              \
@@ -76,7 +80,8 @@ struct update {
                 second = beta * states[1][i] + (1 - beta) * gradient * gradient;                                       \
                 next = shrink * (next - rate * first / ((T)sqrt((double)second) + epsilon));                           \
                 break;                                                                                                 \
-            case MOMENTUM: case NESTEROV:                                                                              \
+            case MOMENTUM:                                                                                             \
+            case NESTEROV:                                                                                             \
                 first = alpha * first + beta * gradient;                                                               \
                 next -= rate * (u->kind == NESTEROV ? gradient + alpha * first : first);                               \
                 break;                                                                                                 \
@@ -129,8 +134,11 @@ static mitral_status Adagrad_shape(struct kernel_call *call)
 static mitral_status Adagrad_run(struct kernel_call *call)
 {
     double steps = (double)tensor_get_int(call_input(call, 1), 0);
-    const struct update update = {.kind = ADAGRAD, .epsilon = number(call, "epsilon", 0), .norm = number(call, "norm_coefficient", 0),
-                                  .rate = tensor_get_double(call_input(call, 0), 0) / (1 + steps * number(call, "decay_factor", 0))};
+    const struct update update = {.kind = ADAGRAD,
+                                  .epsilon = number(call, "epsilon", 0),
+                                  .norm = number(call, "norm_coefficient", 0),
+                                  .rate = tensor_get_double(call_input(call, 0), 0)
+                                        / (1 + steps * number(call, "decay_factor", 0))};
     return optimizer_run(call, &update, 1);
 }
 
@@ -141,12 +149,18 @@ static mitral_status Adam_shape(struct kernel_call *call)
 
 static mitral_status Adam_run(struct kernel_call *call)
 {
-    double steps = (double)tensor_get_int(call_input(call, 1), 0), alpha = number(call, "alpha", 0.9f), beta = number(call, "beta", 0.999f);
+    double steps = (double)tensor_get_int(call_input(call, 1), 0), alpha = number(call, "alpha", 0.9f),
+           beta = number(call, "beta", 0.999f);
     double rate = tensor_get_double(call_input(call, 0), 0);
     if (steps > 0)
         rate *= sqrt(1 - pow(beta, steps)) / (1 - pow(alpha, steps));
-    const struct update update = {.kind = ADAM, .rate = rate, .alpha = alpha, .beta = beta, .epsilon = number(call, "epsilon", 1e-6f),
-                                  .norm = number(call, "norm_coefficient", 0), .norm_post = number(call, "norm_coefficient_post", 0)};
+    const struct update update = {.kind = ADAM,
+                                  .rate = rate,
+                                  .alpha = alpha,
+                                  .beta = beta,
+                                  .epsilon = number(call, "epsilon", 1e-6f),
+                                  .norm = number(call, "norm_coefficient", 0),
+                                  .norm_post = number(call, "norm_coefficient_post", 0)};
     return optimizer_run(call, &update, 2);
 }
 
@@ -171,8 +185,11 @@ static mitral_status Momentum_run(struct kernel_call *call)
     enum optimizer kind = MOMENTUM;
     TRY(Momentum_mode(call, &kind));
     bool first = tensor_get_int(call_input(call, 1), 0) == 0;
-    const struct update update = {.kind = kind, .rate = tensor_get_double(call_input(call, 0), 0), .alpha = number(call, "alpha", 0),
-                                  .beta = first ? 1 : number(call, "beta", 0), .norm = number(call, "norm_coefficient", 0)};
+    const struct update update = {.kind = kind,
+                                  .rate = tensor_get_double(call_input(call, 0), 0),
+                                  .alpha = number(call, "alpha", 0),
+                                  .beta = first ? 1 : number(call, "beta", 0),
+                                  .norm = number(call, "norm_coefficient", 0)};
     return optimizer_run(call, &update, 1);
 }
 

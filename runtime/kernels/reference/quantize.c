@@ -63,8 +63,9 @@ static mitral_status granularity(const struct kernel_call *call, struct rows *ro
         rows->scales = fits ? scale->dims[axis] : 1;
     }
     if (!fits)
-        return call_fail(call, MITRAL_INVALID, "a scale for axis %lld (block size %lld) of %s expected, found %s", (long long)axis,
-                         (long long)block, tensor_describe(x, left, sizeof(left)), tensor_describe(scale, right, sizeof(right)));
+        return call_fail(call, MITRAL_INVALID, "a scale for axis %lld (block size %lld) of %s expected, found %s",
+                         (long long)axis, (long long)block, tensor_describe(x, left, sizeof(left)),
+                         tensor_describe(scale, right, sizeof(right)));
     return MITRAL_OK;
 }
 
@@ -72,7 +73,8 @@ static mitral_status granularity(const struct kernel_call *call, struct rows *ro
 typedef void (*row_function)(const void *context, int64_t at, size_t count, int64_t scale, int64_t step);
 
 /* Rows of at most CHUNK elements, in a partition that the shapes alone decide. */
-static void for_rows(const struct kernel_call *call, const struct rows *rows, row_function function, const void *context)
+static void for_rows(const struct kernel_call *call, const struct rows *rows, row_function function,
+                     const void *context)
 {
     int64_t total = rows->outer * rows->length * rows->inner, threads = call->threads;
     if (rows->per_tensor) {
@@ -86,7 +88,10 @@ static void for_rows(const struct kernel_call *call, const struct rows *rows, ro
     }
     /* With inner == 1 a row runs along the axis: over the whole axis, or over a block of it. */
     int64_t row = rows->inner > 1 ? rows->inner : rows->blocked ? rows->block : rows->length;
-    int64_t per_outer = rows->inner > 1 ? rows->length : rows->blocked ? rows->scales : 1, count = rows->outer * per_outer;
+    int64_t per_outer = rows->inner > 1 ? rows->length
+                      : rows->blocked   ? rows->scales
+                                        : 1,
+            count = rows->outer * per_outer;
     if (total == 0)
         return;
 #pragma omp parallel for num_threads(threads) if (total > PARALLEL_COUNT) schedule(static)
@@ -98,7 +103,8 @@ static void for_rows(const struct kernel_call *call, const struct rows *rows, ro
         else if (rows->inner > 1)
             function(context, at, (size_t)row, k, 0);
         else if (rows->blocked)
-            function(context, at, (size_t)(rows->length - k * row < row ? rows->length - k * row : row), outer * rows->scales + k, 0);
+            function(context, at, (size_t)(rows->length - k * row < row ? rows->length - k * row : row),
+                     outer * rows->scales + k, 0);
         else
             function(context, at, (size_t)row, 0, 1);
     }
@@ -147,7 +153,8 @@ VECTORISED static void divide(float *x, const float *scales, size_t count)
 }
 
 /* Rounded, then moved, then clamped; NaN goes to the lowest value. */
-VECTORISED static void round_and_clamp(const float *x, const float *zeros, float low, float high, int32_t *to, size_t count)
+VECTORISED static void round_and_clamp(const float *x, const float *zeros, float low, float high, int32_t *to,
+                                       size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         float v = vector_round(x[i]) + zeros[i];
@@ -194,8 +201,8 @@ static mitral_status QuantizeLinear_type(const struct kernel_call *call, int32_t
         return fail_type(call, 1, scale);
     int64_t type = call->opset >= 21 ? attribute_int(call->attributes, "output_dtype", 0) : 0;
     if (zero && type && type != zero->dtype)
-        return call_fail(call, MITRAL_INVALID, "output_dtype like the zero point expected, found %lld and %d", (long long)type,
-                         (int)zero->dtype);
+        return call_fail(call, MITRAL_INVALID, "output_dtype like the zero point expected, found %lld and %d",
+                         (long long)type, (int)zero->dtype);
     *out = zero ? zero->dtype : type > 0 && type < MITRAL_DTYPE_COUNT ? (int32_t)type : type ? -1 : MITRAL_UINT8;
     if (!is_quantized(*out))
         return call_fail(call, MITRAL_INVALID, "a quantized output type expected, found type %lld",
@@ -216,7 +223,8 @@ static mitral_status QuantizeLinear_shape(struct kernel_call *call)
 static mitral_status QuantizeLinear_run(struct kernel_call *call)
 {
     struct rows rows;
-    struct linear q = {call_input(call, 0), call_input(call, 1), call_input(call, 2), call_output(call, 0), 0, true, 0, 0};
+    struct linear q = {
+        call_input(call, 0), call_input(call, 1), call_input(call, 2), call_output(call, 0), 0, true, 0, 0};
     if (!q.y)
         return MITRAL_OK;
     TRY(granularity(call, &rows));
@@ -254,8 +262,8 @@ static void dequantize_row(const void *context, int64_t at, size_t count, int64_
         }
         for (size_t i = 0; i < length; i++)
             x[i] *= scales[i];
-        convert(&(struct conversion){MITRAL_FLOAT, q->y->dtype, true, ROUND_UP}, x, (char *)q->y->data + (size_t)place * size,
-                length);
+        convert(&(struct conversion){MITRAL_FLOAT, q->y->dtype, true, ROUND_UP}, x,
+                (char *)q->y->data + (size_t)place * size, length);
     }
 }
 
@@ -284,7 +292,8 @@ static mitral_status DequantizeLinear_shape(struct kernel_call *call)
 static mitral_status DequantizeLinear_run(struct kernel_call *call)
 {
     struct rows rows;
-    struct linear q = {call_input(call, 0), call_input(call, 1), call_input(call, 2), call_output(call, 0), 0, true, 0, 0};
+    struct linear q = {
+        call_input(call, 0), call_input(call, 1), call_input(call, 2), call_output(call, 0), 0, true, 0, 0};
     if (!q.y)
         return MITRAL_OK;
     TRY(granularity(call, &rows));
@@ -292,7 +301,7 @@ static mitral_status DequantizeLinear_run(struct kernel_call *call)
     return MITRAL_OK;
 }
 
-/* ---- DynamicQuantizeLinear ----------------------------------------------------------------------------------------- */
+/* ---- DynamicQuantizeLinear --------------------------------------------------------------------------------------- */
 
 static mitral_status DynamicQuantizeLinear_shape(struct kernel_call *call)
 {

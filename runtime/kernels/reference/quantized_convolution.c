@@ -13,7 +13,8 @@ struct places {
 };
 static const struct places integer_places = {0, 2, 1, 3}, linear_places = {0, 2, 3, 5};
 
-static mitral_status decode(const struct kernel_call *call, const struct places *places, struct convolution_parameters *p)
+static mitral_status decode(const struct kernel_call *call, const struct places *places,
+                            struct convolution_parameters *p)
 {
     return convolution_decode(call, call_input(call, places->x), call_input(call, places->w), p);
 }
@@ -62,10 +63,12 @@ static mitral_status QLinearConv_shape(struct kernel_call *call)
     for (size_t i = 1; i < 7; i += i == 1 ? 3 : 2) {
         const mitral_tensor *scale = call_input(call, i);
         if (!scale || scale->dtype != MITRAL_FLOAT)
-            return scale ? fail_type(call, i, scale) : call_fail(call, MITRAL_INVALID, "8 inputs expected, input %zu is missing", i);
+            return scale ? fail_type(call, i, scale)
+                         : call_fail(call, MITRAL_INVALID, "8 inputs expected, input %zu is missing", i);
     }
     if (!zero || !is_byte(zero->dtype))
-        return zero ? fail_type(call, 7, zero) : call_fail(call, MITRAL_INVALID, "8 inputs expected, input 7 is missing");
+        return zero ? fail_type(call, 7, zero)
+                    : call_fail(call, MITRAL_INVALID, "8 inputs expected, input 7 is missing");
     TRY(integer_shape(call, &linear_places, zero->dtype));
     struct convolution_parameters p;
     TRY(decode(call, &linear_places, &p));
@@ -123,10 +126,12 @@ static mitral_status QLinearConv_prepare(struct kernel_call *call, void **state,
 
 static int32_t byte_at(const mitral_tensor *tensor, int64_t index)
 {
-    return tensor->dtype == MITRAL_UINT8 ? ((const uint8_t *)tensor->data)[index] : ((const int8_t *)tensor->data)[index];
+    return tensor->dtype == MITRAL_UINT8 ? ((const uint8_t *)tensor->data)[index]
+                                         : ((const int8_t *)tensor->data)[index];
 }
 
-static void load_weights(const mitral_tensor *w, const mitral_tensor *zero, int64_t features, int64_t window, int16_t *to)
+static void load_weights(const mitral_tensor *w, const mitral_tensor *zero, int64_t features, int64_t window,
+                         int16_t *to)
 {
     for (int64_t m = 0; m < features; m++) {
         int32_t zero_point = zero ? byte_at(zero, tensor_count(zero) > 1 ? m : 0) : 0;
@@ -136,8 +141,8 @@ static void load_weights(const mitral_tensor *w, const mitral_tensor *zero, int6
 }
 
 /* The window of one output position, channel by channel; padding is zero. */
-static void load_window(const struct convolution_parameters *p, const mitral_tensor *x, int32_t zero_point, int64_t plane,
-                        int64_t channels, int64_t position, int16_t *to)
+static void load_window(const struct convolution_parameters *p, const mitral_tensor *x, int32_t zero_point,
+                        int64_t plane, int64_t channels, int64_t position, int16_t *to)
 {
     int64_t origin[MAX_SPATIAL], tap[MAX_SPATIAL] = {0}, plane_size = 1, taps = 1;
     for (int32_t i = p->spatial - 1; i >= 0; i--) {
@@ -185,7 +190,8 @@ static mitral_status integer_convolution(struct kernel_call *call, const struct 
             int64_t image = task / sizes.blocks / p.group;
             int64_t count = sizes.positions - first < POSITIONS ? sizes.positions - first : POSITIONS;
             for (int64_t i = 0; i < count; i++)
-                load_window(&p, x, zero_point, image * p.channels + group * channels, channels, first + i, block + i * window);
+                load_window(&p, x, zero_point, image * p.channels + group * channels, channels, first + i,
+                            block + i * window);
             for (int64_t m = group * per_group; m < (group + 1) * per_group; m++)
                 for (int64_t i = 0; i < count; i++)
                     finish(context, m, (image * p.features + m) * sizes.positions + first + i,
@@ -203,7 +209,8 @@ static void store_sum(const void *context, int64_t feature, int64_t at, int32_t 
 
 static mitral_status ConvInteger_run(struct kernel_call *call)
 {
-    return call_output(call, 0) ? integer_convolution(call, &integer_places, store_sum, call_output(call, 0)) : MITRAL_OK;
+    return call_output(call, 0) ? integer_convolution(call, &integer_places, store_sum, call_output(call, 0))
+                                : MITRAL_OK;
 }
 
 struct linear_convolution {

@@ -8,14 +8,15 @@
 
 enum { PARALLEL_COUNT = 32768 };
 
-/* A scale or zero point of the rows of A and Y or of the columns of B, perhaps one for each matrix: its element for matrix `batch`
- * and row or column `index` is number batch * batch_step + index * step. */
+/* A scale or zero point of the rows of A and Y or of the columns of B, perhaps one for each matrix: its element for
+ * matrix `batch` and row or column `index` is number batch * batch_step + index * step. */
 struct steps {
     int64_t batch_step, step;
 };
 
 /* Shapes: scalar, [1], [rows] (of A and Y) or [columns] (of B), or the matrix's own with the other dimension 1. */
-static mitral_status find_steps(const struct kernel_call *call, size_t input, const mitral_tensor *matrix, bool rows, struct steps *out)
+static mitral_status find_steps(const struct kernel_call *call, size_t input, const mitral_tensor *matrix, bool rows,
+                                struct steps *out)
 {
     const mitral_tensor *tensor = call_input(call, input);
     *out = (struct steps){0, 0};
@@ -32,8 +33,8 @@ static mitral_status find_steps(const struct kernel_call *call, size_t input, co
         fits = tensor->dims[i] == matrix->dims[i];
     if (!fits) {
         char left[160], right[160];
-        return call_fail(call, MITRAL_INVALID, "input %zu: one value, or one for each %s of %s, expected, found %s", input,
-                         rows ? "row" : "column", tensor_describe(matrix, left, sizeof(left)),
+        return call_fail(call, MITRAL_INVALID, "input %zu: one value, or one for each %s of %s, expected, found %s",
+                         input, rows ? "row" : "column", tensor_describe(matrix, left, sizeof(left)),
                          tensor_describe(tensor, right, sizeof(right)));
     }
     out->batch_step = vector;
@@ -85,15 +86,19 @@ static mitral_status QLinearMatMul_shape(struct kernel_call *call)
     TRY(product_shape(call, &linear_places, true, &parameters));
     const mitral_tensor *zero = call_input(call, 7);
     if (!zero || (!is_byte(zero->dtype) && !is_float8(zero->dtype)))
-        return zero ? fail_type(call, 7, zero) : call_fail(call, MITRAL_INVALID, "8 inputs expected, input 7 is missing");
-    if (is_byte(call_input(call, 0)->dtype) != is_byte(zero->dtype) || is_byte(call_input(call, 3)->dtype) != is_byte(zero->dtype))
-        return call_fail(call, MITRAL_UNSUPPORTED, "8-bit integers or 8-bit floats throughout expected, found a mixture");
+        return zero ? fail_type(call, 7, zero)
+                    : call_fail(call, MITRAL_INVALID, "8 inputs expected, input 7 is missing");
+    if (is_byte(call_input(call, 0)->dtype) != is_byte(zero->dtype)
+        || is_byte(call_input(call, 3)->dtype) != is_byte(zero->dtype))
+        return call_fail(call, MITRAL_UNSUPPORTED,
+                         "8-bit integers or 8-bit floats throughout expected, found a mixture");
     mitral_tensor y;
     tensor_set(&y, zero->dtype, parameters.rank, parameters.dims);
     for (size_t i = 1; i < 7; i += i == 1 ? 3 : 2) {
         const mitral_tensor *scale = call_input(call, i);
         if (!scale || !dtype_is_float(scale->dtype))
-            return scale ? fail_type(call, i, scale) : call_fail(call, MITRAL_INVALID, "8 inputs expected, input %zu is missing", i);
+            return scale ? fail_type(call, i, scale)
+                         : call_fail(call, MITRAL_INVALID, "8 inputs expected, input %zu is missing", i);
         TRY(find_steps(call, i, i == 6 ? &y : call_input(call, i - 1), i != 4, &steps));
     }
     TRY(find_steps(call, 7, &y, true, &steps));
@@ -107,7 +112,8 @@ static mitral_status product_prepare(struct kernel_call *call, const struct plac
     struct matmul_parameters p;
     TRY(matmul_decode(call, call_input(call, places->a), call_input(call, places->b), &p));
     if (!add_bytes(scratch_bytes, p.m, p.k, sizeof(int16_t)) || !add_bytes(scratch_bytes, p.n, p.k, sizeof(int16_t)))
-        return call_fail(call, MITRAL_LIMIT, "matrices of %lld×%lld×%lld are too large", (long long)p.m, (long long)p.k, (long long)p.n);
+        return call_fail(call, MITRAL_LIMIT, "matrices of %lld×%lld×%lld are too large", (long long)p.m, (long long)p.k,
+                         (long long)p.n);
     return MITRAL_OK;
 }
 
@@ -145,10 +151,11 @@ static void load_differences(const mitral_tensor *matrix, int64_t batch, int64_t
 }
 
 /* Each matrix of the output in turn; `finish` takes the sums of one row. */
-typedef void (*finish_row)(const void *context, const struct matmul_parameters *p, int64_t a_batch, int64_t b_batch, int64_t batch,
-                           int64_t row, int64_t column, int32_t sum);
+typedef void (*finish_row)(const void *context, const struct matmul_parameters *p, int64_t a_batch, int64_t b_batch,
+                           int64_t batch, int64_t row, int64_t column, int32_t sum);
 
-static mitral_status integer_product(struct kernel_call *call, const struct places *places, finish_row finish, const void *context)
+static mitral_status integer_product(struct kernel_call *call, const struct places *places, finish_row finish,
+                                     const void *context)
 {
     const mitral_tensor *a = call_input(call, places->a), *b = call_input(call, places->b);
     const mitral_tensor *a_zero = call_input(call, places->a_zero), *b_zero = call_input(call, places->b_zero);
@@ -159,20 +166,22 @@ static mitral_status integer_product(struct kernel_call *call, const struct plac
     TRY(find_steps(call, places->b_zero, b, false, &b_steps));
     int16_t *left = call->scratch, *right = left + (p.m * p.k + 31) / 32 * 32;
     for (int64_t batch = 0; batch < p.batches; batch++) {
-        int64_t a_batch = matmul_batch_offset(&p, p.a_strides, batch), b_batch = matmul_batch_offset(&p, p.b_strides, batch);
+        int64_t a_batch = matmul_batch_offset(&p, p.a_strides, batch),
+                b_batch = matmul_batch_offset(&p, p.b_strides, batch);
         load_differences(a, a_batch, p.m, p.k, p.k, 1, a_zero, &a_steps, left);
         load_differences(b, b_batch, p.n, p.k, 1, p.n, b_zero, &b_steps, right);
 #pragma omp parallel for num_threads(call->threads) if (p.m * p.n > PARALLEL_COUNT / (p.k + 1)) schedule(static)
         for (int64_t i = 0; i < p.m * p.n; i++) {
             int64_t row = i / p.n, column = i % p.n;
-            finish(context, &p, a_batch, b_batch, batch, row, column, integer_dot(left + row * p.k, right + column * p.k, p.k));
+            finish(context, &p, a_batch, b_batch, batch, row, column,
+                   integer_dot(left + row * p.k, right + column * p.k, p.k));
         }
     }
     return MITRAL_OK;
 }
 
-static void store_sum(const void *context, const struct matmul_parameters *p, int64_t a_batch, int64_t b_batch, int64_t batch,
-                      int64_t row, int64_t column, int32_t sum)
+static void store_sum(const void *context, const struct matmul_parameters *p, int64_t a_batch, int64_t b_batch,
+                      int64_t batch, int64_t row, int64_t column, int32_t sum)
 {
     (void)a_batch, (void)b_batch;
     const mitral_tensor *y = context;
@@ -196,15 +205,16 @@ static double scale_at(const mitral_tensor *tensor, const struct steps *steps, i
 }
 
 /* The combined scale in float, as the product and quotient of the three are defined. */
-static double combined_scale(const struct linear_product *q, int64_t a_batch, int64_t b_batch, int64_t batch, int64_t row,
-                             int64_t column)
+static double combined_scale(const struct linear_product *q, int64_t a_batch, int64_t b_batch, int64_t batch,
+                             int64_t row, int64_t column)
 {
-    float product = (float)scale_at(q->a_scale, &q->a_steps, a_batch, row) * (float)scale_at(q->b_scale, &q->b_steps, b_batch, column);
+    float product = (float)scale_at(q->a_scale, &q->a_steps, a_batch, row)
+                  * (float)scale_at(q->b_scale, &q->b_steps, b_batch, column);
     return (double)(product / (float)scale_at(q->y_scale, &q->y_steps, batch, row));
 }
 
-static void store_requantized(const void *context, const struct matmul_parameters *p, int64_t a_batch, int64_t b_batch, int64_t batch,
-                              int64_t row, int64_t column, int32_t sum)
+static void store_requantized(const void *context, const struct matmul_parameters *p, int64_t a_batch, int64_t b_batch,
+                              int64_t batch, int64_t row, int64_t column, int32_t sum)
 {
     const struct linear_product *q = context;
     bool is_signed = q->y->dtype == MITRAL_INT8;
@@ -220,13 +230,15 @@ static mitral_status float_product(struct kernel_call *call, const struct linear
     struct matmul_parameters p;
     TRY(matmul_decode(call, a, b, &p));
     for (int64_t batch = 0; batch < p.batches; batch++) {
-        int64_t a_batch = matmul_batch_offset(&p, p.a_strides, batch), b_batch = matmul_batch_offset(&p, p.b_strides, batch);
+        int64_t a_batch = matmul_batch_offset(&p, p.a_strides, batch),
+                b_batch = matmul_batch_offset(&p, p.b_strides, batch);
         for (int64_t i = 0; i < p.m * p.n; i++) {
             double sum = 0;
             for (int64_t j = 0; j < p.k; j++)
                 sum += tensor_get_double(a, (a_batch * p.m + i / p.n) * p.k + j)
                        * tensor_get_double(b, (b_batch * p.k + j) * p.n + i % p.n);
-            tensor_set_double(q->y, batch * p.m * p.n + i, sum * combined_scale(q, a_batch, b_batch, batch, i / p.n, i % p.n), true);
+            tensor_set_double(q->y, batch * p.m * p.n + i,
+                              sum * combined_scale(q, a_batch, b_batch, batch, i / p.n, i % p.n), true);
         }
     }
     return MITRAL_OK;
@@ -234,8 +246,11 @@ static mitral_status float_product(struct kernel_call *call, const struct linear
 
 static mitral_status QLinearMatMul_run(struct kernel_call *call)
 {
-    struct linear_product q = {.a_scale = call_input(call, 1), .b_scale = call_input(call, 4), .y_scale = call_input(call, 6),
-                               .y_zero = call_input(call, 7), .y = call_output(call, 0)};
+    struct linear_product q = {.a_scale = call_input(call, 1),
+                               .b_scale = call_input(call, 4),
+                               .y_scale = call_input(call, 6),
+                               .y_zero = call_input(call, 7),
+                               .y = call_output(call, 0)};
     if (!q.y)
         return MITRAL_OK;
     TRY(find_steps(call, 1, call_input(call, 0), true, &q.a_steps));
@@ -251,4 +266,5 @@ const struct kernel reference_quantized_matmul[] = {
     {"MatMulInteger", 0, MatMulInteger_shape, MatMulInteger_prepare, MatMulInteger_run},
     {"QLinearMatMul", 0, QLinearMatMul_shape, QLinearMatMul_prepare, QLinearMatMul_run},
 };
-const size_t reference_quantized_matmul_count = sizeof(reference_quantized_matmul) / sizeof(reference_quantized_matmul[0]);
+const size_t reference_quantized_matmul_count =
+    sizeof(reference_quantized_matmul) / sizeof(reference_quantized_matmul[0]);

@@ -1,4 +1,5 @@
-/* Random numbers. Without a seed every run draws new ones; with a seed the numbers are those of ONNX's reference implementation. */
+/* Random numbers. Without a seed every run draws new ones; with a seed the numbers are those of ONNX's reference
+ * implementation. */
 #include <math.h>
 #include <string.h>
 
@@ -31,7 +32,8 @@ static mitral_status random_shape(struct kernel_call *call)
     const int64_t *dims = attribute_ints(call->attributes, "shape", &rank);
     TRY(random_type(call, MITRAL_FLOAT, &dtype));
     if (rank > MITRAL_MAX_RANK)
-        return call_fail(call, MITRAL_LIMIT, "a shape of at most %d dimensions expected, found %zu", MITRAL_MAX_RANK, rank);
+        return call_fail(call, MITRAL_LIMIT, "a shape of at most %d dimensions expected, found %zu", MITRAL_MAX_RANK,
+                         rank);
     for (size_t i = 0; i < rank; i++)
         if (dims[i] < 0)
             return call_fail(call, MITRAL_INVALID, "sizes of at least 0 expected, found %lld", (long long)dims[i]);
@@ -55,8 +57,10 @@ static mitral_status random_run(struct kernel_call *call, bool normal)
     mitral_tensor *output = call_output(call, 0);
     if (!output)
         return MITRAL_OK;
-    double scale = (double)attribute_float(call->attributes, "scale", 1), mean = (double)attribute_float(call->attributes, "mean", 0);
-    double low = (double)attribute_float(call->attributes, "low", 0), high = (double)attribute_float(call->attributes, "high", 1);
+    double scale = (double)attribute_float(call->attributes, "scale", 1),
+           mean = (double)attribute_float(call->attributes, "mean", 0);
+    double low = (double)attribute_float(call->attributes, "low", 0),
+           high = (double)attribute_float(call->attributes, "high", 1);
     const struct conversion conversion = {.from = MITRAL_DOUBLE, .to = output->dtype};
     size_t size = mitral_dtype_size((mitral_dtype)output->dtype);
     struct twister twister;
@@ -65,7 +69,8 @@ static mitral_status random_run(struct kernel_call *call, bool normal)
         double values[BLOCK];
         size_t length = (size_t)(count - start < BLOCK ? count - start : BLOCK);
         for (size_t i = 0; i < length; i++)
-            values[i] = normal ? mean + scale * twister_normal(&twister) : low + (high - low) * twister_uniform(&twister);
+            values[i] =
+                normal ? mean + scale * twister_normal(&twister) : low + (high - low) * twister_uniform(&twister);
         convert(&conversion, values, (char *)output->data + (size_t)start * size, length);
     }
     return MITRAL_OK;
@@ -81,13 +86,14 @@ static mitral_status uniform_run(struct kernel_call *call)
     return random_run(call, false);
 }
 
-/* ---- Bernoulli ----------------------------------------------------------------------------------------------------- */
+/* ---- Bernoulli --------------------------------------------------------------------------------------------------- */
 
 static mitral_status Bernoulli_shape(struct kernel_call *call)
 {
     const mitral_tensor *input = call_input(call, 0);
     if (!input || !is_real(input->dtype))
-        return input ? fail_type(call, 0, input) : call_fail(call, MITRAL_INVALID, "a first input expected, found none");
+        return input ? fail_type(call, 0, input)
+                     : call_fail(call, MITRAL_INVALID, "a first input expected, found none");
     int64_t dtype = attribute_int(call->attributes, "dtype", input->dtype);
     bool known = dtype > 0 && dtype < MITRAL_DTYPE_COUNT
                  && (is_real((int32_t)dtype) || dtype == MITRAL_BOOL || dtype_is_integer((int32_t)dtype));
@@ -115,13 +121,14 @@ static mitral_status Bernoulli_run(struct kernel_call *call)
     return MITRAL_OK;
 }
 
-/* ---- Multinomial --------------------------------------------------------------------------------------------------- */
+/* ---- Multinomial ------------------------------------------------------------------------------------------------- */
 
 static mitral_status Multinomial_shape(struct kernel_call *call)
 {
     const mitral_tensor *input = call_input(call, 0);
     if (!input || !is_real(input->dtype))
-        return input ? fail_type(call, 0, input) : call_fail(call, MITRAL_INVALID, "a first input expected, found none");
+        return input ? fail_type(call, 0, input)
+                     : call_fail(call, MITRAL_INVALID, "a first input expected, found none");
     int64_t dtype = attribute_int(call->attributes, "dtype", MITRAL_INT32);
     int64_t samples = attribute_int(call->attributes, "sample_size", 1);
     if (input->rank != 2 || input->dims[1] < 1) {
@@ -130,7 +137,8 @@ static mitral_status Multinomial_shape(struct kernel_call *call)
                          tensor_describe(input, text, sizeof(text)));
     }
     if ((dtype != MITRAL_INT32 && dtype != MITRAL_INT64) || samples < 0)
-        return call_fail(call, MITRAL_INVALID, "dtype int32 or int64 and sample_size of at least 0 expected, found %lld and %lld",
+        return call_fail(call, MITRAL_INVALID,
+                         "dtype int32 or int64 and sample_size of at least 0 expected, found %lld and %lld",
                          (long long)dtype, (long long)samples);
     call_set_output(call, 0, (int32_t)dtype, 2, (const int64_t[]){input->dims[0], samples});
     return MITRAL_OK;
@@ -156,7 +164,8 @@ static mitral_status Multinomial_run(struct kernel_call *call)
         for (int64_t i = 0; i < classes; i++)
             cumulative[i] = total += exp(tensor_get_double(input, row * classes + i) - largest);
         if (!(total > 0))
-            return call_fail(call, MITRAL_INVALID, "row %lld: finite logarithms of probabilities expected", (long long)row);
+            return call_fail(call, MITRAL_INVALID, "row %lld: finite logarithms of probabilities expected",
+                             (long long)row);
         for (int64_t i = 0; i < samples; i++) {
             double draw = twister_uniform(&twister) * total;
             int64_t low = 0, high = classes - 1; /* the first class whose cumulative value passes the draw */

@@ -1,5 +1,5 @@
-/* Reduce*: over any set of axes. Elements pass through blocks of one of three accumulator types, so that every element type takes
- * the same way; an output is the work of one thread, whatever the number of threads. */
+/* Reduce*: over any set of axes. Elements pass through blocks of one of three accumulator types, so that every element
+ * type takes the same way; an output is the work of one thread, whatever the number of threads. */
 #include <math.h>
 #include <string.h>
 
@@ -188,9 +188,10 @@ static mitral_status reduce_shape(struct kernel_call *call, const struct reducer
     if (!input)
         return call_fail(call, MITRAL_INVALID, "a first input expected, found none");
     int32_t dtype = input->dtype;
-    bool allowed = dtype == MITRAL_FLOAT || dtype == MITRAL_DOUBLE || dtype == MITRAL_FLOAT16 || dtype == MITRAL_BFLOAT16
-                   || (dtype_is_integer(dtype) && (dtype_bits(dtype) >= 32 || reducer->small_allowed))
-                   || (dtype == MITRAL_BOOL && reducer->bool_allowed);
+    bool allowed = dtype == MITRAL_FLOAT || dtype == MITRAL_DOUBLE || dtype == MITRAL_FLOAT16
+                || dtype == MITRAL_BFLOAT16
+                || (dtype_is_integer(dtype) && (dtype_bits(dtype) >= 32 || reducer->small_allowed))
+                || (dtype == MITRAL_BOOL && reducer->bool_allowed);
     if (!allowed)
         return fail_type(call, 0, input);
     bool reduced[MITRAL_MAX_RANK];

@@ -2,8 +2,8 @@
  * IS_NAN(x), NAME(x) and DIRECT (whether add_floats may be used: the accumulator is double) defined. */
 
 /* `count` elements at distance `stride`, mapped, as accumulators. `shift` is per element (or one, with step 0). */
-static void NAME(load)(const struct reduction *r, int64_t offset, ptrdiff_t stride, enum map map, const ACCUMULATOR *shift,
-                       size_t shift_step, ACCUMULATOR *to, size_t count)
+static void NAME(load)(const struct reduction *r, int64_t offset, ptrdiff_t stride, enum map map,
+                       const ACCUMULATOR *shift, size_t shift_step, ACCUMULATOR *to, size_t count)
 {
     const char *from = (const char *)r->input->data + (size_t)offset * r->element_size;
     const struct conversion conversion = {.from = r->input->dtype, .to = ACCUMULATOR_DTYPE};
@@ -53,8 +53,8 @@ static void NAME(combine)(enum combine combine, ACCUMULATOR *into, const ACCUMUL
 }
 
 /* `count` outputs whose reduced elements are `count` neighbours in the last kept dimension. */
-static void NAME(across)(const struct reduction *r, int64_t offset, ptrdiff_t stride, enum map map, enum combine combine,
-                         const ACCUMULATOR *shift, ACCUMULATOR *result, size_t count)
+static void NAME(across)(const struct reduction *r, int64_t offset, ptrdiff_t stride, enum map map,
+                         enum combine combine, const ACCUMULATOR *shift, ACCUMULATOR *result, size_t count)
 {
     ACCUMULATOR row[BLOCK];
     int64_t index[MITRAL_MAX_RANK] = {0};
@@ -70,8 +70,8 @@ static void NAME(across)(const struct reduction *r, int64_t offset, ptrdiff_t st
 }
 
 /* One output: the reduced elements lie in rows of the last reduced dimension; LANES independent partial results. */
-static void NAME(along)(const struct reduction *r, int64_t offset, enum map map, enum combine combine, const ACCUMULATOR *shift,
-                        ACCUMULATOR initial, ACCUMULATOR *result)
+static void NAME(along)(const struct reduction *r, int64_t offset, enum map map, enum combine combine,
+                        const ACCUMULATOR *shift, ACCUMULATOR initial, ACCUMULATOR *result)
 {
     ACCUMULATOR lanes[LANES], row[BLOCK];
     int last = r->reduced.rank - 1;
@@ -80,10 +80,12 @@ static void NAME(along)(const struct reduction *r, int64_t offset, enum map map,
         lanes[i] = initial;
     for (int64_t done = 0; done < r->reduced_count; done += length) {
         if (DIRECT)
-            add_floats_in_lanes((double *)(void *)lanes, (const float *)r->input->data + offset, (size_t)length, map == MAP_SQUARE);
+            add_floats_in_lanes((double *)(void *)lanes, (const float *)r->input->data + offset, (size_t)length,
+                                map == MAP_SQUARE);
         for (int64_t start = 0; !DIRECT && start < length; start += BLOCK) {
             size_t count = (size_t)(length - start < BLOCK ? length - start : BLOCK), i = 0;
-            NAME(load)(r, offset + start * r->reduced.strides[last], r->reduced.strides[last], map, shift, 0, row, count);
+            NAME(load)(r, offset + start * r->reduced.strides[last], r->reduced.strides[last], map, shift, 0, row,
+                       count);
             for (; i + LANES <= count; i += LANES)
                 NAME(combine)(combine, lanes, row + i, LANES);
             NAME(combine)(combine, lanes, row + i, count - i);

@@ -1,5 +1,5 @@
-/* The Mersenne Twister (Matsumoto and Nishimura 1998, MT19937), seeded and drawn from as NumPy's RandomState does: a seed gives the
- * numbers that ONNX's reference implementation gives. */
+/* The Mersenne Twister (Matsumoto and Nishimura 1998, MT19937), seeded and drawn from as NumPy's RandomState does: a
+ * seed gives the numbers that ONNX's reference implementation gives. */
 #ifndef MITRAL_RUNTIME_KERNELS_REFERENCE_TWISTER_H
 #define MITRAL_RUNTIME_KERNELS_REFERENCE_TWISTER_H
 

@@ -26,7 +26,7 @@ FLOAT_UNARY(Sqrt, sqrt(v), .arity = 1)
 FLOAT_UNARY(Tan, tan(v), .arity = 1)
 FLOAT_UNARY(Tanh, TANH(v), .arity = 1)
 
-/* ---- operators that have integers too ------------------------------------------------------------------------------ */
+/* ---- operators that have integers too ---------------------------------------------------------------------------- */
 
 #define INTEGER_LOOP(dtype, T, name, expression) UNARY_LOOP(name##_##T, T, T, expression)
 
@@ -47,7 +47,7 @@ PLAIN_ELEMENTWISE(BitwiseNot, .arity = 1, FOR_INTEGERS_ENTRIES(BitwiseNot))
 UNARY_LOOP(Not_bool, uint8_t, uint8_t, !v)
 PLAIN_ELEMENTWISE(Not, .arity = 1, .loops[MITRAL_BOOL] = Not_bool)
 
-/* ---- tests --------------------------------------------------------------------------------------------------------- */
+/* ---- tests ------------------------------------------------------------------------------------------------------- */
 
 UNARY_LOOP(IsNaN_float, float, uint8_t, v != v)
 UNARY_LOOP(IsNaN_double, double, uint8_t, v != v)
@@ -86,7 +86,8 @@ static mitral_status test_run(struct kernel_call *call, const struct elementwise
     uint8_t results[256];
     for (int i = 0; i < 256; i++)
         values[i] = small_float_to_float(input->dtype, (uint8_t)i);
-    loops->loops[MITRAL_FLOAT]((char *const[]){(char *)results, (char *)values}, (const ptrdiff_t[]){1, 1}, 256, parameters);
+    loops->loops[MITRAL_FLOAT]((char *const[]){(char *)results, (char *)values}, (const ptrdiff_t[]){1, 1}, 256,
+                               parameters);
     const uint8_t *x = input->data;
     uint8_t *y = call_output(call, 0)->data;
     for (int64_t i = 0, count = tensor_count(input); i < count; i++)
@@ -116,7 +117,7 @@ static mitral_status IsInf_run(struct kernel_call *call)
     return test_run(call, &IsInf_loops, parameters);
 }
 
-/* ---- Clip ---------------------------------------------------------------------------------------------------------- */
+/* ---- Clip -------------------------------------------------------------------------------------------------------- */
 
 /* The context is {lowest, highest} of the loop's type. NaN stays; where the limits cross, the highest wins. */
 #define CLIP_LOOP(dtype, T, name)                                                                                      \
@@ -146,7 +147,8 @@ static mitral_status Clip_shape(struct kernel_call *call)
         if (limit && (tensor_count(limit) != 1 || limit->dtype != input->dtype)) {
             char found[160];
             return call_fail(call, MITRAL_INVALID, "input %zu: one %s expected, found %s", i,
-                             mitral_dtype_name((mitral_dtype)input->dtype), tensor_describe(limit, found, sizeof(found)));
+                             mitral_dtype_name((mitral_dtype)input->dtype),
+                             tensor_describe(limit, found, sizeof(found)));
         }
     }
     return elementwise_shape(call, &Clip_loops);
@@ -183,12 +185,13 @@ static mitral_status Clip_run(struct kernel_call *call)
             else if (call_input(call, i + 1))
                 limits[i] = tensor_get_double(call_input(call, i + 1), 0);
         const float narrow[2] = {(float)limits[0], (float)limits[1]};
-        return elementwise_run(call, &Clip_loops, input->dtype == MITRAL_DOUBLE ? (const void *)limits : (const void *)narrow);
+        return elementwise_run(call, &Clip_loops,
+                               input->dtype == MITRAL_DOUBLE ? (const void *)limits : (const void *)narrow);
     }
     }
 }
 
-/* ---- Identity ------------------------------------------------------------------------------------------------------ */
+/* ---- Identity ---------------------------------------------------------------------------------------------------- */
 
 static mitral_status Identity_shape(struct kernel_call *call)
 {

@@ -41,8 +41,8 @@
         }                                                                                                              \
     }
 
-/* An operator of float types: the expression in v, of type `real` (float or double); A, B and C are the parameters that the
- * fields after it name. */
+/* An operator of float types: the expression in v, of type `real` (float or double); A, B and C are the parameters that
+ * the fields after it name. */
 #define FLOAT_UNARY(name, expression, ...)                                                                             \
     FLOAT_LOOP(name##_float, float, expression)                                                                        \
     FLOAT_LOOP(name##_double, double, expression)                                                                      \

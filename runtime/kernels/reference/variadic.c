@@ -1,4 +1,5 @@
-/* Elementwise operators of any number of inputs (Max, Mean, Min, Sum), Where, and Pow, whose inputs may differ in type. */
+/* Elementwise operators of any number of inputs (Max, Mean, Min, Sum), Where, and Pow, whose inputs may differ in
+ * type. */
 #include <string.h>
 #include <tgmath.h>
 
@@ -100,7 +101,7 @@ static mitral_status Mean_run(struct kernel_call *call)
     return elementwise_run(&step, &Divided_loops, divisor);
 }
 
-/* ---- Where --------------------------------------------------------------------------------------------------------- */
+/* ---- Where ------------------------------------------------------------------------------------------------------- */
 
 struct pair_of_words {
     uint64_t words[2];
@@ -168,14 +169,14 @@ static mitral_status Where_run(struct kernel_call *call)
     return MITRAL_OK;
 }
 
-/* ---- Pow ----------------------------------------------------------------------------------------------------------- */
+/* ---- Pow --------------------------------------------------------------------------------------------------------- */
 
 /* The exponents that networks have most are products. */
 #define POW_LOOP(name, T)                                                                                              \
     BINARY_LOOP(name##_any, T, T, T, pow(a, b))                                                                        \
-    UNARY_LOOP(name##_square, T, T, v * v)                                                                             \
+    UNARY_LOOP(name##_square, T, T, v *v)                                                                              \
     UNARY_LOOP(name##_cube, T, T, v * v * v)                                                                           \
-    UNARY_LOOP(name##_root, T, T, v == -INFINITY ? INFINITY : sqrt(v) + 0)                                                                             \
+    UNARY_LOOP(name##_root, T, T, v == -INFINITY ? INFINITY : sqrt(v) + 0)                                             \
     static void name(LOOP_ARGUMENTS)                                                                                   \
     {                                                                                                                  \
         const T exponent = *(const T *)(const void *)pointers[2];                                                      \
@@ -183,7 +184,7 @@ static mitral_status Where_run(struct kernel_call *call)
             name##_square(pointers, strides, count, context);                                                          \
         else if (strides[2] == 0 && exponent == 3)                                                                     \
             name##_cube(pointers, strides, count, context);                                                            \
-        else if (strides[2] == 0 && exponent == (T)0.5)                                                    \
+        else if (strides[2] == 0 && exponent == (T)0.5)                                                                \
             name##_root(pointers, strides, count, context);                                                            \
         else                                                                                                           \
             name##_any(pointers, strides, count, context);                                                             \
@@ -232,8 +233,8 @@ static mitral_status Pow_shape(struct kernel_call *call)
     return shape_broadcast(call);
 }
 
-/* The exponent in the type that it is computed in: float for float16, bfloat16 and float; double for double and for real
- * exponents of integers; int64 for integers of integers. */
+/* The exponent in the type that it is computed in: float for float16, bfloat16 and float; double for double and for
+ * real exponents of integers; int64 for integers of integers. */
 static mitral_status Pow_exponent(struct kernel_call *call, mitral_tensor *converted)
 {
     const mitral_tensor *base = call_input(call, 0), *exponent = call_input(call, 1);

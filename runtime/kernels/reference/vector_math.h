@@ -1,13 +1,14 @@
-/* Elementary functions of float without branches, so that a compiler can make vectors of a loop of them; within a few units in the
- * last place of the exact value (tests/unit/test_vector_math.c measures). Polynomials fitted for least largest error. The macros
- * take float through these and double through the C library. */
+/* Elementary functions of float without branches, so that a compiler can make vectors of a loop of them; within a few
+ * units in the last place of the exact value (tests/unit/test_vector_math.c measures). Polynomials fitted for least
+ * largest error. The macros take float through these and double through the C library. */
 #ifndef MITRAL_RUNTIME_KERNELS_REFERENCE_VECTOR_MATH_H
 #define MITRAL_RUNTIME_KERNELS_REFERENCE_VECTOR_MATH_H
 
 #include <math.h>
 #include <stdint.h>
 
-/* Loops worth compiling for wider vectors, chosen when the program starts. Contraction is off: every version gives the same bits. */
+/* Loops worth compiling for wider vectors, chosen when the program starts. Contraction is off: every version gives the
+ * same bits. */
 #if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__)
 #define VECTORISED __attribute__((target_clones("default", "avx2", "avx512f")))
 #else
@@ -45,7 +46,8 @@ static inline float exp_tail(float r)
     return p * r * r;
 }
 
-/* v = n ln 2 + r; e^v = 2^n e^r, 2^n in two factors so that results beyond the normal range come out right. NaN passes. */
+/* v = n ln 2 + r; e^v = 2^n e^r, 2^n in two factors so that results beyond the normal range come out right. NaN
+ * passes. */
 static inline float vector_exp(float v)
 {
     v = v > 104.0f ? 104.0f : v;
