@@ -4,6 +4,10 @@
 #include "runtime/kernels/planar/blocks.h"
 #include "runtime/kernels/planar/finish.h"
 
+/* How many products Winograd's sums take in one chain: rounding grows with a chain's length, and a sum of some short chains
+ * halves what is lost at the depths of deep layers. */
+enum { CHAIN = 16 };
+
 /* sum[r][v] += Σ_k input[r * pixel + k * step] · weights[k * width + v], the loop that all the time goes into. */
 #define CORE(ROWS, VECTORS, input, pixel, step, weights, width, depth)                                                 \
     do {                                                                                                               \
@@ -69,14 +73,25 @@
                                                                    const float *weights, ptrdiff_t width, float *to,   \
                                                                    ptrdiff_t stride)                                   \
     {                                                                                                                  \
-        vec sum[ROWS][VECTORS];                                                                                        \
-        _Pragma("GCC unroll 32") for (int r = 0; r < ROWS; r++)                                                        \
-            _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                                  \
-                sum[r][v] = vec_set(0);                                                                                \
-        CORE(ROWS, VECTORS, input, pixel, 1, weights, width, depth);                                                   \
-        _Pragma("GCC unroll 32") for (int r = 0; r < ROWS; r++, to += stride)                                          \
-            _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                                  \
-                vec_store(to + v * LANES, sum[r][v]);                                                                  \
+        const int parts = (depth + CHAIN - 1) / CHAIN, most = (depth + parts - 1) / parts;                             \
+        for (int done = 0; done < depth; done += most, input += most) {                                                \
+            const int count = depth - done < most ? depth - done : most;                                               \
+            vec sum[ROWS][VECTORS];                                                                                    \
+            float *at = to;                                                                                            \
+            _Pragma("GCC unroll 32") for (int r = 0; r < ROWS; r++)                                                    \
+                _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                              \
+                    sum[r][v] = vec_set(0);                                                                            \
+            CORE(ROWS, VECTORS, input, pixel, 1, weights, width, count);                                               \
+            if (done > 0) {                                                                                            \
+                _Pragma("GCC unroll 32") for (int r = 0; r < ROWS; r++, at += stride)                                  \
+                    _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                          \
+                        vec_store(at + v * LANES, vec_load(at + v * LANES) + sum[r][v]);                               \
+            } else {                                                                                                   \
+                _Pragma("GCC unroll 32") for (int r = 0; r < ROWS; r++, at += stride)                                  \
+                    _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                          \
+                        vec_store(at + v * LANES, sum[r][v]);                                                          \
+            }                                                                                                          \
+        }                                                                                                              \
     }
 
 #if VECTOR_REGISTERS == 32
