@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/command.h"
+#include "cli/precision.h"
 
 enum { MAX_SHAPES = 64 };
 
@@ -17,7 +17,7 @@ enum { KEY_SHAPE = 256, KEY_PRECISION, KEY_DUMP, KEY_STOP, KEY_THREADS, KEY_TUNE
 static const struct argp_option options[] = {
     {"output", 'o', "MODEL.plan", 0, "the plan to write", 0},
     {"shape", KEY_SHAPE, "NAME=1x1x224x224", 0, "fixes the shape of an input (may be repeated)", 0},
-    {"precision", KEY_PRECISION, "f32|bf16", 0, "bf16 permits bfloat16 arithmetic where it is faster [f32]", 0},
+    {"precision", KEY_PRECISION, "f32|bf16", 0, "bf16: bfloat16 products where they are faster; says how far outputs change [f32]", 0},
     {"threads", KEY_THREADS, "N", 0, "that the choices are made for [all cores]", 0},
     {"tune", KEY_TUNE, 0, 0, "time candidate kernels on this machine and store the choice", 0},
     {"interpret", KEY_INTERPRET, 0, 0, "no passes: one step a node", 0},
@@ -83,6 +83,8 @@ int command_compile(int argc, char **argv)
         status = mitral_model_load(&model, context, arguments.model);
     if (status == MITRAL_OK)
         status = mitral_compile(&plan, context, model, &arguments.options);
+    if (status == MITRAL_OK)
+        status = cli_state_precision(context, model, &arguments.options, plan);
     if (status == MITRAL_OK)
         status = mitral_plan_save(context, plan, arguments.output);
     int code = status == MITRAL_OK ? 0 : cli_fail("compile", context, status);

@@ -181,8 +181,6 @@ mitral_status compile_graph(mitral_plan **out, mitral_context *context, struct g
     for (size_t i = 0; i < options->shape_count; i++)
         TRY(bind_shape(graph, &options->shapes[i]));
     TRY(mark_taps(graph, options));
-    if (options->precision == MITRAL_PRECISION_BF16) /* a permission, not a command: no kernel makes use of it yet */
-        mitral_log(context, "precision bf16: no step of this plan takes it, all are computed in f32");
     TRY(graph_infer(graph));
     TRY(expand_gradients(graph));
     TRY(graph_verify(graph));

@@ -159,6 +159,8 @@ typedef struct mitral_shape {
     int64_t dims[MITRAL_MAX_RANK];
 } mitral_shape;
 
+/* BF16 is a permission: convolutions and matrix products that gain by it compute in bfloat16 (sums in float32), all else and every output
+ * of the model stay float32. On CPUs without bfloat16 arithmetic nothing changes. What was done is logged. */
 typedef enum mitral_precision { MITRAL_PRECISION_F32 = 0, MITRAL_PRECISION_BF16 = 1 } mitral_precision;
 
 typedef struct mitral_compile_options {

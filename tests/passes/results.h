@@ -76,10 +76,11 @@ static inline void test_run(const struct graph *graph, struct test_results *out)
 }
 
 /* Runs the passes on the graph; the outputs stay within `tolerance` · (1 + |value|). */
-static inline void test_passes_keep_results(struct graph *graph, const char *const *passes, size_t count, double tolerance)
+static inline void test_passes_keep_results_in(struct graph *graph, const char *const *passes, size_t count, double tolerance,
+                                               mitral_precision precision)
 {
     struct test_results before = {0}, after = {0};
-    const struct pass_options options = {.threads = 1};
+    const struct pass_options options = {.threads = 1, .precision = precision};
     assert_ok(graph->context, graph_infer(graph));
     test_run(graph, &before);
     for (size_t i = 0; i < count; i++)
@@ -96,6 +97,11 @@ static inline void test_passes_keep_results(struct graph *graph, const char *con
         free(before.data[i]);
         free(after.data[i]);
     }
+}
+
+static inline void test_passes_keep_results(struct graph *graph, const char *const *passes, size_t count, double tolerance)
+{
+    test_passes_keep_results_in(graph, passes, count, tolerance, MITRAL_PRECISION_F32);
 }
 
 /* How many nodes of that operator there are; domain NULL: the default one. */
