@@ -1,5 +1,6 @@
 #include "compiler/lower_onednn.h"
 
+#include "compiler/lower_training.h"
 #include "compiler/planar.h"
 
 static bool is_fast_type(const struct lowering *lowering, value_id value)
@@ -27,6 +28,8 @@ mitral_status lower_convolution(struct lowering *lowering, const struct node *no
     if (lowering->level > 0 && !lowering->training && planar_convolution_of(lowering->graph, node, &shape)
         && planar_convolution_preferred(&shape))
         return lower_node(lowering, node, "planar.convolution", done);
+    if (lowering->training && node_input(node, 1) != NO_VALUE && lowers_to_training_convolution(lowering, node, node->inputs[1]))
+        return lower_node(lowering, node, "training.convolution", done);
     return lower_as(lowering, node, "onednn.convolution", done);
 }
 

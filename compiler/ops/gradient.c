@@ -1,5 +1,6 @@
 /* Operators of training, domain mitral: backward operators that the gradient pass emits, losses, and updates of variables. */
 #include "compiler/gradients/gradients.h"
+#include "compiler/lower_training.h"
 
 #define DOMAIN .domain = "mitral"
 
@@ -12,8 +13,8 @@ const struct op ops_gradient[] = {
     {.name = "BiasGradient", DOMAIN},
     {.name = "ClassLossGradient", DOMAIN},
     {.name = "ClipGradient", DOMAIN},
-    {.name = "ConvGradientData", DOMAIN},
-    {.name = "ConvGradientWeights", DOMAIN},
+    {.name = "ConvGradientData", DOMAIN, .lower = lower_gradient_data},
+    {.name = "ConvGradientWeights", DOMAIN, .lower = lower_gradient_weights},
     {.name = "Divergence", DOMAIN, .gradient = differentiate_divergence},
     {.name = "DivergenceGradient", DOMAIN},
     {.name = "ElementwiseGradient", DOMAIN, .traits = OP_ELEMENTWISE},

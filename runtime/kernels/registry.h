@@ -85,6 +85,8 @@
     FAMILY(reference_unpool)                                                                                           \
     FAMILY(reference_variadic)                                                                                         \
     FAMILY(reference_window)                                                                                           \
+    FAMILY(training_convolution)                                                                                       \
+    FAMILY(training_convolution_weights)                                                                               \
 
 #define DECLARE_KERNEL_FAMILY(table)                                                                                   \
     extern const struct kernel table[];                                                                                \

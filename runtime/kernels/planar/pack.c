@@ -51,6 +51,15 @@ size_t pack_plane_winograd(int outputs, int channels, const float *weights, floa
     return WINOGRAD_INPUTS * padded * depth;
 }
 
+void pack_winograd_gradient(const double values[WINOGRAD_INPUTS], double filter[3])
+{
+    for (size_t y = 0; y < 3; y++) {
+        filter[y] = 0;
+        for (size_t i = 0; i < WINOGRAD_INPUTS; i++)
+            filter[y] += filter_rows[i][y] * values[i];
+    }
+}
+
 static void transform_filter(const float *filter, double out[WINOGRAD_INPUTS][WINOGRAD_INPUTS])
 {
     double rows[WINOGRAD_INPUTS][3];

@@ -28,6 +28,8 @@ static inline int pack_panel_columns(int columns, int first)
 }
 /* Filters transformed along the rows: six products of depth 3·C (channel, then column) for plane_product. */
 size_t pack_plane_winograd(int outputs, int channels, const float *weights, float *out);
+/* The way back for gradients: those of a filter's six values to those of its three. */
+void pack_winograd_gradient(const double values[WINOGRAD_INPUTS], double filter[3]);
 /* Filters transformed in both directions: thirty-six products of depth C for channel_batch. */
 size_t pack_channel_winograd(int outputs, int channels, const float *weights, float *out);
 

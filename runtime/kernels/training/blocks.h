@@ -1,0 +1,51 @@
+/* The inner loops of training on planar data, compiled once for each instruction set and chosen at run time. Pure functions over
+ * pointers: no allocation, no threads, no checks. Sums run in an order that only their arguments decide. */
+#ifndef MITRAL_TRAINING_BLOCKS_H
+#define MITRAL_TRAINING_BLOCKS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "runtime/cpu.h"
+
+/* How far beyond the last element that a caller asks for a block may read or write scratch memory, in floats. */
+enum { TRAINING_SLACK = 64 };
+
+/* Rows of planes to the six positions of Winograd's F(4, 3) along the rows: output[i * position + c * pitch + x]. Six input rows are
+ * spread as a convolution's input is, four as its output's gradient is (the transpose of how outputs are gathered). Rows that are NULL
+ * are zero; nothing beyond `columns` is read. Whole vectors are written. */
+struct training_spread {
+    int channels, columns;
+    const float *rows[6]; /* of channel 0 */
+    ptrdiff_t channel;
+    float *output;
+    ptrdiff_t position, pitch;
+};
+
+/* sums[r * sum_pitch + k] += Σ_x a[r * pitch + x] · b[offsets[k] + x] for x below `columns`; nothing beyond is read. */
+struct training_outer {
+    int rows, depth, columns;
+    const float *a;
+    ptrdiff_t pitch;
+    const float *b;
+    const ptrdiff_t *offsets;
+    float *sums;
+    ptrdiff_t sum_pitch;
+};
+
+struct training_blocks {
+    const char *name;
+    int lanes;
+    void (*spread_input)(const struct training_spread *spread);
+    void (*spread_gradient)(const struct training_spread *spread);
+    void (*outer)(const struct training_outer *outer);
+    double (*sum)(const float *x, ptrdiff_t count);
+};
+
+/* The best table for `isa` (which the machine must be able to run). */
+const struct training_blocks *training_blocks_of(enum isa isa);
+
+extern const struct training_blocks training_blocks_avx512, training_blocks_avx2, training_blocks_portable;
+
+#endif

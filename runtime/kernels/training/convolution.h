@@ -1,0 +1,46 @@
+/* Convolutions of a training step: two-dimensional, float32, one group, planar data, weights that change from step to step. */
+#ifndef MITRAL_TRAINING_CONVOLUTION_H
+#define MITRAL_TRAINING_CONVOLUTION_H
+
+#include "runtime/kernel.h"
+#include "runtime/kernels/planar/micro.h"
+#include "runtime/kernels/training/blocks.h"
+
+/* A map of `channels` planes slid over with stride 1; the data gradient of a convolution is one too. */
+struct slide {
+    int64_t batch, channels, features;
+    int64_t input[2], output[2], kernel[2], stride[2], dilation[2], pad[2]; /* pads at the beginning */
+};
+
+enum { TRAINING_SEGMENTS = 64 };
+
+/* Rows of Winograd's F(4, 3): groups of four output rows, a dilation apart. Several groups lie in a row one behind the other (a
+ * segment each), with the zeros between them that their columns' padding needs. */
+struct segments {
+    int down;                    /* groups of an image */
+    int together;                /* groups of an item */
+    int items;                   /* of an image */
+    int step;                    /* columns from segment to segment */
+    ptrdiff_t width;             /* floats of a row of the input's segments, with slack */
+};
+void segments_measure(struct segments *out, const struct slide *slide, int64_t channels, int64_t columns, size_t bytes);
+/* The first output row of a group. */
+static inline int64_t segment_row(int64_t index, int64_t dilation)
+{
+    return index / dilation * 4 * dilation + index % dilation;
+}
+
+/* The same convolution by Winograd along the rows of planes. */
+struct planes_call {
+    struct slide slide;
+    const struct planar_blocks *planar;
+    const struct training_blocks *blocks;
+    int threads;
+    const float *x, *weights, *bias, *addend; /* weights packed by pack_plane_winograd */
+    float *y;
+    void *scratch;
+};
+size_t planes_scratch(const struct planes_call *call); /* bytes */
+void planes_run(const struct planes_call *call);
+
+#endif

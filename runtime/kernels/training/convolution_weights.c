@@ -1,0 +1,388 @@
+/* training.convolution_weights: X, dY, like? → dW, dB?. The sum over pixels is cut into units that the shapes decide; each unit's sums
+ * are its own, and are added up in order. 3×3 filters go through Winograd along the rows, as the forward convolution does: what its
+ * products' weights get as their gradient turns into that of the filters at the end. */
+#include <omp.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime/kernels/planar/pack.h"
+#include "runtime/kernels/reference/convolution.h"
+#include "runtime/kernels/reference/gradient.h"
+#include "runtime/kernels/training/convolution.h"
+
+enum { ALIGN = 16, ROWS_COLUMNS = 960, ROWS_BYTES = 512 << 10, POINT_COLUMNS = 768, TAPS_BYTES = 256 << 10, UNITS = 16, UNIT_BYTES = 8 << 20 };
+
+enum way { BY_POINTS, BY_TAPS, BY_ROWS };
+
+struct state {
+    struct slide slide;
+    const struct training_blocks *blocks;
+    enum way way;
+    int threads;
+    bool wants_weights, wants_bias;
+    int positions;              /* 6 by rows, else 1 */
+    int64_t depth;              /* sums for one feature and position */
+    int64_t items, units;       /* of the batch */
+    int items_each;             /* of an image */
+    struct segments segments;
+    int together;               /* pixels, or output rows, of an item */
+    int64_t phases[2], rows;    /* by taps: of the strides; rows of one phase */
+    ptrdiff_t pitch, plane;     /* by taps: of a row of X's; of a channel's */
+    ptrdiff_t slid_position, gradient_pitch, gradient_position;
+    size_t slid, gradient;      /* floats of a thread's scratch */
+    char text[64];
+};
+
+static ptrdiff_t rounded(int64_t count)
+{
+    return (ptrdiff_t)((count + ALIGN - 1) / ALIGN * ALIGN);
+}
+
+static int64_t divided(int64_t a, int64_t b)
+{
+    return (a + b - 1) / b;
+}
+
+static mitral_status decode(const struct kernel_call *call, mitral_tensor *w, struct slide *out)
+{
+    struct convolution_parameters p;
+    const mitral_tensor *dy = call_input(call, 1);
+    TRY(call_gradient_shape(call, 2, w));
+    TRY(convolution_decode(call, call_input(call, 0), w, &p));
+    if (p.spatial != 2 || p.group != 1 || call_input(call, 0)->dtype != MITRAL_FLOAT || !dy || dy->dtype != MITRAL_FLOAT)
+        return call_fail(call, MITRAL_UNSUPPORTED, "float32, two spatial dimensions and one group expected");
+    if (dy->rank != 4 || dy->dims[0] != p.batch || dy->dims[1] != p.features || p.channels > INT32_MAX / 4096 || p.features > INT32_MAX / 4096)
+        return call_fail(call, MITRAL_INVALID, "a gradient of %lld images with %lld channels expected", (long long)p.batch, (long long)p.features);
+    *out = (struct slide){.batch = p.batch, .channels = p.channels, .features = p.features};
+    for (int i = 0; i < 2; i++) {
+        out->input[i] = p.input[i];
+        /* A transposed convolution with an output padding of a whole stride has fewer positions than would fit. */
+        out->output[i] = p.output[i] < dy->dims[2 + i] ? p.output[i] : dy->dims[2 + i];
+        out->kernel[i] = p.kernel[i];
+        out->stride[i] = p.strides[i];
+        out->dilation[i] = p.dilations[i];
+        out->pad[i] = p.pads_begin[i];
+        if (out->output[i] != dy->dims[2 + i])
+            return call_fail(call, MITRAL_INVALID, "a gradient of size %lld in dimension %d expected, found %lld", (long long)out->output[i], 2 + i,
+                             (long long)dy->dims[2 + i]);
+        if (p.input[i] > INT32_MAX / 16 || p.output[i] > INT32_MAX / 16 || p.dilations[i] > INT32_MAX / 16 || p.pads_begin[i] > INT32_MAX / 16
+            || p.kernel[i] > 4096 || p.strides[i] > INT32_MAX / 16)
+            return call_fail(call, MITRAL_LIMIT, "a smaller image expected");
+    }
+    return MITRAL_OK;
+}
+
+static mitral_status shape(struct kernel_call *call)
+{
+    mitral_tensor w;
+    struct slide slide;
+    TRY(decode(call, &w, &slide));
+    call_set_output(call, 0, MITRAL_FLOAT, w.rank, w.dims);
+    call_set_output(call, 1, MITRAL_FLOAT, 1, w.dims);
+    return MITRAL_OK;
+}
+
+static enum way choose(const struct slide *s)
+{
+    bool point = true, three = s->channels >= 2;
+    for (int i = 0; i < 2; i++) {
+        point = point && s->kernel[i] == 1 && s->stride[i] == 1 && s->pad[i] == 0 && s->input[i] == s->output[i];
+        three = three && s->kernel[i] == 3 && s->stride[i] == 1;
+    }
+    return point ? BY_POINTS : three ? BY_ROWS : BY_TAPS;
+}
+
+static void measure_taps(struct state *state)
+{
+    const struct slide *s = &state->slide;
+    int64_t reach[2];
+    for (int i = 0; i < 2; i++) {
+        state->phases[i] = s->stride[i];
+        reach[i] = (s->kernel[i] - 1) * s->dilation[i] / s->stride[i] + 1; /* rows (columns) of a phase beyond the first output's */
+    }
+    state->pitch = (ptrdiff_t)(s->output[1] + reach[1]);
+    for (state->together = 16; state->together > 1; state->together /= 2)
+        if ((s->channels * state->phases[0] * state->phases[1] * (state->together + reach[0]) + s->features * state->together) * state->pitch
+                * (int64_t)sizeof(float) <= TAPS_BYTES)
+            break;
+    state->rows = state->together + reach[0];
+    state->plane = (ptrdiff_t)(state->phases[0] * state->phases[1] * state->rows) * state->pitch;
+    state->items_each = (int)divided(s->output[0], state->together);
+    state->gradient_pitch = state->together * state->pitch;
+    state->slid = (size_t)rounded(s->channels * state->plane + TRAINING_SLACK);
+    state->gradient = (size_t)rounded(s->features * state->gradient_pitch + TRAINING_SLACK);
+}
+
+static void measure(struct state *state)
+{
+    const struct slide *s = &state->slide;
+    state->way = choose(s);
+    state->positions = state->way == BY_ROWS ? WINOGRAD_INPUTS : 1;
+    state->depth = s->channels * (state->way == BY_ROWS ? 3 : s->kernel[0] * s->kernel[1]);
+    if (state->way == BY_POINTS) {
+        const int64_t pixels = s->output[0] * s->output[1];
+        state->together = pixels < POINT_COLUMNS ? (int)pixels : POINT_COLUMNS;
+        state->items_each = pixels ? (int)divided(pixels, state->together) : 0;
+    } else if (state->way == BY_TAPS) {
+        measure_taps(state);
+    } else {
+        segments_measure(&state->segments, s, s->channels + s->features, ROWS_COLUMNS, ROWS_BYTES);
+        state->items_each = state->segments.items;
+        state->slid_position = (ptrdiff_t)s->channels * state->segments.width + ALIGN;
+        state->gradient_pitch = rounded((int64_t)state->segments.together * state->segments.step) + TRAINING_SLACK;
+        state->gradient_position = (ptrdiff_t)s->features * state->gradient_pitch + ALIGN;
+        state->slid = (size_t)rounded(WINOGRAD_INPUTS * state->slid_position + TRAINING_SLACK);
+        state->gradient = (size_t)rounded(WINOGRAD_INPUTS * state->gradient_position + TRAINING_SLACK);
+    }
+    state->items = s->batch * state->items_each;
+    const int64_t fits = UNIT_BYTES / (state->positions * s->features * state->depth * (int64_t)sizeof(float) + 1);
+    state->units = fits < 1 ? 1 : fits > UNITS ? UNITS : fits;
+    if (state->units > state->items)
+        state->units = state->items > 0 ? state->items : 1;
+}
+
+static size_t unit_floats(const struct state *state)
+{
+    return (size_t)rounded(state->positions * state->slide.features * state->depth);
+}
+
+static size_t offsets_bytes(const struct state *state)
+{
+    return ((size_t)state->depth * sizeof(ptrdiff_t) + 63) / 64 * 64;
+}
+
+static mitral_status prepare(struct kernel_call *call, void **out, size_t *scratch_bytes)
+{
+    static const char *const names[] = {"pointwise:planes", "direct:planes", "winograd4:planes"};
+    mitral_tensor w;
+    struct slide slide;
+    TRY(decode(call, &w, &slide));
+    struct state *state = mitral_allocate(call->context, sizeof *state);
+    if (!state)
+        return MITRAL_NO_MEMORY;
+    state->slide = slide;
+    state->blocks = training_blocks_of(cpu_isa());
+    state->threads = call->threads > 0 ? call->threads : 1;
+    state->wants_weights = call_output(call, 0) != NULL;
+    state->wants_bias = call_output(call, 1) != NULL;
+    measure(state);
+    *scratch_bytes = offsets_bytes(state)
+                     + ((size_t)state->units * unit_floats(state) + (size_t)state->threads * (state->slid + state->gradient)) * sizeof(float);
+    snprintf(state->text, sizeof state->text, "%s:%s", names[state->way], state->blocks->name);
+    *out = state;
+    return MITRAL_OK;
+}
+
+static void release(mitral_context *context, void *state)
+{
+    mitral_release(context, state);
+}
+
+/* ---- items ---------------------------------------------------------------------------------------------------------------- */
+
+struct operands {
+    const float *x, *dy;
+    const ptrdiff_t *offsets;
+    float *own; /* of the thread */
+};
+
+static void run_points(const struct state *state, const struct operands *o, int64_t item, float *sums)
+{
+    const struct slide *s = &state->slide;
+    const ptrdiff_t pixels = (ptrdiff_t)(s->output[0] * s->output[1]), image = (ptrdiff_t)(item / state->items_each);
+    const ptrdiff_t first = (ptrdiff_t)(item % state->items_each) * state->together;
+    struct training_outer outer = {.rows = (int)s->features, .depth = (int)state->depth,
+                                   .columns = pixels - first < state->together ? (int)(pixels - first) : state->together,
+                                   .a = o->dy + image * s->features * pixels + first, .pitch = pixels,
+                                   .b = o->x + image * s->channels * pixels + first, .offsets = o->offsets, .sums = sums,
+                                   .sum_pitch = (ptrdiff_t)state->depth};
+    state->blocks->outer(&outer);
+}
+
+static void run_rows(const struct state *state, const struct operands *o, int64_t item, float *sums)
+{
+    const struct slide *s = &state->slide;
+    const struct segments *q = &state->segments;
+    const ptrdiff_t in_plane = (ptrdiff_t)(s->input[0] * s->input[1]), out_plane = (ptrdiff_t)(s->output[0] * s->output[1]);
+    const ptrdiff_t image = (ptrdiff_t)(item / q->items);
+    const int64_t first = item % q->items * q->together;
+    const int count = q->down - first < q->together ? (int)(q->down - first) : q->together;
+    float *slid = o->own, *gradient = o->own + state->slid;
+    for (int i = 0; i < count; i++) {
+        const int64_t y = segment_row(first + i, s->dilation[0]);
+        struct training_spread spread = {.channels = (int)s->channels, .columns = (int)s->input[1], .channel = in_plane,
+                                         .output = slid + i * q->step + s->pad[1], .position = state->slid_position, .pitch = q->width};
+        struct training_spread arriving = {.channels = (int)s->features, .columns = (int)s->output[1], .channel = out_plane,
+                                           .output = gradient + i * q->step, .position = state->gradient_position,
+                                           .pitch = state->gradient_pitch};
+        for (int r = 0; r < WINOGRAD_INPUTS; r++) {
+            const int64_t row = y - s->pad[0] + r * s->dilation[0];
+            spread.rows[r] = row < 0 || row >= s->input[0] ? NULL : o->x + image * s->channels * in_plane + row * s->input[1];
+        }
+        for (int r = 0; r < WINOGRAD_OUTPUTS; r++) {
+            const int64_t row = y + r * s->dilation[0];
+            arriving.rows[r] = row >= s->output[0] ? NULL : o->dy + image * s->features * out_plane + row * s->output[1];
+        }
+        state->blocks->spread_input(&spread);
+        state->blocks->spread_gradient(&arriving);
+    }
+    for (int i = 0; i < WINOGRAD_INPUTS; i++) {
+        struct training_outer outer = {.rows = (int)s->features, .depth = (int)state->depth,
+                                       .columns = (int)((count - 1) * q->step + s->output[1]), .a = gradient + i * state->gradient_position,
+                                       .pitch = state->gradient_pitch, .b = slid + i * state->slid_position, .offsets = o->offsets,
+                                       .sums = sums + i * s->features * state->depth, .sum_pitch = (ptrdiff_t)state->depth};
+        state->blocks->outer(&outer);
+    }
+}
+
+/* Column (row) x of the input: where its phase and place put it. */
+static void run_taps(const struct state *state, const struct operands *o, int64_t item, float *sums)
+{
+    const struct slide *s = &state->slide;
+    const ptrdiff_t in_plane = (ptrdiff_t)(s->input[0] * s->input[1]), out_plane = (ptrdiff_t)(s->output[0] * s->output[1]);
+    const ptrdiff_t image = (ptrdiff_t)(item / state->items_each), phase_plane = (ptrdiff_t)state->rows * state->pitch;
+    const int64_t first = item % state->items_each * state->together;
+    const int64_t count = s->output[0] - first < state->together ? s->output[0] - first : state->together;
+    float *slid = o->own, *gradient = o->own + state->slid;
+    memset(slid, 0, state->slid * sizeof *slid);
+    for (int64_t c = 0; c < s->channels; c++)
+        for (int64_t r = 0; r < state->rows * state->phases[0]; r++) {
+            const int64_t row = first * s->stride[0] - s->pad[0] + r;
+            if (row < 0 || row >= s->input[0])
+                continue;
+            const float *from = o->x + (image * s->channels + c) * in_plane + row * s->input[1];
+            float *to = slid + c * state->plane + r % state->phases[0] * state->phases[1] * phase_plane + r / state->phases[0] * state->pitch;
+            if (state->phases[1] == 1) {
+                const int64_t room = state->pitch - s->pad[1];
+                if (room > 0)
+                    memcpy(to + s->pad[1], from, (size_t)(room < s->input[1] ? room : s->input[1]) * sizeof *to);
+                continue;
+            }
+            for (int64_t x = 0; x < s->input[1]; x++) {
+                const int64_t at = x + s->pad[1];
+                if (at / state->phases[1] < state->pitch)
+                    to[at % state->phases[1] * phase_plane + at / state->phases[1]] = from[x];
+            }
+        }
+    for (int64_t f = 0; f < s->features; f++)
+        for (int64_t r = 0; r < count; r++) {
+            float *to = gradient + f * state->gradient_pitch + r * state->pitch;
+            memcpy(to, o->dy + (image * s->features + f) * out_plane + (first + r) * s->output[1], (size_t)s->output[1] * sizeof *to);
+            memset(to + s->output[1], 0, (size_t)(state->pitch - s->output[1]) * sizeof *to);
+        }
+    struct training_outer outer = {.rows = (int)s->features, .depth = (int)state->depth,
+                                   .columns = (int)((count - 1) * state->pitch + s->output[1]), .a = gradient, .pitch = state->gradient_pitch,
+                                   .b = slid, .offsets = o->offsets, .sums = sums, .sum_pitch = (ptrdiff_t)state->depth};
+    state->blocks->outer(&outer);
+}
+
+/* ---- the whole ------------------------------------------------------------------------------------------------------------ */
+
+static void place_taps(const struct state *state, ptrdiff_t *offsets)
+{
+    const struct slide *s = &state->slide;
+    for (int64_t k = 0; k < state->depth; k++) {
+        if (state->way == BY_POINTS) {
+            offsets[k] = (ptrdiff_t)(k * s->input[0] * s->input[1]);
+        } else if (state->way == BY_ROWS) {
+            offsets[k] = (ptrdiff_t)(k / 3) * state->segments.width + (ptrdiff_t)(k % 3 * s->dilation[1]);
+        } else {
+            const int64_t taps = s->kernel[0] * s->kernel[1];
+            const int64_t row = k % taps / s->kernel[1] * s->dilation[0], column = k % s->kernel[1] * s->dilation[1];
+            offsets[k] = (ptrdiff_t)(k / taps) * state->plane
+                         + (ptrdiff_t)(row % s->stride[0] * s->stride[1] + column % s->stride[1]) * (ptrdiff_t)state->rows * state->pitch
+                         + (ptrdiff_t)(row / s->stride[0]) * state->pitch + (ptrdiff_t)(column / s->stride[1]);
+        }
+    }
+}
+
+static double total(const struct state *state, const float *sums, size_t at)
+{
+    double value = 0;
+    for (int64_t u = 0; u < state->units; u++)
+        value += (double)sums[(size_t)u * unit_floats(state) + at];
+    return value;
+}
+
+/* Adds up what the units found. */
+static void collect(const struct state *state, const float *sums, float *dw)
+{
+    const struct slide *s = &state->slide;
+    const size_t each = (size_t)(s->features * state->depth);
+#pragma omp parallel for num_threads(state->threads) schedule(static) if (state->threads > 1)
+    for (int64_t i = 0; i < s->features * state->depth; i++) {
+        if (state->way != BY_ROWS) {
+            dw[i] = (float)total(state, sums, (size_t)i);
+            continue;
+        }
+        double values[WINOGRAD_INPUTS], filter[3];
+        for (size_t p = 0; p < WINOGRAD_INPUTS; p++)
+            values[p] = total(state, sums, p * each + (size_t)i);
+        pack_winograd_gradient(values, filter);
+        for (int64_t y = 0; y < 3; y++)
+            dw[i / 3 * 9 + y * 3 + i % 3] = (float)filter[y];
+    }
+}
+
+static void sum_bias(const struct state *state, const float *dy, float *db)
+{
+    const struct slide *s = &state->slide;
+    const ptrdiff_t plane = (ptrdiff_t)(s->output[0] * s->output[1]);
+#pragma omp parallel for num_threads(state->threads) schedule(static) if (state->threads > 1)
+    for (int64_t f = 0; f < s->features; f++) {
+        double value = 0;
+        for (int64_t n = 0; n < s->batch; n++)
+            value += state->blocks->sum(dy + (n * s->features + f) * plane, plane);
+        db[f] = (float)value;
+    }
+}
+
+static mitral_status run(struct kernel_call *call)
+{
+    static void (*const run_item[])(const struct state *, const struct operands *, int64_t, float *) = {run_points, run_taps, run_rows};
+    const struct state *state = call->state;
+    const mitral_tensor *dy = call_input(call, 1);
+    mitral_tensor *dw = call_output(call, 0), *db = call_output(call, 1);
+    ptrdiff_t *offsets = call->scratch;
+    float *sums = (float *)((char *)call->scratch + offsets_bytes(state)), *threads = sums + (size_t)state->units * unit_floats(state);
+    if (db)
+        sum_bias(state, dy->data, db->data);
+    if (!dw || tensor_count(dw) == 0)
+        return MITRAL_OK;
+    place_taps(state, offsets);
+#pragma omp parallel num_threads(state->threads) if (state->threads > 1 && state->units > 1)
+    {
+        struct operands o = {.x = call_input(call, 0)->data, .dy = dy->data, .offsets = offsets,
+                             .own = threads + (size_t)omp_get_thread_num() * (state->slid + state->gradient)};
+        if (state->way == BY_ROWS) /* what lies between the segments stays zero */
+            memset(o.own, 0, (state->slid + state->gradient) * sizeof *o.own);
+#pragma omp for schedule(static)
+        for (int64_t u = 0; u < state->units; u++) {
+            float *unit = sums + (size_t)u * unit_floats(state);
+            memset(unit, 0, unit_floats(state) * sizeof *unit);
+            for (int64_t item = state->items * u / state->units; item < state->items * (u + 1) / state->units; item++)
+                run_item[state->way](state, &o, item, unit);
+        }
+    }
+    collect(state, sums, dw->data);
+    return MITRAL_OK;
+}
+
+static const char *describe(const void *state)
+{
+    return ((const struct state *)state)->text;
+}
+
+static double flops(const struct kernel_call *call)
+{
+    struct slide s;
+    mitral_tensor w;
+    return decode(call, &w, &s) == MITRAL_OK
+               ? 2.0 * (double)(s.batch * s.channels * s.features) * (double)(s.output[0] * s.output[1] * s.kernel[0] * s.kernel[1]) : 0;
+}
+
+const struct kernel training_convolution_weights[] = {
+    {.name = "training.convolution_weights", .shape = shape, .prepare = prepare, .run = run, .release = release, .describe = describe,
+     .flops = flops},
+};
+const size_t training_convolution_weights_count = sizeof training_convolution_weights / sizeof *training_convolution_weights;

@@ -1,0 +1,14 @@
+#include "runtime/kernels/training/blocks.h"
+
+const struct training_blocks *training_blocks_of(enum isa isa)
+{
+#if defined(__x86_64__)
+    if (isa == ISA_AVX512)
+        return &training_blocks_avx512;
+    if (isa == ISA_AVX2)
+        return &training_blocks_avx2;
+#else
+    (void)isa;
+#endif
+    return &training_blocks_portable;
+}

@@ -1,0 +1,187 @@
+/* Winograd's transforms along the rows of planes, and sums of products of rows. */
+#include "runtime/kernels/planar/winograd.h"
+#include "runtime/kernels/training/isa.h"
+
+INLINE vec load_row(const float *row, int x, int part)
+{
+    return !row ? vec_set(0) : part ? vec_load_part(row + x, part) : vec_load(row + x);
+}
+
+INLINE void store_positions(float *to, ptrdiff_t position, const vec t[6])
+{
+    float *far = to + 3 * position;
+    vec_store(to, t[0]);
+    vec_store(to + position, t[1]);
+    vec_store(to + 2 * position, t[2]);
+    vec_store(far, t[3]);
+    vec_store(far + position, t[4]);
+    vec_store(far + 2 * position, t[5]);
+}
+
+/* `whole` where no row is missing: then no load depends on a branch. */
+INLINE void spread_channel(const struct training_spread *s, int c, bool whole)
+{
+    const float *rows[6];
+    float *to = s->output + c * s->pitch;
+    _Pragma("GCC unroll 6") for (int i = 0; i < 6; i++)
+        rows[i] = whole || s->rows[i] ? s->rows[i] + c * s->channel : NULL;
+    int x = 0;
+    for (; x + LANES <= s->columns; x += LANES) {
+        vec t[6];
+        winograd_spread(t, load_row(rows[0], x, 0), load_row(rows[1], x, 0), load_row(rows[2], x, 0), load_row(rows[3], x, 0),
+                        load_row(rows[4], x, 0), load_row(rows[5], x, 0));
+        store_positions(to + x, s->position, t);
+    }
+    if (x < s->columns) {
+        int part = s->columns - x;
+        vec t[6];
+        winograd_spread(t, load_row(rows[0], x, part), load_row(rows[1], x, part), load_row(rows[2], x, part),
+                        load_row(rows[3], x, part), load_row(rows[4], x, part), load_row(rows[5], x, part));
+        store_positions(to + x, s->position, t);
+    }
+}
+
+static bool all_there(const struct training_spread *s, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (!s->rows[i])
+            return false;
+    return true;
+}
+
+void BLOCK(training_spread_input)(const struct training_spread *whole)
+{
+    const struct training_spread s = *whole; /* a copy that no store can change */
+    if (all_there(&s, 6))
+        for (int c = 0; c < s.channels; c++)
+            spread_channel(&s, c, true);
+    else
+        for (int c = 0; c < s.channels; c++)
+            spread_channel(&s, c, false);
+}
+
+/* Four gradients of outputs to those of six products: the transpose of winograd_gather. */
+INLINE void winograd_scatter(vec m[6], vec y0, vec y1, vec y2, vec y3)
+{
+    vec a = vec_set(WINOGRAD_A), b = vec_set(WINOGRAD_B);
+    vec even = vec_fma(b, y0, a * y2), odd = vec_fma(vec_set(0.5f), y3, y1);
+    m[0] = y0;
+    m[1] = even + odd;
+    m[2] = even - odd;
+    even = vec_fma(a, y0, b * y2);
+    odd = vec_fma(vec_set(2), y3, y1);
+    m[3] = even + odd;
+    m[4] = even - odd;
+    m[5] = y3;
+}
+
+void BLOCK(training_spread_gradient)(const struct training_spread *whole)
+{
+    const struct training_spread s = *whole;
+    for (int c = 0; c < s.channels; c++) {
+        const float *rows[4];
+        float *to = s.output + c * s.pitch;
+        for (int i = 0; i < 4; i++)
+            rows[i] = s.rows[i] ? s.rows[i] + c * s.channel : NULL;
+        for (int x = 0; x < s.columns; x += LANES) {
+            int part = s.columns - x < LANES ? s.columns - x : 0;
+            vec m[6];
+            winograd_scatter(m, load_row(rows[0], x, part), load_row(rows[1], x, part), load_row(rows[2], x, part),
+                             load_row(rows[3], x, part));
+            store_positions(to + x, s.position, m);
+        }
+    }
+}
+
+/* ---- sums of products of rows ------------------------------------------------------------------------------------------ */
+
+#if VECTOR_REGISTERS == 32
+enum { ROWS = 4, DEPTH = 6 };
+#else
+enum { ROWS = 2, DEPTH = 6 };
+#endif
+
+/* The sums over the lanes of up to LANES vectors, halving their number by one addition in each step. */
+INLINE vec sum_lanes(vec square[LANES])
+{
+    _Pragma("GCC unroll 4") for (int count = LANES / 2; count > 0; count /= 2)
+        _Pragma("GCC unroll 8") for (int i = 0; i < count; i++)
+            square[i] = vec_low(square[i], square[i + count]) + vec_high(square[i], square[i + count]);
+    return square[0];
+}
+
+#define OUTER_STEP(load_a, load_b)                                                                                     \
+    do {                                                                                                               \
+        vec y[ROWS];                                                                                                   \
+        _Pragma("GCC unroll 4") for (int r = 0; r < ROWS; r++)                                                         \
+            y[r] = load_a;                                                                                             \
+        _Pragma("GCC unroll 6") for (int j = 0; j < DEPTH; j++) {                                                      \
+            vec v = load_b;                                                                                            \
+            VEC_KEEP(v);                                                                                               \
+            _Pragma("GCC unroll 4") for (int r = 0; r < ROWS; r++)                                                     \
+                sum[r][j] = vec_fma(v, y[r], sum[r][j]);                                                               \
+        }                                                                                                              \
+    } while (0)
+
+/* ROWS by DEPTH sums; of those beyond rows and depth nothing is kept. */
+__attribute__((noinline)) static void outer_tile(const struct training_outer *o, int row, int rows, int k, int depth)
+{
+    vec sum[ROWS][DEPTH];
+    const float *a[ROWS], *b[DEPTH];
+    _Pragma("GCC unroll 4") for (int r = 0; r < ROWS; r++)
+        a[r] = o->a + (row + (r < rows ? r : 0)) * o->pitch;
+    _Pragma("GCC unroll 6") for (int j = 0; j < DEPTH; j++)
+        b[j] = o->b + o->offsets[k + (j < depth ? j : 0)];
+    _Pragma("GCC unroll 4") for (int r = 0; r < ROWS; r++)
+        _Pragma("GCC unroll 6") for (int j = 0; j < DEPTH; j++)
+            sum[r][j] = vec_set(0);
+    const ptrdiff_t columns = o->columns;
+    ptrdiff_t x = 0;
+    for (; x + LANES <= columns; x += LANES)
+        OUTER_STEP(vec_load(a[r] + x), vec_load(b[j] + x));
+    if (x < columns) {
+        const int part = (int)(columns - x);
+        OUTER_STEP(vec_load_part(a[r] + x, part), vec_load_part(b[j] + x, part));
+    }
+    float totals[(ROWS * DEPTH + LANES - 1) / LANES * LANES];
+    _Pragma("GCC unroll 4") for (int first = 0; first < ROWS * DEPTH; first += LANES) {
+        vec square[LANES];
+        _Pragma("GCC unroll 16") for (int i = 0; i < LANES; i++)
+            square[i] = first + i < ROWS * DEPTH ? sum[(first + i) / DEPTH % ROWS][(first + i) % DEPTH] : vec_set(0);
+        vec_store(totals + first, sum_lanes(square));
+    }
+    for (int r = 0; r < rows; r++)
+        for (int j = 0; j < depth; j++)
+            o->sums[(row + r) * o->sum_pitch + k + j] += totals[r * DEPTH + j];
+}
+
+void BLOCK(training_outer)(const struct training_outer *o)
+{
+    for (int k = 0; k < o->depth; k += DEPTH)
+        for (int row = 0; row < o->rows; row += ROWS)
+            outer_tile(o, row, o->rows - row < ROWS ? o->rows - row : ROWS, k, o->depth - k < DEPTH ? o->depth - k : DEPTH);
+}
+
+/* Partial sums of so many elements are float, their sum is double. */
+enum { SUMMED_TOGETHER = 2048 };
+
+double BLOCK(training_sum)(const float *x, ptrdiff_t count)
+{
+    double total = 0;
+    for (ptrdiff_t first = 0; first < count; first += SUMMED_TOGETHER) {
+        const ptrdiff_t last = count - first < SUMMED_TOGETHER ? count : first + SUMMED_TOGETHER;
+        vec square[LANES];
+        _Pragma("GCC unroll 16") for (int i = 0; i < LANES; i++)
+            square[i] = vec_set(0);
+        ptrdiff_t i = first;
+        for (; i + 4 * LANES <= last; i += 4 * LANES)
+            _Pragma("GCC unroll 4") for (int k = 0; k < 4; k++)
+                square[k] += vec_load(x + i + k * LANES);
+        for (; i < last; i += LANES)
+            square[0] += last - i < LANES ? vec_load_part(x + i, (int)(last - i)) : vec_load(x + i);
+        vec sum = (square[0] + square[1]) + (square[2] + square[3]);
+        for (int k = 0; k < LANES; k++)
+            total += (double)sum[k];
+    }
+    return total;
+}

@@ -1,0 +1,115 @@
+/* 3×3 convolutions of stride 1 by Winograd along the rows: eighteen products for thirty-six, whatever the dilation. */
+#include <omp.h>
+#include <string.h>
+
+#include "runtime/kernels/training/convolution.h"
+
+enum { ALIGN = 16, ITEM_COLUMNS = 256, ITEM_BYTES = 384 << 10 };
+
+static int64_t larger(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+static ptrdiff_t rounded(int64_t count)
+{
+    return (ptrdiff_t)((count + ALIGN - 1) / ALIGN * ALIGN);
+}
+
+void segments_measure(struct segments *out, const struct slide *s, int64_t channels, int64_t columns, size_t bytes)
+{
+    const int64_t down = s->dilation[0], across = s->dilation[1], rest = s->output[0] % (4 * down);
+    *out = (struct segments){.down = (int)(s->output[0] / (4 * down) * down + (rest < down ? rest : down))};
+    out->step = (int)larger(s->output[1] + 2 * across - s->pad[1], s->input[1] + s->pad[1]);
+    int64_t fits = (int64_t)bytes / (WINOGRAD_INPUTS * channels * out->step * (int64_t)sizeof(float)), wanted = columns / out->step;
+    out->together = (int)(wanted < fits ? wanted : fits);
+    out->together = out->together > out->down ? out->down : out->together;
+    out->together = out->together > TRAINING_SEGMENTS ? TRAINING_SEGMENTS : out->together < 1 ? 1 : out->together;
+    out->items = (out->down + out->together - 1) / out->together;
+    out->width = rounded((int64_t)out->together * out->step + s->pad[1] + 2 * across) + TRAINING_SLACK;
+}
+
+struct geometry {
+    struct segments segments;
+    ptrdiff_t spread_position, product_pitch, product_position;
+    size_t spread, products; /* floats */
+};
+
+static void measure(const struct planes_call *c, struct geometry *g)
+{
+    const struct slide *s = &c->slide;
+    segments_measure(&g->segments, s, s->channels + s->features, ITEM_COLUMNS, ITEM_BYTES);
+    g->spread_position = (ptrdiff_t)s->channels * g->segments.width + ALIGN;
+    g->product_pitch = rounded((int64_t)g->segments.together * g->segments.step) + TRAINING_SLACK;
+    g->product_position = (ptrdiff_t)((s->features + 3) / 4 * 4) * g->product_pitch + ALIGN;
+    g->spread = (size_t)rounded(WINOGRAD_INPUTS * g->spread_position + PLANAR_SLACK);
+    g->products = (size_t)rounded(WINOGRAD_INPUTS * g->product_position + PLANAR_SLACK);
+}
+
+static size_t offsets_bytes(const struct slide *s)
+{
+    return ((size_t)(3 * s->channels) * sizeof(ptrdiff_t) + 63) / 64 * 64;
+}
+
+size_t planes_scratch(const struct planes_call *c)
+{
+    struct geometry g;
+    measure(c, &g);
+    return offsets_bytes(&c->slide) + (g.spread + g.products) * (size_t)c->threads * sizeof(float);
+}
+
+static void run_item(const struct planes_call *c, const struct geometry *g, int64_t item, float *own, const ptrdiff_t *offsets)
+{
+    const struct slide *s = &c->slide;
+    const struct segments *q = &g->segments;
+    const ptrdiff_t in_plane = (ptrdiff_t)(s->input[0] * s->input[1]), out_plane = (ptrdiff_t)(s->output[0] * s->output[1]);
+    const ptrdiff_t image = (ptrdiff_t)(item / q->items);
+    const int64_t first = item % q->items * q->together;
+    const int count = q->down - first < q->together ? (int)(q->down - first) : q->together;
+    float *products = own + g->spread;
+    for (int i = 0; i < count; i++) {
+        struct training_spread spread = {.channels = (int)s->channels, .columns = (int)s->input[1], .channel = in_plane,
+                                         .output = own + i * q->step + s->pad[1], .position = g->spread_position, .pitch = q->width};
+        const int64_t top = segment_row(first + i, s->dilation[0]) - s->pad[0];
+        for (int r = 0; r < WINOGRAD_INPUTS; r++) {
+            const int64_t row = top + r * s->dilation[0];
+            spread.rows[r] = row < 0 || row >= s->input[0] ? NULL : c->x + image * s->channels * in_plane + row * s->input[1];
+        }
+        c->blocks->spread_input(&spread);
+    }
+    struct plane_batch batch = {.count = WINOGRAD_INPUTS, .rows = (int)s->features, .columns = (int)((count - 1) * q->step + s->output[1]),
+                                .depth = (int)(3 * s->channels), .weights = c->weights, .input = own, .position = g->spread_position,
+                                .offsets = offsets, .output = products, .position_out = g->product_position, .pitch_out = g->product_pitch,
+                                .written = c->y, .read = c->y, .ahead_rows = 1};
+    c->planar->plane_batch(&batch);
+    for (int i = 0; i < count; i++) {
+        const int64_t y = segment_row(first + i, s->dilation[0]), rows = (s->output[0] - y + s->dilation[0] - 1) / s->dilation[0];
+        const ptrdiff_t at = image * s->features * out_plane + (ptrdiff_t)(y * s->output[1]);
+        struct plane_gather gather = {.channels = (int)s->features, .columns = (int)s->output[1],
+                                      .rows = rows < WINOGRAD_OUTPUTS ? (int)rows : WINOGRAD_OUTPUTS, .input = products + i * q->step,
+                                      .position = g->product_position, .pitch = g->product_pitch,
+                                      .finish = {.output = c->y + at, .residual = c->addend ? c->addend + at : NULL, .step = out_plane,
+                                                 .row = (ptrdiff_t)(s->dilation[0] * s->output[1]), .shift = c->bias}};
+        c->planar->plane_gather(&gather);
+    }
+}
+
+void planes_run(const struct planes_call *c)
+{
+    const struct slide *s = &c->slide;
+    struct geometry g;
+    measure(c, &g);
+    ptrdiff_t *offsets = c->scratch;
+    float *threads = (float *)((char *)c->scratch + offsets_bytes(s));
+    for (int64_t k = 0; k < 3 * s->channels; k++)
+        offsets[k] = (ptrdiff_t)(k / 3) * g.segments.width + (ptrdiff_t)(k % 3 * s->dilation[1]);
+    const int64_t items = s->batch * g.segments.items;
+#pragma omp parallel num_threads(c->threads) if (c->threads > 1 && items > 1)
+    {
+        float *own = threads + (size_t)omp_get_thread_num() * (g.spread + g.products);
+        memset(own, 0, g.spread * sizeof *own); /* what lies between the segments stays zero */
+#pragma omp for schedule(static)
+        for (int64_t item = 0; item < items; item++)
+            run_item(c, &g, item, own, offsets);
+    }
+}

@@ -1,0 +1,228 @@
+/* The convolutions of training against the reference kernels of Conv and its gradients: every way, addends, threads. */
+#include <math.h>
+#include <string.h>
+
+#include "planar_support.h"
+
+struct form {
+    int64_t batch, channels, features, size[2], kernel[2], stride[2], dilation[2], pads[4];
+};
+
+static const struct form forms[] = {
+    /* 1×1 */
+    {2, 32, 8, {24, 24}, {1, 1}, {1, 1}, {1, 1}, {0}},
+    {2, 300, 20, {7, 9}, {1, 1}, {1, 1}, {1, 1}, {0}},
+    {3, 5, 7, {1, 1}, {1, 1}, {1, 1}, {1, 1}, {0}},
+    {1, 7, 33, {40, 33}, {1, 1}, {1, 1}, {1, 1}, {0}},
+    /* 3×3 */
+    {2, 1, 32, {50, 37}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}},
+    {2, 8, 8, {35, 40}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}},
+    {1, 8, 8, {64, 50}, {3, 3}, {1, 1}, {8, 8}, {8, 8, 8, 8}},
+    {3, 13, 17, {14, 14}, {3, 3}, {1, 1}, {4, 4}, {4, 4, 4, 4}},
+    {2, 24, 40, {17, 23}, {3, 3}, {1, 1}, {2, 2}, {2, 2, 2, 2}},
+    {1, 6, 9, {20, 21}, {3, 3}, {1, 1}, {1, 1}, {0}},
+    {1, 6, 9, {12, 50}, {3, 3}, {1, 1}, {1, 3}, {2, 0, 0, 2}},
+    {5, 16, 16, {4, 4}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}},
+    {1, 12, 12, {1, 1}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}},
+    {2, 100, 130, {14, 15}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}},
+    {2, 20, 6, {9, 8}, {3, 3}, {1, 1}, {3, 3}, {3, 3, 3, 3}},
+    /* any */
+    {1, 3, 40, {33, 47}, {7, 7}, {2, 2}, {1, 1}, {3, 3, 3, 3}},
+    {2, 4, 9, {19, 21}, {5, 3}, {1, 2}, {2, 1}, {4, 1, 4, 1}},
+    {2, 3, 5, {20, 20}, {2, 2}, {2, 2}, {1, 1}, {0}},
+    {1, 2, 3, {9, 30}, {3, 3}, {3, 3}, {3, 4}, {2, 5, 2, 3}},
+    {2, 70, 12, {15, 15}, {3, 1}, {1, 1}, {2, 1}, {2, 0, 2, 0}},
+};
+enum { FORMS = sizeof forms / sizeof *forms };
+
+/* Winograd's F(4, 3) loses up to two bits more than the direct sum, which itself is below 1e-6 of the range off here. Sums over
+ * pixels of products of both signs add up to little of what went into them. */
+static const double tolerance = 4e-6, sum_tolerance = 1e-5;
+
+static bool moves_by_one(const struct form *f)
+{
+    return f->stride[0] == 1 && f->stride[1] == 1;
+}
+
+static int64_t positions(const struct form *f, int i)
+{
+    return (f->size[i] + f->pads[i] + f->pads[2 + i] - (f->kernel[i] - 1) * f->dilation[i] - 1) / f->stride[i] + 1;
+}
+
+static void set_window(struct rig *rig, const struct form *f)
+{
+    rig_ints(rig, "strides", f->stride, 2);
+    rig_ints(rig, "dilations", f->dilation, 2);
+    rig_ints(rig, "pads", f->pads, 4);
+}
+
+static mitral_tensor check_run(struct rig *rig, const char *kernel)
+{
+    rig->output.tensor = (mitral_tensor){0};
+    mitral_status status = rig_run(rig, kernel);
+    if (status != MITRAL_OK)
+        print_error("%s: %s\n", kernel, mitral_context_message(rig->context));
+    assert_int_equal(status, MITRAL_OK);
+    return rig->output.tensor;
+}
+
+/* The kernel is near `expected`, and gives the same bits for any number of threads. */
+static void check_kernel(struct rig *rig, const char *kernel, const mitral_tensor *expected, const struct form *form, double limit)
+{
+    rig->threads = 1;
+    mitral_tensor first = check_run(rig, kernel);
+    double distance = rig_distance(&first, expected);
+    if (!(distance <= limit))
+        print_error("form %d: %s, %s is %g off\n", (int)(form - forms), kernel, rig->description, distance);
+    assert_true(distance <= limit);
+    for (rig->threads = 2; rig->threads <= 4; rig->threads++) {
+        mitral_tensor other = check_run(rig, kernel);
+        assert_memory_equal(other.data, first.data, tensor_bytes(&first));
+    }
+    rig->threads = 1;
+}
+
+static void add(mitral_tensor *to, const mitral_tensor *addend)
+{
+    for (int64_t i = 0; i < tensor_count(to); i++)
+        ((float *)to->data)[i] += ((const float *)addend->data)[i];
+}
+
+static void check_forward(const struct form *f, bool bias)
+{
+    struct rig rig;
+    const int64_t x[] = {f->batch, f->channels, f->size[0], f->size[1]}, w[] = {f->features, f->channels, f->kernel[0], f->kernel[1]};
+    const double range = sqrt(3.0 / (double)(f->channels * f->kernel[0] * f->kernel[1]));
+    rig_open(&rig, (uint32_t)(f - forms) + 1);
+    rig_input(&rig, 4, x, -1, 1);
+    rig_input(&rig, 4, w, -range, range);
+    if (bias)
+        rig_input(&rig, 1, &f->features, -0.5, 0.5);
+    set_window(&rig, f);
+    mitral_tensor expected = check_run(&rig, "Conv");
+    check_kernel(&rig, "training.convolution", &expected, f, tolerance);
+    if (!bias)
+        rig_absent(&rig);
+    add(&expected, rig_input(&rig, 4, expected.dims, -1, 1));
+    check_kernel(&rig, "training.convolution", &expected, f, tolerance);
+    rig_close(&rig);
+}
+
+static void check_data(const struct form *f)
+{
+    struct rig rig;
+    const int64_t x[] = {f->batch, f->channels, f->size[0], f->size[1]}, w[] = {f->features, f->channels, f->kernel[0], f->kernel[1]};
+    const int64_t y[] = {f->batch, f->features, positions(f, 0), positions(f, 1)};
+    const double range = sqrt(3.0 / (double)(f->features * f->kernel[0] * f->kernel[1]));
+    rig_open(&rig, (uint32_t)(f - forms) + 100);
+    rig_input(&rig, 4, y, -1, 1);
+    rig_input(&rig, 4, w, -range, range);
+    rig_ints(&rig, "shape", x, 4);
+    set_window(&rig, f);
+    mitral_tensor expected = check_run(&rig, "mitral.ConvGradientData");
+    check_kernel(&rig, "training.convolution_data", &expected, f, tolerance);
+    rig_absent(&rig);
+    add(&expected, rig_input(&rig, 4, x, -1, 1));
+    check_kernel(&rig, "training.convolution_data", &expected, f, tolerance);
+    rig_close(&rig);
+}
+
+static void check_weights(const struct form *f)
+{
+    struct rig rig;
+    const int64_t x[] = {f->batch, f->channels, f->size[0], f->size[1]}, w[] = {f->features, f->channels, f->kernel[0], f->kernel[1]};
+    const int64_t y[] = {f->batch, f->features, positions(f, 0), positions(f, 1)};
+    rig_open(&rig, (uint32_t)(f - forms) + 200);
+    rig_input(&rig, 4, x, -1, 1);
+    rig_input(&rig, 4, y, -1, 1);
+    rig_ints(&rig, "shape", w, 4);
+    set_window(&rig, f);
+    mitral_tensor expected = check_run(&rig, "mitral.ConvGradientWeights");
+    check_kernel(&rig, "training.convolution_weights", &expected, f, sum_tolerance);
+    rig_close(&rig);
+}
+
+static void test_forms(void **state)
+{
+    (void)state;
+    for (int i = 0; i < FORMS; i++) {
+        check_forward(&forms[i], i % 2);
+        if (moves_by_one(&forms[i]))
+            check_data(&forms[i]);
+        check_weights(&forms[i]);
+    }
+}
+
+/* The sum beside the weights, which is asked for alone where nothing else is trained. */
+static void test_bias(void **state)
+{
+    (void)state;
+    for (int alone = 0; alone < 2; alone++) {
+        struct rig rig;
+        const int64_t x[] = {2, 3, 61, 67}, w[] = {5, 3, 1, 1}, y[] = {2, 5, 61, 67};
+        rig_open(&rig, 7);
+        rig_input(&rig, 4, x, -1, 1);
+        const float *dy = rig_input(&rig, 4, y, -1, 1)->data;
+        rig_ints(&rig, "shape", w, 4);
+        const struct kernel *kernel = kernel_find("training.convolution_weights");
+        mitral_value dw = {.kind = MITRAL_TENSOR}, db = {.kind = MITRAL_TENSOR}, *outputs[] = {alone ? NULL : &dw, &db};
+        struct kernel_call call = {.context = rig.context, .kernel = kernel, .name = "test", .attributes = &rig.attributes, .opset = 1,
+                                   .threads = 2, .input_count = 2, .inputs = rig.input_list, .output_count = 2, .outputs = outputs,
+                                   .arena = &rig.arena};
+        size_t scratch = 0;
+        float weights[15], bias[5];
+        assert_int_equal(kernel->shape(&call), MITRAL_OK);
+        assert_int_equal(kernel->prepare(&call, &call.state, &scratch), MITRAL_OK);
+        call.scratch = arena_allocate(&rig.arena, scratch + 64);
+        dw.tensor.data = weights;
+        db.tensor.data = bias;
+        assert_int_equal(kernel->run(&call), MITRAL_OK);
+        for (int f = 0; f < 5; f++) {
+            double sum = 0;
+            for (int n = 0; n < 2; n++)
+                for (int i = 0; i < 61 * 67; i++)
+                    sum += (double)dy[(n * 5 + f) * 61 * 67 + i];
+            assert_true(fabs(sum - (double)bias[f]) <= 1e-5 * (fabs(sum) + 10));
+        }
+        kernel->release(rig.context, call.state);
+        rig_close(&rig);
+    }
+}
+
+static void test_refusals(void **state)
+{
+    (void)state;
+    struct rig rig;
+    const int64_t x[] = {2, 4, 8, 8}, w[] = {6, 4, 3, 3}, wrong[] = {2, 6, 8, 8}, y[] = {2, 6, 6, 6}, pads[] = {3, 3, 3, 3};
+    rig_open(&rig, 3);
+    rig_input(&rig, 4, x, -1, 1);
+    rig_input(&rig, 4, w, -1, 1);
+    rig_absent(&rig);
+    rig_input(&rig, 4, wrong, -1, 1);
+    assert_int_equal(rig_run(&rig, "training.convolution"), MITRAL_INVALID);
+    rig_int(&rig, "group", 2);
+    assert_int_equal(rig_run(&rig, "training.convolution"), MITRAL_INVALID);
+    rig_close(&rig);
+    rig_open(&rig, 3);
+    rig_input(&rig, 4, wrong, -1, 1);
+    rig_input(&rig, 4, w, -1, 1);
+    rig_ints(&rig, "shape", x, 4);
+    assert_int_equal(rig_run(&rig, "training.convolution_data"), MITRAL_INVALID);
+    rig_ints(&rig, "pads", pads, 4);
+    assert_int_equal(rig_run(&rig, "training.convolution_data"), MITRAL_UNSUPPORTED);
+    rig_close(&rig);
+    rig_open(&rig, 3);
+    rig_input(&rig, 4, x, -1, 1);
+    rig_input(&rig, 4, y, -1, 1);
+    assert_int_equal(rig_run(&rig, "training.convolution_weights"), MITRAL_INVALID);
+    rig_ints(&rig, "shape", (const int64_t[]){5, 4, 3, 3}, 4);
+    assert_int_equal(rig_run(&rig, "training.convolution_weights"), MITRAL_INVALID);
+    rig_close(&rig);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_forms), cmocka_unit_test(test_bias), cmocka_unit_test(test_refusals)};
+    rig_bench = argc > 1 && strcmp(argv[1], "--bench") == 0;
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
