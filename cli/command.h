@@ -18,6 +18,7 @@ int command_evaluate(int argc, char **argv);
 int command_train(int argc, char **argv);
 int command_distill(int argc, char **argv);
 int command_optimize(int argc, char **argv);
+int command_report(int argc, char **argv);
 
 /* Exit codes: 0 success, 1 failure, 2 unsupported (a model that nothing here can run). Wrong usage is 64, as argp's. */
 int cli_exit_code(mitral_status status);

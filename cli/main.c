@@ -18,6 +18,7 @@ static const struct {
     {"train", command_train, "train a network on labelled scans"},
     {"distill", command_distill, "train a light network under the guidance of a large one"},
     {"evaluate", command_evaluate, "measure a network on labelled scans"},
+    {"report", command_report, "write a training run as one page"},
     {"conformance", command_conformance, "score the cases of ONNX's backend suite"},
 };
 

@@ -166,7 +166,8 @@ int cli_training(int argc, char **argv, const char *command, const char *documen
             fprintf(stderr, "%s\n", terminal.line);
         printf("%s: %lld steps, loss %.4f", mitral_training_get(training, "output"), (long long)result.steps, result.loss);
         if (result.best_step >= 0)
-            printf(", validation Dice %.2f %% (best %.2f %% at step %lld)", 100 * result.dice, 100 * result.best_dice, (long long)result.best_step);
+            printf(", validation Dice %.2f %% (best %.2f %% at step %lld); holds the weights of step %lld", 100 * result.dice,
+                   100 * result.best_dice, (long long)result.best_step, (long long)result.kept_step);
         putchar('\n');
     } else {
         code = cli_fail(command, context, status);

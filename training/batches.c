@@ -13,6 +13,7 @@ struct buffer {
     int64_t index; /* of the batch; -1: none */
     float *images;
     uint8_t *labels;
+    int64_t *slices;
 };
 
 struct batches {
@@ -37,22 +38,17 @@ struct batches {
     bool started, stop;
 };
 
-int64_t batches_training_slices(const struct batches *batches) { return batches->training_count; }
-int64_t batches_validation_slices(const struct batches *batches) { return batches->validation_count; }
+const mitral_dataset *batches_dataset(const struct batches *batches) { return &batches->dataset; }
+const mitral_slices *batches_slices(const struct batches *batches) { return &batches->slices; }
 
-const float *batches_validation_image(const struct batches *batches, int64_t index)
+struct slice_list batches_training(const struct batches *batches)
 {
-    return batches->slices.images + batches->validation[index] * batches->slices.height * batches->slices.width;
+    return (struct slice_list){batches->training, batches->training_count};
 }
 
-const uint8_t *batches_validation_label(const struct batches *batches, int64_t index)
+struct slice_list batches_validation(const struct batches *batches)
 {
-    return batches->slices.labels + batches->validation[index] * batches->slices.height * batches->slices.width;
-}
-
-int32_t batches_validation_case(const struct batches *batches, int64_t index)
-{
-    return batches->slices.cases[batches->validation[index]];
+    return (struct slice_list){batches->validation, batches->validation_count};
 }
 
 uint64_t batches_fingerprint(const struct batches *batches)
@@ -95,6 +91,7 @@ static void fill(struct batches *batches, struct buffer *buffer, int64_t index)
         const float *image = batches->slices.images + slice * pixels;
         const uint8_t *label = batches->slices.labels + slice * pixels;
         float *into = buffer->images + i * batches->channels * pixels;
+        buffer->slices[i] = slice;
         if (batches->augment) {
             mitral_augment_slice(into, buffer->labels + i * pixels, image, label, batches->slices.height, batches->slices.width,
                                  &batches->augmentation, batches->seed, (uint64_t)sample);
@@ -129,7 +126,7 @@ static void *work(void *user)
     return NULL;
 }
 
-mitral_status batches_get(struct batches *batches, int64_t index, int64_t next, const float **images, const uint8_t **labels)
+mitral_status batches_get(struct batch *out, struct batches *batches, int64_t index, int64_t next)
 {
     pthread_mutex_lock(&batches->lock);
     while (batches->wanted >= 0)
@@ -141,8 +138,7 @@ mitral_status batches_get(struct batches *batches, int64_t index, int64_t next, 
     batches->wanted = next;
     pthread_cond_broadcast(&batches->changed);
     pthread_mutex_unlock(&batches->lock);
-    *images = made->images;
-    *labels = made->labels;
+    *out = (struct batch){.images = made->images, .labels = made->labels, .slices = batches->augment ? NULL : made->slices};
     return MITRAL_OK;
 }
 
@@ -171,11 +167,10 @@ static mitral_status split(struct batches *batches, double share)
         return MITRAL_NO_MEMORY;
     number_patients(batches, patients, &count);
     int64_t held = share > 0 ? (int64_t)ceil(share * (double)count) : 0;
-    if (held >= count) {
-        mitral_release(context, patients);
-        return mitral_fail(context, MITRAL_INVALID, "validation: expected a share that leaves patients to train on, found %g of %lld", share,
-                           (long long)count);
-    }
+    if (held >= count) /* one patient at least is trained on */
+        held = count - 1;
+    if (share > 0 && held == 0)
+        mitral_log(context, "%s: one patient alone, who is trained on; nobody is left to validate on", batches->dataset.name);
     for (int64_t i = 0; i < count; i++)
         order[i] = i;
     shuffle(order, count, batches->seed, STREAM_SPLIT);
@@ -204,7 +199,8 @@ static mitral_status allocate(struct batches *batches)
         batches->buffers[i].index = -1;
         batches->buffers[i].images = mitral_allocate(context, (size_t)(batches->batch * batches->channels) * pixels * sizeof(float));
         batches->buffers[i].labels = mitral_allocate(context, (size_t)batches->batch * pixels);
-        made = made && batches->buffers[i].images && batches->buffers[i].labels;
+        batches->buffers[i].slices = mitral_allocate(context, (size_t)batches->batch * sizeof(int64_t));
+        made = made && batches->buffers[i].images && batches->buffers[i].labels && batches->buffers[i].slices;
     }
     return made ? MITRAL_OK : MITRAL_NO_MEMORY;
 }
@@ -271,6 +267,7 @@ void batches_close(struct batches **out)
     for (int i = 0; i < 2; i++) {
         mitral_release(context, batches->buffers[i].images);
         mitral_release(context, batches->buffers[i].labels);
+        mitral_release(context, batches->buffers[i].slices);
     }
     mitral_release(context, batches->training);
     mitral_release(context, batches->validation);

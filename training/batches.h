@@ -8,19 +8,28 @@
 
 struct batches;
 
-/* Reads the training split and holds `validation` of its patients back. */
+/* Reads the training split and holds a share `validation` of its patients back, rounded up, whole patients, drawn from the seed; one
+ * at least stays to train on. */
 mitral_status batches_open(struct batches **out, mitral_context *context, const struct options *options,
                            const mitral_preprocessing *preprocessing, int64_t channels, int threads);
 void batches_close(struct batches **batches);
-/* Batch `index`: images [batch][channels][height][width] and labels [batch][height][width], valid until the next call; `next` is the batch
- * that is made meanwhile. */
-mitral_status batches_get(struct batches *batches, int64_t index, int64_t next, const float **images, const uint8_t **labels);
-int64_t batches_training_slices(const struct batches *batches);
-/* Slices held back, grouped by case in order; and the case of one. */
-int64_t batches_validation_slices(const struct batches *batches);
-const float *batches_validation_image(const struct batches *batches, int64_t index);
-const uint8_t *batches_validation_label(const struct batches *batches, int64_t index);
-int32_t batches_validation_case(const struct batches *batches, int64_t index);
+/* Valid until the next call. */
+struct batch {
+    const float *images;    /* [batch][channels][height][width] */
+    const uint8_t *labels;  /* [batch][height][width] */
+    const int64_t *slices;  /* [batch]: which slices these are; NULL when they are augmented */
+};
+/* Batch `index`; `next` is the one that is made meanwhile. */
+mitral_status batches_get(struct batch *out, struct batches *batches, int64_t index, int64_t next);
+/* All slices, and which of them are trained on and which held back: indices in ascending order, hence grouped by case. */
+struct slice_list {
+    const int64_t *items;
+    int64_t count;
+};
+const mitral_dataset *batches_dataset(const struct batches *batches);
+const mitral_slices *batches_slices(const struct batches *batches);
+struct slice_list batches_training(const struct batches *batches);
+struct slice_list batches_validation(const struct batches *batches);
 /* A number that changes when the data do: of names, sizes and voxels. */
 uint64_t batches_fingerprint(const struct batches *batches);
 

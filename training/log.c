@@ -25,18 +25,22 @@ static long kept_length(FILE *file, int64_t step)
 
 mitral_status log_open(struct log *log, mitral_context *context, const struct options *options, int64_t step)
 {
-    *log = (struct log){.context = context, .path = options->log, .images_a_step = options->batch * options->accumulate};
-    if (!*options->log)
+    *log = (struct log){.context = context, .images_a_step = options->batch * options->accumulate};
+    if (*options->log)
+        snprintf(log->path, sizeof log->path, "%s", options->log);
+    else if (*options->checkpoint)
+        snprintf(log->path, sizeof log->path, "%s/log.jsonl", options->checkpoint);
+    else
         return MITRAL_OK;
-    log->file = fopen(options->log, step > 0 ? "r+" : "w");
+    log->file = fopen(log->path, step > 0 ? "r+" : "w");
     if (!log->file && step > 0)
-        log->file = fopen(options->log, "w");
+        log->file = fopen(log->path, "w");
     if (!log->file)
-        return mitral_fail(context, MITRAL_IO, "%s: %s", options->log, strerror(errno));
+        return mitral_fail(context, MITRAL_IO, "%s: %s", log->path, strerror(errno));
     if (step > 0) {
         const long kept = kept_length(log->file, step);
         if (ftruncate(fileno(log->file), kept) != 0 || fseek(log->file, kept, SEEK_SET) != 0)
-            return mitral_fail(context, MITRAL_IO, "%s: %s", options->log, strerror(errno));
+            return mitral_fail(context, MITRAL_IO, "%s: %s", log->path, strerror(errno));
     }
     return MITRAL_OK;
 }

@@ -9,7 +9,7 @@
 struct log {
     mitral_context *context;
     FILE *file;            /* NULL: none */
-    const char *path;
+    char path[PATH_SIZE + 16];
     double seconds_a_step; /* running mean; 0 before the first */
     int64_t images_a_step;
 };

@@ -7,6 +7,7 @@
 
 enum method { METHOD_NONE, METHOD_LOGITS, METHOD_FITNET, METHOD_CWD, METHOD_AT, METHOD_MAVKD };
 enum optimizer { OPTIMIZER_SGD, OPTIMIZER_ADAM, OPTIMIZER_ADAMW };
+enum keep { KEEP_BEST, KEEP_LAST };
 enum schedule { SCHEDULE_CONSTANT, SCHEDULE_STEP, SCHEDULE_POLY, SCHEDULE_COSINE };
 
 #define MAX_CLASS_WEIGHTS 32
@@ -16,6 +17,7 @@ struct options {
     /* files */
     char student[PATH_SIZE], teacher[PATH_SIZE], data[PATH_SIZE], output[PATH_SIZE], checkpoint[PATH_SIZE], log[PATH_SIZE];
     bool resume;
+    int32_t keep;
     /* the run */
     int64_t steps, batch, accumulate, threads, checkpoint_every, validate_every, patience;
     int64_t seed;

@@ -7,18 +7,10 @@
 #include <sys/stat.h>
 
 #include "runtime/file.h"
-#include "runtime/session.h"
-#include "training/batches.h"
-#include "training/checkpoint.h"
-#include "training/log.h"
-#include "training/validate.h"
 #include "runtime/clock.h"
-
-struct mitral_training {
-    mitral_context *context;
-    struct options options;
-    char text[PATH_SIZE]; /* what mitral_training_get returned last */
-};
+#include "training/log.h"
+#include "training/record.h"
+#include "training/run.h"
 
 mitral_status mitral_training_create(mitral_training **out, mitral_context *context)
 {
@@ -71,6 +63,7 @@ struct run {
     char *identity;
     char checkpoint[PATH_SIZE + 32], best[PATH_SIZE + 32]; /* "" without a folder */
     int64_t saved; /* step of the last checkpoint; -1: none */
+    struct record record;
 };
 
 static mitral_status make_folder(struct run *run)
@@ -82,7 +75,7 @@ static mitral_status make_folder(struct run *run)
     if (mkdir(folder, 0777) != 0 && errno != EEXIST)
         return mitral_fail(run->context, MITRAL_IO, "%s: %s", folder, strerror(errno));
     if (stat(folder, &status) != 0 || !S_ISDIR(status.st_mode))
-        return mitral_fail(run->context, MITRAL_IO, "%s: expected a folder for checkpoints, found something else", folder);
+        return mitral_fail(run->context, MITRAL_IO, "%s: expected a folder for the run, found something else", folder);
     snprintf(run->checkpoint, sizeof run->checkpoint, "%s/checkpoint.bin", folder);
     snprintf(run->best, sizeof run->best, "%s/best.bin", folder);
     return MITRAL_OK;
@@ -121,9 +114,9 @@ static void tell_taps(struct run *run)
         type_to_tensor(&network->graph->values[network->trained[i].variable].type, &tensor);
         weights += tensor_count(&tensor);
     }
-    mitral_log(run->context, "%s: training %lld weights in %zu tensors on %lld slices%s", run->options->student, (long long)weights,
-               network->trained_count, (long long)batches_training_slices(run->batches),
-               batches_validation_slices(run->batches) ? ", the rest held back for validation" : "");
+    mitral_log(run->context, "%s: training %lld weights in %zu tensors on %lld slices, %lld held back for validation", run->options->student,
+               (long long)weights, network->trained_count, (long long)batches_training(run->batches).count,
+               (long long)batches_validation(run->batches).count);
     for (size_t i = 0; i < network->pair_count; i++) {
         const struct graph_value *student = &network->graph->values[network->pairs[i].student];
         const struct graph_value *teacher = &run->trainer.teacher_graph->values[network->pairs[i].teacher];
@@ -141,6 +134,8 @@ static mitral_status open_run(struct run *run)
     TRY(checkpoint_identity(&run->identity, run->context, run->options, batches_fingerprint(run->batches)));
     tell_taps(run);
     TRY(resume(run));
+    if (*run->checkpoint)
+        TRY(record_configuration(run->context, run->options, run->options->checkpoint));
     return log_open(&run->log, run->context, run->options, run->progress.step);
 }
 
@@ -181,11 +176,10 @@ static mitral_status update(struct run *run)
     const double start = clock_seconds();
     for (int64_t part = 0; part < parts; part++) {
         struct step_report report;
-        const float *images;
-        const uint8_t *labels;
+        struct batch batch;
         const int64_t index = step * parts + part;
-        TRY(batches_get(run->batches, index, index + 1, &images, &labels));
-        TRY(trainer_step(&run->trainer, &report, images, labels, step, part == 0, part + 1 == parts));
+        TRY(batches_get(&batch, run->batches, index, index + 1));
+        TRY(trainer_step(&run->trainer, &report, batch.images, batch.labels, step, part == 0, part + 1 == parts));
         TRY(check_finite(run, &report));
         const double loss = total.loss, norm = report.norm;
         double terms[MAX_TERMS];
@@ -201,26 +195,38 @@ static mitral_status update(struct run *run)
     return log_step(&run->log, options, &total, &run->progress, schedule_rate(options, step), clock_seconds() - start);
 }
 
+/* The best weights so far: in the run's folder, or in memory where there is none. */
+static mitral_status keep_best(struct run *run)
+{
+    if (*run->best)
+        return checkpoint_write(&run->trainer, &run->progress, run->identity, run->best);
+    return run->options->keep == KEEP_BEST ? trainer_keep(&run->trainer) : MITRAL_OK;
+}
+
 static mitral_status validate_now(struct run *run)
 {
-    double by_class[MITRAL_MAX_CLASSES];
+    struct validation validation;
     struct progress *progress = &run->progress;
-    TRY(validate(&run->trainer, run->batches, &progress->dice, by_class));
+    TRY(validate(&validation, &run->trainer, run->batches, batches_validation(run->batches)));
+    progress->dice = validation.dice;
     const bool better = isfinite(progress->dice) && !(progress->dice <= progress->best_dice);
     progress->bad_validations = better ? 0 : progress->bad_validations + 1;
+    mitral_status status = MITRAL_OK;
     if (better) {
         progress->best_dice = progress->dice;
         progress->best_step = progress->step;
-        if (*run->best)
-            TRY(checkpoint_write(&run->trainer, progress, run->identity, run->best));
+        status = keep_best(run);
     }
-    return log_validation(&run->log, progress, by_class, run->trainer.network.classes, &run->trainer.preprocessing);
+    if (status == MITRAL_OK)
+        status = log_validation(&run->log, progress, validation.by_class, run->trainer.network.classes, &run->trainer.preprocessing);
+    validation_clear(&validation, run->context);
+    return status;
 }
 
 static mitral_status interrupted(struct run *run)
 {
     if (!*run->checkpoint)
-        return mitral_fail(run->context, MITRAL_CANCELLED, "interrupted after step %lld of %lld; nothing was kept, as no folder for checkpoints was given",
+        return mitral_fail(run->context, MITRAL_CANCELLED, "interrupted after step %lld of %lld; nothing was kept, as no folder for the run (checkpoint) was given",
                            (long long)run->progress.step, (long long)run->options->steps);
     TRY(save(run));
     return mitral_fail(run->context, MITRAL_CANCELLED, "interrupted after step %lld of %lld; %s is written, the same command with --resume goes on",
@@ -230,7 +236,7 @@ static mitral_status interrupted(struct run *run)
 static mitral_status train(struct run *run)
 {
     const struct options *options = run->options;
-    const bool validates = batches_validation_slices(run->batches) > 0;
+    const bool validates = batches_validation(run->batches).count > 0;
     const int64_t tenth = options->steps / 10 > 0 ? options->steps / 10 : 1;
     const int64_t every = options->validate_every > 0 ? options->validate_every : tenth;
     while (run->progress.step < options->steps) {
@@ -253,18 +259,41 @@ static mitral_status train(struct run *run)
     return MITRAL_OK;
 }
 
-/* "OUT.onnx" and, beside it, "OUT.json" with the whole configuration. */
+/* Makes the weights current that are to be written; which step they are of. */
+static mitral_status choose_weights(struct run *run)
+{
+    const struct progress *progress = &run->progress;
+    run->record.kept_step = progress->step;
+    if (run->options->keep == KEEP_LAST || progress->best_step < 0 || progress->best_step == progress->step)
+        return MITRAL_OK;
+    run->record.kept_step = progress->best_step;
+    if (!*run->best) {
+        trainer_restore(&run->trainer);
+        return MITRAL_OK;
+    }
+    struct progress best = {.step = -1};
+    bool found;
+    TRY(checkpoint_read(&run->trainer, &best, run->identity, run->best, &found));
+    if (best.step == progress->best_step)
+        return MITRAL_OK;
+    return mitral_fail(run->context, MITRAL_INVALID, "%s: expected the best weights, of step %lld, found %s%lld; --resume --keep last writes the last "
+                       "ones", run->best, (long long)progress->best_step, found ? "those of step " : "no file: ", (long long)best.step);
+}
+
+/* "OUT.onnx" and, beside it, "OUT.json" with the whole configuration; in the run's folder its figures and pictures. */
 static mitral_status write_result(struct run *run)
 {
     char path[PATH_SIZE + 8], *json;
     const char *output = run->options->output, *dot = strrchr(output, '.'), *slash = strrchr(output, '/');
     const size_t stem = dot && (!slash || dot > slash) ? (size_t)(dot - output) : strlen(output);
+    TRY(choose_weights(run));
     TRY(trainer_export(&run->trainer, output));
     TRY(options_json(&json, run->context, run->options, false));
     snprintf(path, sizeof path, "%.*s.json", (int)stem, output);
     mitral_status status = file_write_bytes(run->context, path, json, strlen(json));
     mitral_release(run->context, json);
-    return status;
+    TRY(status);
+    return *run->checkpoint ? record_result(&run->record, &run->trainer, run->batches, &run->progress) : MITRAL_OK;
 }
 
 mitral_status mitral_training_run(mitral_training *training, mitral_training_result *result)
@@ -279,77 +308,8 @@ mitral_status mitral_training_run(mitral_training *training, mitral_training_res
         status = write_result(&run);
     if (result)
         *result = (mitral_training_result){.steps = run.progress.step, .loss = run.progress.loss, .dice = run.progress.dice,
-                                           .best_dice = run.progress.best_dice, .best_step = run.progress.best_step};
+                                           .best_dice = run.progress.best_dice, .best_step = run.progress.best_step,
+                                           .kept_step = run.record.kept_step};
     close_run(&run);
-    return status;
-}
-
-/* ---- timing -------------------------------------------------------------------------------------------------------------------- */
-
-static int compare_reals(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static void tell_steps(struct trainer *trainer, mitral_training_timing *timing)
-{
-    size_t count;
-    const double *seconds = mitral_session_step_seconds(trainer->session, &count);
-    for (size_t i = 0; seconds && i < count; i++) {
-        const mitral_step_info info = mitral_session_step(trainer->session, i);
-        timing->step(timing->user, &info, seconds[i]);
-    }
-}
-
-static mitral_status time_steps(struct trainer *trainer, mitral_training_timing *timing)
-{
-    const struct network *network = &trainer->network;
-    const size_t pixels = (size_t)(network->batch * network->height * network->width), values = pixels * (size_t)network->channels;
-    float *images = mitral_allocate(trainer->context, values * sizeof *images);
-    uint8_t *labels = mitral_allocate(trainer->context, pixels);
-    double *teacher = mitral_allocate(trainer->context, (timing->repeat + 1) * sizeof *teacher);
-    mitral_status status = images && labels && teacher ? MITRAL_OK : MITRAL_NO_MEMORY;
-    uint64_t random = 1;
-    if (status == MITRAL_OK && timing->step)
-        status = mitral_session_profile(trainer->session, true);
-    for (size_t i = 0; status == MITRAL_OK && i < values; i++) {
-        random = random * 6364136223846793005u + 1442695040888963407u;
-        images[i] = (float)((double)(random >> 11) * 0x1p-52 - 1) * 1.7320508f; /* variance 1 */
-        if (i < pixels)
-            labels[i] = (uint8_t)((random >> 33) % (uint64_t)network->classes);
-    }
-    for (size_t i = 0; status == MITRAL_OK && i < timing->repeat + 2; i++) {
-        struct step_report report;
-        const double start = clock_seconds();
-        status = trainer_step(trainer, &report, images, labels, (int64_t)i, true, true);
-        if (i >= 2) {
-            timing->step_seconds[i - 2] = clock_seconds() - start;
-            teacher[i - 2] = trainer->teacher_seconds;
-        }
-    }
-    if (status == MITRAL_OK && timing->repeat) {
-        qsort(teacher, timing->repeat, sizeof *teacher, compare_reals);
-        timing->teacher_seconds = teacher[timing->repeat / 2];
-        timing->arena_bytes = (int64_t)trainer->session->frame.memory_bytes;
-        if (timing->step)
-            tell_steps(trainer, timing);
-    }
-    mitral_release(trainer->context, images);
-    mitral_release(trainer->context, labels);
-    mitral_release(trainer->context, teacher);
-    return status;
-}
-
-mitral_status mitral_training_time(mitral_training *training, mitral_training_timing *timing)
-{
-    struct trainer trainer;
-    const double start = clock_seconds();
-    TRY(options_check(&training->options, training->context, true));
-    TRY(trainer_create(&trainer, training->context, &training->options));
-    timing->build_seconds = clock_seconds() - start;
-    timing->teacher_seconds = 0;
-    mitral_status status = time_steps(&trainer, timing);
-    trainer_clear(&trainer);
     return status;
 }

@@ -171,6 +171,7 @@ void trainer_clear(struct trainer *trainer)
     mitral_plan_destroy(&trainer->inference_plan);
     mitral_release(trainer->context, trainer->values);
     mitral_release(trainer->context, trainer->inputs);
+    mitral_release(trainer->context, trainer->kept);
     network_clear(&trainer->network);
     graph_destroy(&trainer->teacher_graph);
     mitral_model_destroy(&trainer->teacher);
@@ -264,6 +265,32 @@ bool trainer_variable(struct trainer *trainer, size_t index, const char **name, 
             return true;
         }
     return false;
+}
+
+mitral_status trainer_keep(struct trainer *trainer)
+{
+    const char *name;
+    mitral_tensor *tensor;
+    size_t total = 0;
+    for (size_t i = 0; trainer_variable(trainer, i, &name, &tensor); i++)
+        total += tensor_bytes(tensor);
+    if (!trainer->kept)
+        trainer->kept = mitral_allocate_raw(trainer->context, total + 1);
+    if (!trainer->kept)
+        return MITRAL_NO_MEMORY;
+    unsigned char *at = trainer->kept;
+    for (size_t i = 0; trainer_variable(trainer, i, &name, &tensor); at += tensor_bytes(tensor), i++)
+        memcpy(at, tensor->data, tensor_bytes(tensor));
+    return MITRAL_OK;
+}
+
+void trainer_restore(struct trainer *trainer)
+{
+    const char *name;
+    mitral_tensor *tensor;
+    const unsigned char *at = trainer->kept;
+    for (size_t i = 0; at && trainer_variable(trainer, i, &name, &tensor); at += tensor_bytes(tensor), i++)
+        memcpy(tensor->data, at, tensor_bytes(tensor));
 }
 
 /* The weight of that name: its running mean where there is one. NULL: not trained. */

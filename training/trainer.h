@@ -23,6 +23,7 @@ struct trainer {
     const mitral_value **inputs;
     float rate, step, apply, first;
     double teacher_seconds;                  /* of the last step */
+    unsigned char *kept;                     /* all variables, as trainer_keep found them; NULL: nothing kept */
 };
 
 struct step_report {
@@ -46,6 +47,9 @@ mitral_status trainer_predict(struct trainer *trainer, uint8_t *out, const float
 mitral_status trainer_sync(struct trainer *trainer);
 /* Writes the student with its current weights under its own names. */
 mitral_status trainer_export(struct trainer *trainer, const char *path);
+/* Keeps a copy of all variables in memory, and puts it back. */
+mitral_status trainer_keep(struct trainer *trainer);
+void trainer_restore(struct trainer *trainer);
 /* The index-th variable of the training plan, its name and memory; false after the last. */
 bool trainer_variable(struct trainer *trainer, size_t index, const char **name, mitral_tensor **tensor);
 

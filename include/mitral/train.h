@@ -42,6 +42,7 @@ typedef struct mitral_training_result {
     double dice;            /* of the last validation, mean over foreground classes; NaN when there was none */
     double best_dice;
     int64_t best_step;      /* -1 when there was no validation */
+    int64_t kept_step;      /* whose weights were written */
 } mitral_training_result;
 
 /* Trains until the last step, an early stop, or the context's cancel callback, which is asked between steps: then a checkpoint is

@@ -83,7 +83,44 @@ def test_killed_and_resumed():
     assert same("whole.onnx", "killed.onnx"), "the resumed run has other weights"
     steps = [json.loads(line)["step"] for line in (FOLDER / "killed.jsonl").read_text().splitlines() if "loss" in line]
     assert steps == list(range(1, 13)), f"log holds steps {steps}"
+    assert json.loads((FOLDER / "killed/result.json").read_text()) == json.loads((FOLDER / "whole/result.json").read_text())
     assert not list((FOLDER / "killed").glob("*.tmp*")), "a file was left beside the checkpoint"
+
+
+def test_best_weights_are_kept():
+    """The written weights are those of the best validation: a run that ends at that step ends with the same ones. With and without a folder."""
+    options = ["--method", "none", "--lr", 0.2, "--schedule", "constant", "--validate-every", 1]
+    for seed in range(8):  # until the best is not the last
+        run = FOLDER / f"best{seed}"
+        FOLDER.distill(*options, "--steps", 8, "--seed", seed, "--checkpoint", run, "-o", FOLDER / "best.onnx")
+        result = json.loads((run / "result.json").read_text())
+        dices = {line["step"]: line["dice"] for line in map(json.loads, (run / "log.jsonl").read_text().splitlines()) if "dice" in line}
+        assert list(dices) == list(range(1, 9))
+        best = max(dices, key=lambda step: (dices[step], -step))
+        assert (result["best_step"], result["kept_step"]) == (best, best), result
+        assert abs(result["dice"] - dices[best]) < 1e-8, "the figures are not those of the written weights"
+        if best < 8:
+            break
+    else:
+        raise AssertionError("expected a run whose last validation is not its best")
+    same_seed = [*options, "--seed", seed]
+    FOLDER.distill(*same_seed, "--steps", 8, "-o", FOLDER / "best_in_memory.onnx")
+    assert same("best.onnx", "best_in_memory.onnx"), "without a folder other weights are kept"
+    FOLDER.distill(*same_seed, "--steps", best, "--keep", "last", "-o", FOLDER / "shorter.onnx")
+    assert same("best.onnx", "shorter.onnx"), "the kept weights are not those of the best step"
+    FOLDER.distill(*same_seed, "--steps", 8, "--keep", "last", "-o", FOLDER / "last.onnx")
+    assert not same("best.onnx", "last.onnx"), "--keep last writes the best weights"
+    assert result["training_patients"] and len(result["validation_patients"]) == 1
+    assert not set(result["training_patients"]) & set(result["validation_patients"]), "a patient is on both sides"
+
+
+def test_early_stop():
+    """Nothing gets better at rate 0, so that training stops after `patience` validations without a better one."""
+    run = FOLDER / "patience"
+    FOLDER.distill("--method", "none", "--lr", 0, "--momentum", 0, "--freeze-norm", "--steps", 50, "--validate-every", 1, "--patience", 3,
+                   "--checkpoint", run, "-o", FOLDER / "patience.onnx")
+    result = json.loads((run / "result.json").read_text())
+    assert (result["steps"], result["best_step"]) == (4, 1), result
 
 
 def test_interrupt_writes_a_checkpoint():
@@ -213,6 +250,34 @@ def test_configuration_file():
     assert (written["steps"], written["lr"], written["method"], written["nesterov"]) == (2, 0.03, "cwd", True)
     (FOLDER / "config.json").write_text('{"stepz": 2}')
     assert "stepz" in FOLDER.distill("--config", FOLDER / "config.json", "-o", FOLDER / "configured.onnx", code=1)
+
+
+def test_configuration_of_a_run_makes_the_same_run():
+    """configuration.json, read back, gives the same bits."""
+    options = ["--steps", 4, "--method", "mavkd", "--optimizer", "adamw", "--lr", 0.00123456789, "--clip", 0.7, "--ema", 0.9, "--seed", 5, "--class-weights",
+               "0.3,1,2,1.5", "--rotation", 12.5, "--taps", "dec1=dec1,dec0=dec0", "--scale-weights", "0.3,0.7"]
+    FOLDER.distill(*options, "--checkpoint", FOLDER / "first", "-o", FOLDER / "first.onnx")
+    call(MITRAL, "distill", "--config", FOLDER / "first/configuration.json", "--checkpoint", FOLDER / "second", "-o", FOLDER / "second.onnx")
+    assert same("first.onnx", "second.onnx"), "the configuration that was written makes another run"
+    first, second = (json.loads((FOLDER / f"{name}/configuration.json").read_text()) for name in ("first", "second"))
+    assert {key for key in first if first[key] != second[key]} == {"checkpoint", "output"}
+
+
+def test_report_is_one_page():
+    """Every part is there, and nothing is fetched from elsewhere."""
+    run = FOLDER / "reported"
+    FOLDER.distill("--steps", 6, "--validate-every", 2, "--checkpoint", run, "-o", FOLDER / "reported.onnx")
+    call(MITRAL, "evaluate", FOLDER / "reported.onnx", "--data", FOLDER / "data", "--json", run / "evaluation.json")
+    call(MITRAL, "report", run, "-o", FOLDER / "report.html")
+    page = (FOLDER / "report.html").read_text()
+    result = json.loads((run / "result.json").read_text())
+    for part in ("<h2>Curves", "<h2>Dice by structure", "<h2>Examples", "<h2>Evaluation", "<h2>Configuration", "validate-every", "myocardium",
+                 f"{100 * result['dice']:.2f} %", *result["validation_patients"]):
+        assert part in page, f"the page lacks {part}"
+    assert page.count("<svg") == 4 and page.count("data:image/png;base64,") == 2, "expected four charts, and pictures of ED and ES"
+    assert "http" not in page and "<script" not in page and "src=\"data:" in page
+    error = call(MITRAL, "report", FOLDER / "data", "-o", FOLDER / "never.html", code=1)
+    assert "configuration.json" in error and not (FOLDER / "never.html").exists()
 
 
 def test_bench_times_training_steps():

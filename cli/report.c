@@ -1,0 +1,246 @@
+#include <argp.h>
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/command.h"
+#include "cli/report.h"
+#include "mitral/data.h"
+
+enum { KEY_EVALUATION = 256, MAX_BYTES = 1 << 26 };
+
+struct arguments {
+    const char *folder, *output, *evaluation;
+};
+
+static const struct argp_option options[] = {
+    {"output", 'o', "REPORT.html", 0, "the page to write", 0},
+    {"evaluation", KEY_EVALUATION, "FILE.json", 0, "what mitral evaluate --json wrote [RUN/evaluation.json, where it is there]", 0},
+    {0}};
+
+static error_t parse(int key, char *value, struct argp_state *state)
+{
+    struct arguments *arguments = state->input;
+    switch (key) {
+    case 'o': arguments->output = value; return 0;
+    case KEY_EVALUATION: arguments->evaluation = value; return 0;
+    case ARGP_KEY_ARG:
+        if (arguments->folder)
+            argp_error(state, "expected one folder of a run, found also '%s'", value);
+        arguments->folder = value;
+        return 0;
+    case ARGP_KEY_END:
+        if (!arguments->folder || !arguments->output)
+            argp_error(state, "expected the folder of a run and -o REPORT.html, found too few");
+        return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/* A whole file and a zero behind it; NULL: cannot be read, or too large. */
+static char *read_whole(const char *path, size_t *size)
+{
+    FILE *file = fopen(path, "rb");
+    char *bytes = NULL;
+    size_t used = 0, capacity = 0;
+    while (file && used <= MAX_BYTES) {
+        if (used + 1 >= capacity) {
+            capacity = capacity ? 2 * capacity : 65536;
+            char *larger = realloc(bytes, capacity);
+            if (!larger)
+                break;
+            bytes = larger;
+        }
+        const size_t count = fread(bytes + used, 1, capacity - used - 1, file);
+        used += count;
+        if (count > 0)
+            continue;
+        const bool whole = feof(file) && !ferror(file);
+        fclose(file);
+        if (!whole) {
+            free(bytes);
+            return NULL;
+        }
+        bytes[used] = 0;
+        *size = used;
+        return bytes;
+    }
+    if (file)
+        fclose(file);
+    free(bytes);
+    return NULL;
+}
+
+static cJSON *read_json(const char *folder, const char *name)
+{
+    char path[4096];
+    size_t size;
+    snprintf(path, sizeof path, "%s%s%s", folder, *folder ? "/" : "", name);
+    char *text = read_whole(path, &size);
+    cJSON *root = text ? cJSON_ParseWithLength(text, size) : NULL;
+    free(text);
+    return root;
+}
+
+/* ---- the log ---------------------------------------------------------------------------------------------------------------- */
+
+static bool add_point(struct series *series, const char *name, double x, double y)
+{
+    if (series->count % 1024 == 0) {
+        double *more_x = realloc(series->x, (series->count + 1024) * sizeof *more_x);
+        if (more_x)
+            series->x = more_x;
+        double *more_y = realloc(series->y, (series->count + 1024) * sizeof *more_y);
+        if (more_y)
+            series->y = more_y;
+        if (!more_x || !more_y)
+            return false;
+    }
+    snprintf(series->name, sizeof series->name, "%s", name);
+    series->x[series->count] = x;
+    series->y[series->count++] = y;
+    return true;
+}
+
+/* To the curve of that name, a new one where there is none and room for it. */
+static void add_named(struct series *list, size_t *count, size_t room, const char *name, double x, const cJSON *value, double factor)
+{
+    size_t i = 0;
+    while (i < *count && strcmp(list[i].name, name) != 0)
+        i++;
+    if (i == room)
+        return;
+    if (add_point(&list[i], name, x, cJSON_IsNumber(value) ? factor * value->valuedouble : NAN) && i == *count)
+        ++*count;
+}
+
+static void read_line(struct report *report, const cJSON *line)
+{
+    const cJSON *step = cJSON_GetObjectItemCaseSensitive(line, "step"), *loss = cJSON_GetObjectItemCaseSensitive(line, "loss");
+    const cJSON *dice = cJSON_GetObjectItemCaseSensitive(line, "dice"), *item;
+    if (!cJSON_IsNumber(step))
+        return;
+    const double x = step->valuedouble;
+    if (loss) {
+        const cJSON *rate = cJSON_GetObjectItemCaseSensitive(line, "lr"), *norm = cJSON_GetObjectItemCaseSensitive(line, "gradient_norm");
+        const cJSON *seconds = cJSON_GetObjectItemCaseSensitive(line, "seconds");
+        add_named(report->loss, &report->loss_count, REPORT_TERMS, "total", x, loss, 1);
+        cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(line, "terms"))
+            add_named(report->loss, &report->loss_count, REPORT_TERMS, item->string, x, item, 1);
+        add_point(&report->rate, "learning rate", x, cJSON_IsNumber(rate) ? rate->valuedouble : NAN);
+        add_point(&report->norm, "norm", x, cJSON_IsNumber(norm) ? norm->valuedouble : NAN);
+        report->seconds += cJSON_IsNumber(seconds) ? seconds->valuedouble : 0;
+    }
+    if (dice) {
+        add_named(report->dice, &report->dice_count, REPORT_CLASSES, "mean", x, dice, 100);
+        cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(line, "dice_by_class"))
+            add_named(report->dice, &report->dice_count, REPORT_CLASSES, item->string, x, item, 100);
+    }
+}
+
+static bool read_log(struct report *report, const char *path)
+{
+    size_t size;
+    char *text = read_whole(path, &size);
+    for (char *line = text, *end; line && *line; line = end) {
+        end = line + strcspn(line, "\n");
+        cJSON *root = cJSON_ParseWithLength(line, (size_t)(end - line)); /* a torn last line gives none */
+        read_line(report, root);
+        cJSON_Delete(root);
+        end += *end == '\n';
+    }
+    free(text);
+    return text != NULL;
+}
+
+/* ---- the folder ------------------------------------------------------------------------------------------------------------- */
+
+static int load(struct report *report, const struct arguments *arguments)
+{
+    static const char *const pictures[] = {"1_worst", "2_middle", "3_best"};
+    char path[4096];
+    report->folder = arguments->folder;
+    report->configuration = read_json(arguments->folder, "configuration.json");
+    if (!cJSON_IsObject(report->configuration))
+        return cli_error("report", "%s/configuration.json: expected the configuration of a run (mitral train or distill with --checkpoint %s), found none",
+                         arguments->folder, arguments->folder);
+    report->result = read_json(arguments->folder, "result.json");
+    report->evaluation = arguments->evaluation ? read_json("", arguments->evaluation) : read_json(arguments->folder, "evaluation.json");
+    if (arguments->evaluation && !report->evaluation)
+        return cli_error("report", "%s: expected JSON of mitral evaluate, found none", arguments->evaluation);
+    const cJSON *log = cJSON_GetObjectItemCaseSensitive(report->configuration, "log");
+    snprintf(path, sizeof path, "%s/log.jsonl", arguments->folder);
+    if (!read_log(report, path) && (!cJSON_IsString(log) || !*log->valuestring || !read_log(report, log->valuestring)))
+        return cli_error("report", "%s: expected the log of a run, found: %s", path, strerror(errno));
+    for (int i = 0; i < 3; i++) {
+        snprintf(path, sizeof path, "%s/examples/%s.png", arguments->folder, pictures[i]);
+        report->pictures[i] = read_whole(path, &report->picture_sizes[i]);
+    }
+    return 0;
+}
+
+static void free_series(struct series *series, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        free(series[i].x);
+        free(series[i].y);
+    }
+}
+
+static void unload(struct report *report)
+{
+    cJSON_Delete(report->configuration);
+    cJSON_Delete(report->result);
+    cJSON_Delete(report->evaluation);
+    free_series(report->loss, REPORT_TERMS);
+    free_series(report->dice, REPORT_CLASSES);
+    free_series(&report->rate, 1);
+    free_series(&report->norm, 1);
+    for (int i = 0; i < 3; i++)
+        free(report->pictures[i]);
+}
+
+static int write_page(const struct report *report, const char *path)
+{
+    mitral_context *context = NULL;
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    mitral_status status = cli_context_create(&context);
+    if (!out || status != MITRAL_OK) {
+        if (out)
+            fclose(out);
+        free(text);
+        return cli_error("report", "expected enough memory, found too little");
+    }
+    report_page(out, report);
+    const bool failed = ferror(out) != 0;
+    status = fclose(out) != 0 || failed ? MITRAL_NO_MEMORY : mitral_file_write(context, path, text, size);
+    const int code = status == MITRAL_OK ? 0 : cli_fail("report", context, status);
+    mitral_context_destroy(&context);
+    free(text);
+    return code;
+}
+
+int command_report(int argc, char **argv)
+{
+    static const struct argp argp = {
+        options,
+        parse,
+        "RUN",
+        "Writes what a training run left in its folder as one page: figures, Dice by structure, example pictures, curves and the configuration. "
+        "The page needs no other file.\v"
+        "Example: mitral evaluate student.onnx --data ACDC --json run/evaluation.json; mitral report run -o report.html",
+        0,
+        0,
+        0};
+    struct arguments arguments = {0};
+    argp_parse(&argp, argc, argv, 0, 0, &arguments);
+    struct report report = {0};
+    int code = load(&report, &arguments);
+    if (code == 0)
+        code = write_page(&report, arguments.output);
+    unload(&report);
+    return code;
+}
