@@ -68,12 +68,29 @@ static size_t source_count(const struct node *node)
     return count;
 }
 
+/* Whether the block is of the form that one loop runs (dilated_block_of, in short); others run channels-last, stage by stage. */
+static bool is_one_loop(const struct node *node, const int64_t *stages, size_t stage_count, const int64_t *branches, size_t branch_count)
+{
+    enum { FIELDS = 12, FROM = 0, GROUPS = 2 };
+    const int64_t reduce = stages[FIELDS * branches[0] + FROM], shortcut = attribute_int(&node->attributes, "shortcut", SHORTCUT_NONE);
+    if (stage_count != branch_count + (reduce >= 0) + (shortcut == SHORTCUT_STAGE) || shortcut == SHORTCUT_INPUT
+        || attribute_int(&node->attributes, "tail", -1) >= 0 || attribute_int(&node->attributes, "gate_first", -1) >= 0
+        || attribute_int(&node->attributes, "merged_activation", PLANAR_LINEAR) != PLANAR_LINEAR)
+        return false;
+    for (size_t k = 0; k < branch_count; k++)
+        if (branches[k] < 0 || (size_t)branches[k] >= stage_count || stages[FIELDS * branches[k] + FROM] != reduce
+            || stages[FIELDS * branches[k] + GROUPS] != 1)
+            return false;
+    return true;
+}
+
 bool planar_block_likes_planes(const struct graph *graph, const struct node *node)
 {
     size_t count, branch_count;
     const int64_t *branches = attribute_ints(&node->attributes, "branches", &branch_count);
-    attribute_ints(&node->attributes, "stages", &count);
-    if (branch_count == 0 || branches[0] < 0 || (size_t)branches[0] >= count / 12)
+    const int64_t *stages = attribute_ints(&node->attributes, "stages", &count);
+    if (branch_count == 0 || branches[0] < 0 || (size_t)branches[0] >= count / 12
+        || !is_one_loop(node, stages, count / 12, branches, branch_count))
         return false;
     const mitral_tensor *weights = fixed(graph, node_input(node, source_count(node) + 3 * (size_t)branches[0]));
     return weights && weights->rank == 4 && dilated_prefers_planes((int)weights->dims[1]);

@@ -60,7 +60,8 @@ static void check(const struct form *form, int64_t channels, int32_t dtype, int 
                     layout_in, layout_out, bench.description, distance);
     assert_true(distance <= tolerance);
     assert_null(strstr(bench.description, "ref"));
-    if (dtype == MITRAL_FLOAT)
+    assert_null(strstr(bench.description, "simple"));
+    if (dtype == MITRAL_FLOAT && (form->delegated || channels >= 16)) /* few planes are left to the reference kernel */
         assert_int_equal(strstr(bench.description, form->reference) != NULL, form->delegated);
     bench_close(&bench);
 }

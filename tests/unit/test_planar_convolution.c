@@ -38,6 +38,11 @@ static const struct form forms[] = {
     {1, 20, 12, {15, 15}, {1, 3}, {1, 1}, {1, 4}, {0, 4, 0, 4}},
     {5, 16, 16, {4, 4}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}},
     {1, 12, 12, {1, 1}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}},
+    /* taps that read more padding than pixels, or nothing else */
+    {1, 64, 70, {21, 21}, {3, 3}, {1, 1}, {18, 18}, {18, 18, 18, 18}},
+    {2, 96, 20, {9, 11}, {3, 3}, {1, 1}, {12, 6}, {12, 6, 12, 6}},
+    {1, 64, 130, {5, 8}, {5, 3}, {1, 1}, {2, 3}, {4, 3, 4, 3}},
+    {3, 70, 16, {6, 7}, {3, 3}, {1, 1}, {9, 2}, {9, 0, 9, 4}},
 };
 enum { FORMS = sizeof forms / sizeof *forms };
 
@@ -142,7 +147,7 @@ static void test_ends(void **state)
 {
     (void)state;
     static const char *const activations[] = {"", "Relu", "LeakyRelu", "PRelu"};
-    static const int chosen[] = {0, 1, 5, 6, 11, 12, 17, 20};
+    static const int chosen[] = {0, 1, 5, 6, 11, 12, 17, 20, 23, 25};
     for (size_t i = 0; i < sizeof chosen / sizeof *chosen; i++)
         for (int a = 0; a < 4; a++)
             for (int variant = 0; variant < 4; variant++)

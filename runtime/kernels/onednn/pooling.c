@@ -1,7 +1,11 @@
 /* onednn.max_pool, onednn.average_pool, onednn.global_average_pool, onednn.global_max_pool: X, with the operators' attributes. */
+#include <string.h>
+
 #include "runtime/kernels/onednn/program.h"
 #include "runtime/kernels/reference/pooling.h"
 #include "runtime/kernels/reference/shapes.h"
+
+enum { FEW_CHANNELS = 16 }; /* fewer are not worth another layout */
 
 struct request {
     const char *reference; /* the kernel to take where oneDNN has none */
@@ -37,6 +41,13 @@ static bool window_of(const struct kernel_call *call, const struct request *requ
     return p->spatial <= 3;
 }
 
+/* oneDNN's plain loops over planes, four times slower than the reference kernel's. */
+static bool is_simple(const_dnnl_primitive_desc_t descriptor)
+{
+    const char *name = NULL;
+    return dnnl_primitive_desc_query(descriptor, dnnl_query_impl_info_str, 0, &name) == dnnl_success && name && strncmp(name, "simple", 6) == 0;
+}
+
 static mitral_status create_descriptor(struct onednn_program *program, const struct kernel_call *call, const struct request *request,
                                        const struct pool_parameters *p, int layout, struct onednn_operand operands[2],
                                        dnnl_primitive_desc_t *out)
@@ -60,7 +71,7 @@ static mitral_status create_descriptor(struct onednn_program *program, const str
         if (dnnl_pooling_forward_primitive_desc_create(out, program->engine, dnnl_forward_inference, request->algorithm, x, y, strides,
                                                        kernel, dilations, begin, end, attributes) != dnnl_success) {
             status = MITRAL_DEFERRED;
-        } else if (onednn_is_reference(*out)) {
+        } else if (onednn_is_reference(*out) || is_simple(*out)) {
             dnnl_primitive_desc_destroy(*out);
             status = MITRAL_DEFERRED;
         }
@@ -100,7 +111,7 @@ static mitral_status prepare(struct kernel_call *call, const struct request *req
         && window_of(call, request, &p)) {
         const int first = x->layout == y->layout ? x->layout : LAYOUT_CHANNELS_LAST;
         mitral_status status = attempt(call, request, &p, first, state, scratch_bytes);
-        if (status == MITRAL_DEFERRED)
+        if (status == MITRAL_DEFERRED && p.channels >= FEW_CHANNELS)
             status = attempt(call, request, &p, LAYOUT_PLAIN + LAYOUT_CHANNELS_LAST - first, state, scratch_bytes);
         if (status != MITRAL_DEFERRED)
             return status;

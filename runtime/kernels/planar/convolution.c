@@ -73,7 +73,7 @@ bool planar_convolution_preferred(const struct convolution_shape *s)
     case WAY_DIRECT_PLANES:
         return s->channels * s->kernel[0] * s->kernel[1] <= 256 || s->features <= 8;
     case WAY_DIRECT_CHANNELS:
-        return s->channels <= 4;
+        return s->channels <= 4 || convolution_taps_pay(s);
     case WAY_WINOGRAD:
         return true;
     case WAY_NONE:

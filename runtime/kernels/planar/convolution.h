@@ -51,6 +51,9 @@ size_t convolution_planes_scratch(const struct convolution *c); /* bytes */
 void convolution_planes_run(const struct convolution *c);
 size_t convolution_channels_scratch(const struct convolution *c);
 void convolution_channels_run(const struct convolution *c);
+/* Of direct ways with channels-last output: whether so many taps read padding that they are better walked one by one. */
+bool convolution_taps_pay(const struct convolution_shape *shape);
+void convolution_taps_run(const struct convolution *c);
 size_t convolution_winograd_scratch(const struct convolution *c);
 void convolution_winograd_run(const struct convolution *c);
 

@@ -144,6 +144,10 @@ void convolution_channels_run(const struct convolution *c)
 {
     const struct convolution_shape *s = &c->shape;
     struct geometry g;
+    if (c->way == WAY_DIRECT_CHANNELS && convolution_taps_pay(s)) {
+        convolution_taps_run(c);
+        return;
+    }
     measure(c, &g);
     int64_t items = s->batch * g.chunks;
     ptrdiff_t *offsets = c->scratch;
