@@ -43,14 +43,14 @@ static error_t parse(int key, char *value, struct argp_state *state)
     switch (key) {
     case 'i':
         if (!cli_inputs_add(&arguments->inputs, value))
-            argp_error(state, "-i: expected [NAME=]FILE, at most %d times, found '%s'", CLI_MAX_INPUTS, value);
+            cli_usage(state, "-i: expected [NAME=]FILE, at most %d times, found '%s'", CLI_MAX_INPUTS, value);
         return 0;
     case 'j': arguments->json = true; return 0;
     case KEY_SHAPE:
         if (arguments->compile.shape_count == MAX_SHAPES)
-            argp_error(state, "expected at most %d shapes", MAX_SHAPES);
+            cli_usage(state, "expected at most %d shapes", MAX_SHAPES);
         if (!cli_parse_shape(value, &arguments->shapes[arguments->compile.shape_count++]))
-            argp_error(state, "--shape: expected NAME=1x1x224x224, found '%s'", value);
+            cli_usage(state, "--shape: expected NAME=1x1x224x224, found '%s'", value);
         return 0;
     case KEY_PRECISION:
         arguments->compile.precision = cli_parse_precision(state, value);
@@ -60,7 +60,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
         return 0;
     case KEY_REPEAT:
         if (!cli_parse_count(value, &arguments->repeat) || arguments->repeat > 1000000)
-            argp_error(state, "--repeat: expected a number from 1 to 1000000, found '%s'", value);
+            cli_usage(state, "--repeat: expected a number from 1 to 1000000, found '%s'", value);
         return 0;
     case KEY_PROFILE: arguments->profile = value; return 0;
     case KEY_INTERPRET: arguments->compile.interpret = true; return 0;
@@ -68,12 +68,12 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_DENORMALS: arguments->session.keep_denormals = true; return 0;
     case ARGP_KEY_ARG:
         if (arguments->model)
-            argp_error(state, "expected one model, found also '%s'", value);
+            cli_usage(state, "expected one model, found also '%s'", value);
         arguments->model = value;
         return 0;
     case ARGP_KEY_END:
         if (!arguments->model)
-            argp_error(state, "expected a model or a plan");
+            cli_usage(state, "expected a model or a plan, found none");
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
@@ -158,7 +158,7 @@ int command_bench(int argc, char **argv)
     static struct arguments arguments = {.repeat = 20};
     if (cli_asks_for_training(argc, argv))
         return cli_bench_training(argc, argv);
-    argp_parse(&argp, argc, argv, 0, 0, &arguments);
+    cli_parse(&argp, argc, argv, &arguments);
     arguments.compile.shapes = arguments.shapes;
     mitral_context *context = NULL;
     mitral_plan *plan = NULL;

@@ -43,22 +43,22 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_PROFILE: arguments->profile = true; return 0;
     case KEY_REPEAT:
         if (!cli_parse_count(value, &arguments->repeat) || arguments->repeat > 100000)
-            argp_error(state, "--repeat: expected a number from 1 to 100000, found '%s'", value);
+            cli_usage(state, "--repeat: expected a number from 1 to 100000, found '%s'", value);
         return 0;
     case ARGP_KEY_ARG:
         if (arguments->model)
-            argp_error(state, "expected one model, found also '%s'", value);
+            cli_usage(state, "expected one model, found also '%s'", value);
         arguments->model = value;
         return 0;
     case ARGP_KEY_END:
         if (!arguments->model)
-            argp_error(state, "expected a model, found none");
+            cli_usage(state, "expected a model, found none");
         return 0;
     default:
         if (key < KEY_TEACHER || key > KEY_THREADS)
             return ARGP_ERR_UNKNOWN;
         if (arguments->count == MAX_SETTINGS)
-            argp_error(state, "expected at most %d options", MAX_SETTINGS);
+            cli_usage(state, "expected at most %d options", MAX_SETTINGS);
         arguments->settings[arguments->count].name = names[key - KEY_TEACHER];
         arguments->settings[arguments->count++].value = value;
         return 0;
@@ -126,7 +126,7 @@ int cli_bench_training(int argc, char **argv)
                                      "Times training steps on random images.\v"
                                      "Example: mitral bench dpu-net.onnx --train --teacher unet.onnx --method mavkd --batch 8 --json", 0, 0, 0};
     struct arguments arguments = {.repeat = 10};
-    argp_parse(&argp, argc, argv, 0, 0, &arguments);
+    cli_parse(&argp, argc, argv, &arguments);
     mitral_context *context = NULL;
     mitral_training *training = NULL;
     mitral_training_timing timing = {.repeat = (size_t)arguments.repeat, .step = arguments.profile ? print_step : NULL};

@@ -32,12 +32,18 @@ mitral_status cli_context_create(mitral_context **out);
 mitral_status cli_open_plan(mitral_plan **out, mitral_context *context, const char *path, const mitral_compile_options *options);
 bool cli_is_plan(const char *path);
 
+/* argp_parse, but errors are one line, "mitral COMMAND: …", and end the program with exit code 64. */
+struct argp;
+struct argp_state;
+void cli_parse(const struct argp *argp, int argc, char **argv, void *input);
+/* Such an error, in place of argp_error: what was expected, what was found. */
+void cli_usage(const struct argp_state *state, const char *format, ...) __attribute__((format(printf, 2, 3), noreturn));
+
 /* "NAME=1x3x224x224" into shape (name points into a copy that lives as long as the process); false when malformed. */
 bool cli_parse_shape(const char *text, mitral_shape *shape);
 /* A whole positive number; false when malformed. */
 bool cli_parse_count(const char *text, long *out);
 /* A number of threads, 1 to 4096; ends the program with a usage error otherwise. */
-struct argp_state;
 int cli_parse_threads(struct argp_state *state, const char *text);
 /* f32 or bf16; ends the program with a usage error otherwise. */
 mitral_precision cli_parse_precision(struct argp_state *state, const char *text);

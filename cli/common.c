@@ -78,7 +78,7 @@ int cli_parse_threads(struct argp_state *state, const char *text)
 {
     long number;
     if (!cli_parse_count(text, &number) || number > 4096)
-        argp_error(state, "--threads: expected a number from 1 to 4096, found '%s'", text);
+        cli_usage(state, "--threads: expected a number from 1 to 4096, found '%s'", text);
     return (int)number;
 }
 
@@ -107,9 +107,49 @@ bool cli_parse_shape(const char *text, mitral_shape *shape)
     }
 }
 
+/* ---- the command line ------------------------------------------------------------------------------------------------ */
+
+static const struct argp *parsed; /* a process parses one command line */
+
+void cli_usage(const struct argp_state *state, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    fprintf(stderr, "%s: ", state->name);
+    vfprintf(stderr, format, arguments);
+    fprintf(stderr, "; see '%s --help'\n", state->name);
+    va_end(arguments);
+    exit(64);
+}
+
+static error_t parse_one(int key, char *value, struct argp_state *state)
+{
+    if (key == ARGP_KEY_ERROR)
+        cli_usage(state, "expected an option of the command, with its argument where it takes one, found '%s'", state->argv[state->next - 1]);
+    error_t error = parsed->parser(key, value, state);
+    if (key == ARGP_KEY_ARG && error == ARGP_ERR_UNKNOWN)
+        cli_usage(state, "expected no more arguments, found '%s'", value);
+    return error;
+}
+
+void cli_parse(const struct argp *argp, int argc, char **argv, void *input)
+{
+    bool help = false; /* argp prints help only where it may print its own errors, which are of two lines */
+    for (int i = 1; i < argc; i++)
+        help = help || strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-?") == 0 || strcmp(argv[i], "--usage") == 0;
+    char name[64];
+    snprintf(name, sizeof name, "mitral %s", argv[0]);
+    argv[0] = name;
+    struct argp one_line = *argp;
+    one_line.parser = parse_one;
+    parsed = argp;
+    if (argp_parse(&one_line, argc, argv, help ? 0 : ARGP_NO_ERRS, 0, input) != 0)
+        exit(64);
+}
+
 mitral_precision cli_parse_precision(struct argp_state *state, const char *text)
 {
     if (strcmp(text, "f32") != 0 && strcmp(text, "bf16") != 0)
-        argp_error(state, "--precision: expected f32 or bf16, found '%s'", text);
+        cli_usage(state, "--precision: expected f32 or bf16, found '%s'", text);
     return strcmp(text, "bf16") == 0 ? MITRAL_PRECISION_BF16 : MITRAL_PRECISION_F32;
 }

@@ -32,9 +32,9 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case 'o': arguments->output = value; return 0;
     case KEY_SHAPE:
         if (arguments->options.shape_count == MAX_SHAPES)
-            argp_error(state, "expected at most %d shapes", MAX_SHAPES);
+            cli_usage(state, "expected at most %d shapes", MAX_SHAPES);
         if (!cli_parse_shape(value, &arguments->shapes[arguments->options.shape_count++]))
-            argp_error(state, "--shape: expected NAME=1x1x224x224, found '%s'", value);
+            cli_usage(state, "--shape: expected NAME=1x1x224x224, found '%s'", value);
         return 0;
     case KEY_PRECISION:
         arguments->options.precision = cli_parse_precision(state, value);
@@ -48,12 +48,12 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_STOP: arguments->options.stop_after = value; return 0;
     case ARGP_KEY_ARG:
         if (arguments->model)
-            argp_error(state, "expected one model, found also '%s'", value);
+            cli_usage(state, "expected one model, found also '%s'", value);
         arguments->model = value;
         return 0;
     case ARGP_KEY_END:
         if (!arguments->model || !arguments->output)
-            argp_error(state, "expected a model and -o MODEL.plan");
+            cli_usage(state, "expected a model and -o MODEL.plan, found %s", arguments->model ? "no -o" : "no model");
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
@@ -73,7 +73,7 @@ int command_compile(int argc, char **argv)
                                      "Example: mitral compile student.onnx -o student.plan --shape image=1x1x224x224", 0, 0, 0};
     struct arguments arguments = {0};
     arguments.options.dump = print_text;
-    argp_parse(&argp, argc, argv, 0, 0, &arguments);
+    cli_parse(&argp, argc, argv, &arguments);
     arguments.options.shapes = arguments.shapes;
     mitral_context *context = NULL;
     mitral_model *model = NULL;

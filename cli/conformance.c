@@ -35,12 +35,12 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_FILTER: arguments->filter = value; return 0;
     case ARGP_KEY_ARG:
         if (arguments->folder)
-            argp_error(state, "expected one folder, found also '%s'", value);
+            cli_usage(state, "expected one folder, found also '%s'", value);
         arguments->folder = value;
         return 0;
     case ARGP_KEY_END:
         if (!arguments->folder)
-            argp_error(state, "expected the folder of the cases");
+            cli_usage(state, "expected the folder of the cases, found none");
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
@@ -219,7 +219,7 @@ int command_conformance(int argc, char **argv)
                                      "scores each: pass, fail or unsupported. Exit 0 when it ran to the end.\v"
                                      "Example: mitral conformance cases --json > scores.jsonl", 0, 0, 0};
     struct arguments arguments = {0};
-    argp_parse(&argp, argc, argv, 0, 0, &arguments);
+    cli_parse(&argp, argc, argv, &arguments);
     char **suites = list_folders(arguments.folder);
     if (!suites)
         return cli_error("conformance", "%s: expected a folder that can be read, found none", arguments.folder);

@@ -44,7 +44,7 @@ static void parse_number(struct argp_state *state, const char *option, const cha
 {
     long number;
     if (!cli_parse_count(value, &number))
-        argp_error(state, "%s: expected a whole number from 1, found '%s'", option, value);
+        cli_usage(state, "%s: expected a whole number from 1, found '%s'", option, value);
     *out = number;
 }
 
@@ -57,11 +57,11 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case 'o': arguments->output = value; return 0;
     case KEY_WIDTHS:
         if (!parse_list(value, network->widths, MITRAL_STAGES))
-            argp_error(state, "--widths: expected five numbers such as 32,64,96,128,160, found '%s'", value);
+            cli_usage(state, "--widths: expected five numbers such as 32,64,96,128,160, found '%s'", value);
         return 0;
     case KEY_DILATIONS:
         if (!parse_list(value, network->dilations[0], 4))
-            argp_error(state, "--dilations: expected four numbers such as 1,2,4,8, found '%s'", value);
+            cli_usage(state, "--dilations: expected four numbers such as 1,2,4,8, found '%s'", value);
         for (int i = 1; i < MITRAL_STAGES; i++)
             memcpy(network->dilations[i], network->dilations[0], sizeof network->dilations[0]);
         return 0;
@@ -73,7 +73,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
         else if (strcmp(value, "concat") == 0)
             network->merge = MITRAL_MERGE_CONCAT;
         else
-            argp_error(state, "--merge: expected hff, hff-first or concat, found '%s'", value);
+            cli_usage(state, "--merge: expected hff, hff-first or concat, found '%s'", value);
         return 0;
     case KEY_NO_RESIDUAL: network->no_residual = true; return 0;
     case KEY_CLASSES: parse_number(state, "--classes", value, &network->classes); return 0;
@@ -85,16 +85,16 @@ static error_t parse(int key, char *value, struct argp_state *state)
         errno = 0;
         network->seed = strtoull(value, &end, 10);
         if (errno || end == value || *end || *value == '-')
-            argp_error(state, "--seed: expected a whole number from 0, found '%s'", value);
+            cli_usage(state, "--seed: expected a whole number from 0, found '%s'", value);
         return 0;
     case ARGP_KEY_ARG:
         if (arguments->network)
-            argp_error(state, "expected one network, found also '%s'", value);
+            cli_usage(state, "expected one network, found also '%s'", value);
         arguments->network = value;
         return 0;
     case ARGP_KEY_END:
         if (!arguments->network || !arguments->output)
-            argp_error(state, "expected a network (dpu-net or unet) and -o MODEL.onnx");
+            cli_usage(state, "expected a network (dpu-net or unet) and -o MODEL.onnx, found too few");
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
@@ -106,7 +106,7 @@ int command_create(int argc, char **argv)
                                      "Writes a segmentation network with initial weights as ONNX.\v"
                                      "Example: mitral create dpu-net -o student.onnx", 0, 0, 0};
     struct arguments arguments = {0};
-    argp_parse(&argp, argc, argv, 0, 0, &arguments);
+    cli_parse(&argp, argc, argv, &arguments);
     mitral_context *context = NULL;
     mitral_model *model = NULL;
     mitral_status status = cli_context_create(&context);

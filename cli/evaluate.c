@@ -38,7 +38,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_DATA: arguments->folder = value; return 0;
     case KEY_SPLIT:
         if (strcmp(value, "training") != 0 && strcmp(value, "testing") != 0)
-            argp_error(state, "--split: expected training or testing, found '%s'", value);
+            cli_usage(state, "--split: expected training or testing, found '%s'", value);
         arguments->split = value;
         return 0;
     case KEY_JSON:
@@ -49,7 +49,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_OVERLAYS: arguments->overlays = value; return 0;
     case KEY_WORST:
         if (!cli_parse_count(value, &arguments->worst))
-            argp_error(state, "--worst: expected a number from 1, found '%s'", value);
+            cli_usage(state, "--worst: expected a number from 1, found '%s'", value);
         return 0;
     case KEY_KEEP_ISLANDS: arguments->segment.keep_islands = true; return 0;
     case KEY_PRECISION:
@@ -60,12 +60,12 @@ static error_t parse(int key, char *value, struct argp_state *state)
         return 0;
     case ARGP_KEY_ARG:
         if (arguments->model)
-            argp_error(state, "expected one model, found also '%s'", value);
+            cli_usage(state, "expected one model, found also '%s'", value);
         arguments->model = value;
         return 0;
     case ARGP_KEY_END:
         if (!arguments->model || !arguments->folder)
-            argp_error(state, "expected a model and --data DIR, found too few");
+            cli_usage(state, "expected a model and --data DIR, found too few");
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
@@ -312,7 +312,7 @@ int command_evaluate(int argc, char **argv)
     join_json(argc, argv, joined, sizeof joined);
     for (argc = 0; argv[argc];)
         argc++;
-    argp_parse(&argp, argc, argv, 0, 0, &arguments);
+    cli_parse(&argp, argc, argv, &arguments);
     struct work work = {.arguments = &arguments};
     mitral_status status = cli_context_create(&work.context);
     if (status == MITRAL_OK)

@@ -27,12 +27,12 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_THREADS: arguments->threads = cli_parse_threads(state, value); return 0;
     case ARGP_KEY_ARG:
         if (arguments->path)
-            argp_error(state, "expected one file, found also '%s'", value);
+            cli_usage(state, "expected one file, found also '%s'", value);
         arguments->path = value;
         return 0;
     case ARGP_KEY_END:
         if (!arguments->path)
-            argp_error(state, "expected a model or a plan");
+            cli_usage(state, "expected a model or a plan, found none");
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
@@ -44,7 +44,7 @@ int command_inspect(int argc, char **argv)
                                      "Shows inputs, outputs, nodes or steps, memory and metadata.\v"
                                      "Example: mitral inspect student.plan", 0, 0, 0};
     struct arguments arguments = {0};
-    argp_parse(&argp, argc, argv, 0, 0, &arguments);
+    cli_parse(&argp, argc, argv, &arguments);
     mitral_context *context = NULL;
     mitral_model *model = NULL;
     mitral_plan *plan = NULL;

@@ -23,12 +23,12 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_THREADS: arguments->threads = cli_parse_threads(state, value); return 0;
     case ARGP_KEY_ARG:
         if (arguments->model)
-            argp_error(state, "expected one model, found also '%s'", value);
+            cli_usage(state, "expected one model, found also '%s'", value);
         arguments->model = value;
         return 0;
     case ARGP_KEY_END:
         if (!arguments->model || !arguments->output)
-            argp_error(state, "expected a model and -o SMALLER.onnx");
+            cli_usage(state, "expected a model and -o SMALLER.onnx, found %s", arguments->model ? "no -o" : "no model");
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
@@ -40,7 +40,7 @@ int command_optimize(int argc, char **argv)
                                      "Folds constants, takes out nodes that change nothing and merges equal ones; writes ONNX again.\v"
                                      "Example: mitral optimize exported.onnx -o smaller.onnx", 0, 0, 0};
     struct arguments arguments = {0};
-    argp_parse(&argp, argc, argv, 0, 0, &arguments);
+    cli_parse(&argp, argc, argv, &arguments);
     mitral_context *context = NULL;
     mitral_model *model = NULL;
     mitral_status status = cli_context_create(&context);

@@ -27,13 +27,13 @@ static error_t parse(int key, char *value, struct argp_state *state)
     switch (key) {
     case 'n':
         if (!cli_parse_count(value, &number) || number > 999)
-            argp_error(state, "--patients: expected a number from 1 to 999, found '%s'", value);
+            cli_usage(state, "--patients: expected a number from 1 to 999, found '%s'", value);
         arguments->options.patients = (int32_t)number;
         return 0;
     case KEY_SEED:
         arguments->options.seed = strtoull(value, &end, 10);
         if (end == value || *end || *value == '-')
-            argp_error(state, "--seed: expected a whole number from 0, found '%s'", value);
+            cli_usage(state, "--seed: expected a whole number from 0, found '%s'", value);
         return 0;
     case KEY_HARD: arguments->options.hard = true; return 0;
     case KEY_NO_CINE: arguments->options.without_cine = true; return 0;
@@ -42,12 +42,12 @@ static error_t parse(int key, char *value, struct argp_state *state)
         return 0;
     case ARGP_KEY_ARG:
         if (arguments->folder)
-            argp_error(state, "expected one folder, found also '%s'", value);
+            cli_usage(state, "expected one folder, found also '%s'", value);
         arguments->folder = value;
         return 0;
     case ARGP_KEY_END:
         if (!arguments->folder)
-            argp_error(state, "expected a folder to write to, found none");
+            cli_usage(state, "expected a folder to write to, found none");
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
@@ -66,7 +66,7 @@ int command_phantom(int argc, char **argv)
         0,
         0};
     static struct arguments arguments;
-    argp_parse(&argp, argc, argv, 0, 0, &arguments);
+    cli_parse(&argp, argc, argv, &arguments);
     mitral_context *context = NULL;
     mitral_status status = cli_context_create(&context);
     if (status == MITRAL_OK)

@@ -27,12 +27,12 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_EVALUATION: arguments->evaluation = value; return 0;
     case ARGP_KEY_ARG:
         if (arguments->folder)
-            argp_error(state, "expected one folder of a run, found also '%s'", value);
+            cli_usage(state, "expected one folder of a run, found also '%s'", value);
         arguments->folder = value;
         return 0;
     case ARGP_KEY_END:
         if (!arguments->folder || !arguments->output)
-            argp_error(state, "expected the folder of a run and -o REPORT.html, found too few");
+            cli_usage(state, "expected the folder of a run and -o REPORT.html, found too few");
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
@@ -236,7 +236,7 @@ int command_report(int argc, char **argv)
         0,
         0};
     struct arguments arguments = {0};
-    argp_parse(&argp, argc, argv, 0, 0, &arguments);
+    cli_parse(&argp, argc, argv, &arguments);
     struct report report = {0};
     int code = load(&report, &arguments);
     if (code == 0)

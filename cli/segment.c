@@ -35,7 +35,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_WHOLE: arguments->whole = true; return 0;
     case KEY_FRAME:
         if (!cli_parse_count(value, &arguments->frame))
-            argp_error(state, "--frame: expected a number from 1, found '%s'", value);
+            cli_usage(state, "--frame: expected a number from 1, found '%s'", value);
         return 0;
     case KEY_KEEP_ISLANDS: arguments->segment.keep_islands = true; return 0;
     case KEY_PRECISION:
@@ -46,12 +46,12 @@ static error_t parse(int key, char *value, struct argp_state *state)
         return 0;
     case ARGP_KEY_ARG:
         if (state->arg_num > 1)
-            argp_error(state, "expected a model and a scan, found also '%s'", value);
+            cli_usage(state, "expected a model and a scan, found also '%s'", value);
         *(state->arg_num ? &arguments->scan : &arguments->model) = value;
         return 0;
     case ARGP_KEY_END:
         if (!arguments->scan || !arguments->mask)
-            argp_error(state, "expected a model, a scan and -o MASK.nii.gz, found too few");
+            cli_usage(state, "expected a model, a scan and -o MASK.nii.gz, found too few");
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
@@ -159,7 +159,7 @@ int command_segment(int argc, char **argv)
         0,
         0};
     static struct arguments arguments;
-    argp_parse(&argp, argc, argv, 0, 0, &arguments);
+    cli_parse(&argp, argc, argv, &arguments);
     mitral_context *context = NULL;
     struct work work = {0};
     mitral_status status = cli_context_create(&context);

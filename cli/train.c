@@ -36,11 +36,11 @@ static error_t parse(int key, char *value, struct argp_state *state)
     else if (key >= KEY_OPTION && key < KEY_OPTION + MAX_OPTIONS)
         setting.name = mitral_training_option_at(arguments->rows[key - KEY_OPTION])->name;
     else if (key == ARGP_KEY_ARG)
-        argp_error(state, "expected options only, found '%s'", value);
+        cli_usage(state, "expected options only, found '%s'", value);
     else
         return ARGP_ERR_UNKNOWN;
     if (arguments->count == MAX_SETTINGS)
-        argp_error(state, "expected at most %d options", MAX_SETTINGS);
+        cli_usage(state, "expected at most %d options", MAX_SETTINGS);
     arguments->settings[arguments->count++] = setting;
     return 0;
 }
@@ -136,7 +136,7 @@ int cli_training(int argc, char **argv, const char *command, const char *documen
     struct argp_option list[MAX_OPTIONS];
     list_options(&arguments, list);
     const struct argp argp = {list, parse, NULL, documentation, 0, 0, 0};
-    argp_parse(&argp, argc, argv, 0, 0, &arguments);
+    cli_parse(&argp, argc, argv, &arguments);
 
     struct terminal terminal = {.live = isatty(STDERR_FILENO)};
     const mitral_context_options options = {.log = show_log, .progress = show_progress, .cancel = was_interrupted, .user = &terminal};
