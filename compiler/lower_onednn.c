@@ -92,6 +92,9 @@ mitral_status lower_resize(struct lowering *lowering, const struct node *node, b
 
 mitral_status lower_softmax(struct lowering *lowering, const struct node *node, bool *done)
 {
+    /* The standard defines soft-max by operators that each round to the type: of narrow types the reference kernel does. */
+    if (node_input(node, 0) == NO_VALUE || lowering_type(lowering, node_input(node, 0))->dtype != MITRAL_FLOAT)
+        return MITRAL_OK;
     return lower_as(lowering, node, node_is(node, "LogSoftmax") ? "onednn.log_softmax" : "onednn.softmax", done);
 }
 
