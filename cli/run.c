@@ -1,6 +1,7 @@
 #include <argp.h>
 #include <dirent.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -34,7 +35,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
     switch (key) {
     case 'i':
         if (!cli_inputs_add(&arguments->inputs, value))
-            argp_error(state, "-i: expected [NAME=]FILE, at most %d times, found '%s'", CLI_MAX_INPUTS, value);
+            cli_usage(state, "-i: expected [NAME=]FILE, at most %d times, found '%s'", CLI_MAX_INPUTS, value);
         return 0;
     case 'o': arguments->folder = value; return 0;
     case KEY_CASE: arguments->case_folder = value; return 0;
@@ -48,12 +49,12 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case KEY_DENORMALS: arguments->session.keep_denormals = true; return 0;
     case ARGP_KEY_ARG:
         if (arguments->model)
-            argp_error(state, "expected one model, found also '%s'", value);
+            cli_usage(state, "expected one model, found also '%s'", value);
         arguments->model = value;
         return 0;
     case ARGP_KEY_END:
         if (!arguments->model || !arguments->folder)
-            argp_error(state, "expected a model and -o DIR");
+            cli_usage(state, "expected a model and -o DIR, found %s", arguments->model ? "no -o" : "no model");
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
@@ -64,42 +65,52 @@ static mitral_status make_folder(const char *path)
     return mkdir(path, 0777) == 0 || errno == EEXIST ? MITRAL_OK : MITRAL_IO;
 }
 
-/* A value's name as a file name: other characters become '_', names that clash get a number. */
-static void file_name(const mitral_plan *plan, size_t index, char *out, size_t size)
+enum { NAME_SIZE = 224 };
+
+/* A value's name as a file name: other characters become '_'. */
+static void plain_name(const char *name, char out[NAME_SIZE])
 {
-    char mine[200], other[200];
-    size_t clashes = 0;
-    for (size_t i = 0; i <= index; i++) {
-        char *to = i == index ? mine : other;
-        const char *name = mitral_plan_output(plan, i).name;
-        size_t n = 0;
-        for (; name[n] && n + 1 < sizeof mine; n++)
-            to[n] = strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-", name[n]) ? name[n] : '_';
-        to[n] = '\0';
-        if (n == 0 || strcmp(to, ".") == 0 || strcmp(to, "..") == 0)
-            strcpy(to, "output");
+    size_t n = 0;
+    for (; name[n] && n + 24 < NAME_SIZE; n++)
+        out[n] = strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-", name[n]) ? name[n] : '_';
+    out[n] = '\0';
+    if (n == 0 || strcmp(out, ".") == 0 || strcmp(out, "..") == 0)
+        strcpy(out, "output");
+}
+
+static bool is_taken(const char (*names)[NAME_SIZE], size_t count, const char *name)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(names[i], name) == 0)
+            return true;
+    return false;
+}
+
+/* Names that clash with an earlier one get a number. */
+static void file_names(const mitral_plan *plan, size_t count, char (*names)[NAME_SIZE])
+{
+    for (size_t i = 0; i < count; i++) {
+        plain_name(mitral_plan_output(plan, i).name, names[i]);
+        const size_t length = strlen(names[i]);
+        for (size_t number = 1; is_taken((const char (*)[NAME_SIZE])names, i, names[i]); number++)
+            snprintf(names[i] + length, NAME_SIZE - length, "_%zu", number);
     }
-    for (size_t i = 0; i < index; i++) {
-        char before[256];
-        file_name(plan, i, before, sizeof before);
-        size_t length = strlen(mine);
-        clashes += strncmp(before, mine, length) == 0 && (before[length] == '\0' || before[length] == '_');
-    }
-    snprintf(out, size, clashes ? "%s_%zu" : "%s", mine, clashes);
 }
 
 static mitral_status save_outputs(mitral_context *context, const mitral_plan *plan, const mitral_value *const *outputs,
-                                  const char *folder)
+                                  size_t count, const char *folder)
 {
-    for (size_t i = 0; i < mitral_plan_output_count(plan); i++) {
-        char name[256], path[4096];
-        file_name(plan, i, name, sizeof name);
-        snprintf(path, sizeof path, "%s/%s.%s", folder, name, mitral_value_fits_npy(outputs[i]) ? "npy" : "pb");
-        mitral_status status = mitral_value_save(context, outputs[i], mitral_plan_output(plan, i).name, path);
-        if (status != MITRAL_OK)
-            return status;
+    char(*names)[NAME_SIZE] = calloc(count ? count : 1, sizeof *names);
+    mitral_status status = names ? MITRAL_OK : MITRAL_NO_MEMORY;
+    if (names)
+        file_names(plan, count, names);
+    for (size_t i = 0; i < count && status == MITRAL_OK; i++) {
+        char path[4096];
+        snprintf(path, sizeof path, "%s/%s.%s", folder, names[i], mitral_value_fits_npy(outputs[i]) ? "npy" : "pb");
+        status = mitral_value_save(context, outputs[i], mitral_plan_output(plan, i).name, path);
     }
-    return MITRAL_OK;
+    free(names);
+    return status;
 }
 
 static mitral_status run_once(mitral_context *context, struct arguments *arguments)
@@ -107,18 +118,20 @@ static mitral_status run_once(mitral_context *context, struct arguments *argumen
     mitral_plan *plan = NULL;
     mitral_session *session = NULL;
     mitral_value *values[CLI_MAX_INPUTS] = {0};
-    const mitral_value *outputs[256];
     mitral_status status = cli_inputs_open(&plan, values, context, arguments->model, &arguments->inputs, &arguments->compile, NULL);
     if (status == MITRAL_OK)
         status = mitral_session_create(&session, context, plan, &arguments->session);
-    size_t count = plan ? mitral_plan_output_count(plan) : 0;
-    count = count > 256 ? 256 : count;
+    const size_t count = plan ? mitral_plan_output_count(plan) : 0;
+    const mitral_value **outputs = calloc(count ? count : 1, sizeof *outputs);
+    if (!outputs)
+        status = MITRAL_NO_MEMORY;
     if (status == MITRAL_OK)
         status = mitral_session_run(session, (const mitral_value *const *)values, mitral_plan_input_count(plan), outputs, count);
     if (status == MITRAL_OK && make_folder(arguments->folder) != MITRAL_OK)
         status = MITRAL_IO;
     if (status == MITRAL_OK)
-        status = save_outputs(context, plan, outputs, arguments->folder);
+        status = save_outputs(context, plan, outputs, count, arguments->folder);
+    free(outputs);
     mitral_session_destroy(&session);
     cli_inputs_close(values);
     mitral_plan_destroy(&plan);
@@ -175,7 +188,7 @@ int command_run(int argc, char **argv)
                                      "Symbolic dimensions take the sizes of the inputs.\v"
                                      "Example: mitral run student.onnx -i image=slice.npy -o out", 0, 0, 0};
     static struct arguments arguments;
-    argp_parse(&argp, argc, argv, 0, 0, &arguments);
+    cli_parse(&argp, argc, argv, &arguments);
     mitral_context *context = NULL;
     mitral_status status = cli_context_create(&context);
     if (status == MITRAL_OK)
