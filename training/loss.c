@@ -38,10 +38,13 @@ static mitral_status scaled(struct emitter *emitter, value_id *out, value_id val
     return emit_node(emitter, "Mul", NULL, (value_id[]){value, constant}, 2, out, 1);
 }
 
-mitral_status loss_segmentation(struct emitter *emitter, struct loss *loss, const struct options *options, value_id logits, value_id labels)
+/* Cross-entropy and soft Dice; NO_VALUE for one whose weight is 0. */
+static mitral_status segmentation(struct emitter *emitter, const struct options *options, value_id logits, value_id labels, value_id *entropy,
+                                  value_id *dice)
 {
-    value_id inputs[3] = {logits, labels, NO_VALUE}, outputs[3], dice[3];
+    value_id inputs[3] = {logits, labels, NO_VALUE}, outputs[3], made[3];
     const int64_t classes = emitter->graph->values[logits].type.dims[1];
+    *entropy = *dice = NO_VALUE;
     if (options->class_weight_count) {
         if (options->class_weight_count != classes)
             return mitral_fail(emitter->graph->context, MITRAL_INVALID, "class-weights: expected one for each of %lld classes, found %lld",
@@ -52,10 +55,36 @@ mitral_status loss_segmentation(struct emitter *emitter, struct loss *loss, cons
         return MITRAL_OK;
     TRY(emit_node(emitter, "mitral.PixelCrossEntropy", NULL, inputs, inputs[2] == NO_VALUE ? 2 : 3, outputs, 3));
     if (options->cross_entropy > 0)
-        TRY(add_term(emitter, loss, "cross-entropy", options->cross_entropy, outputs[0]));
+        *entropy = outputs[0];
     if (options->dice > 0) {
-        TRY(emit_node(emitter, "mitral.SoftDice", NULL, (value_id[]){outputs[1], labels}, 2, dice, 3));
-        TRY(add_term(emitter, loss, "dice", options->dice, dice[0]));
+        TRY(emit_node(emitter, "mitral.SoftDice", NULL, (value_id[]){outputs[1], labels}, 2, made, 3));
+        *dice = made[0];
+    }
+    return MITRAL_OK;
+}
+
+mitral_status loss_segmentation(struct emitter *emitter, struct loss *loss, const struct options *options, value_id logits, value_id labels)
+{
+    value_id entropy, dice;
+    TRY(segmentation(emitter, options, logits, labels, &entropy, &dice));
+    if (entropy != NO_VALUE)
+        TRY(add_term(emitter, loss, "cross-entropy", options->cross_entropy, entropy));
+    if (dice != NO_VALUE)
+        TRY(add_term(emitter, loss, "dice", options->dice, dice));
+    return MITRAL_OK;
+}
+
+mitral_status loss_deep(struct emitter *emitter, struct loss *loss, const struct options *options, double part, value_id logits, value_id labels)
+{
+    value_id entropy, dice;
+    TRY(segmentation(emitter, options, logits, labels, &entropy, &dice));
+    if (entropy != NO_VALUE) {
+        TRY(scaled(emitter, &entropy, entropy, part * options->cross_entropy));
+        TRY(add_term(emitter, loss, "deep", options->deep_weight, entropy));
+    }
+    if (dice != NO_VALUE) {
+        TRY(scaled(emitter, &dice, dice, part * options->dice));
+        TRY(add_term(emitter, loss, "deep", options->deep_weight, dice));
     }
     return MITRAL_OK;
 }

@@ -15,7 +15,7 @@
 struct loss {
     size_t count;
     struct {
-        const char *name; /* "cross-entropy", "dice", "logits", "vector", "map", "fitnet", "cwd", "at" */
+        const char *name; /* "cross-entropy", "dice", "logits", "vector", "map", "deep", "fitnet", "cwd", "at" */
         double weight;
         value_id value;   /* unweighted; terms of several taps are added, with the taps' weights */
     } terms[MAX_TERMS];
@@ -24,6 +24,8 @@ struct loss {
 
 /* logits [N, K, h, w] and labels [N, h, w]: cross-entropy and soft Dice, as weighted by the options. */
 mitral_status loss_segmentation(struct emitter *emitter, struct loss *loss, const struct options *options, value_id logits, value_id labels);
+/* The same for the head of a tapped map, resized to the labels' size: its part of the term "deep". */
+mitral_status loss_deep(struct emitter *emitter, struct loss *loss, const struct options *options, double part, value_id logits, value_id labels);
 /* τ² · mean over pixels of KL over the classes. */
 mitral_status loss_logits(struct emitter *emitter, struct loss *loss, const struct options *options, value_id student, value_id teacher);
 /* One pair of maps, weighted by the options' method; `adapted` is the student's map after its adapter, of the teacher's shape.

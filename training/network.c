@@ -7,6 +7,8 @@
 #include "compiler/pipeline.h"
 #include "data/random.h"
 
+enum { STREAM_ADAPTERS = 1000, STREAM_HEADS = 2000 }; /* of random numbers */
+
 /* ---- what the network looks like ---------------------------------------------------------------------------------------- */
 
 static value_id before_softmax(const struct graph *graph, value_id value)
@@ -210,8 +212,9 @@ static mitral_status prepare_copy(struct graph **out, struct interface *interfac
     return interface_read(interface, *out, "student", batch, height, width);
 }
 
-static mitral_status add_adapter(struct emitter *emitter, struct network *network, const struct options *options, size_t index, value_id map,
-                                 int64_t channels, value_id *out)
+/* A 1x1 convolution that is trained along and never exported; its first weights come from the seed and `stream`. */
+static mitral_status add_adapter(struct emitter *emitter, struct network *network, const struct options *options, const char *kind, size_t index,
+                                 uint64_t stream, value_id map, int64_t channels, value_id *out)
 {
     struct graph *graph = emitter->graph;
     const int64_t in = graph->values[map].type.dims[1];
@@ -219,11 +222,11 @@ static mitral_status add_adapter(struct emitter *emitter, struct network *networ
     mitral_tensor bias = {.dtype = MITRAL_FLOAT, .rank = 1, .dims = {channels}};
     value_id inputs[3] = {map};
     struct attributes attributes = {0};
-    struct random random = random_start((uint64_t)options->seed, 1000 + index);
+    struct random random = random_start((uint64_t)options->seed, stream + index);
     const double bound = 1 / sqrt((double)in);
     weights.data = arena_allocate(graph->arena, tensor_bytes(&weights));
     bias.data = arena_allocate(graph->arena, tensor_bytes(&bias));
-    char *names[2] = {arena_format(graph->arena, "adapter%zu.weight", index), arena_format(graph->arena, "adapter%zu.bias", index)};
+    char *names[2] = {arena_format(graph->arena, "%s%zu.weight", kind, index), arena_format(graph->arena, "%s%zu.bias", kind, index)};
     if (!weights.data || !bias.data || !names[0] || !names[1])
         return MITRAL_NO_MEMORY;
     for (int64_t i = 0; i < channels * in; i++)
@@ -264,8 +267,25 @@ static mitral_status add_distillation(struct emitter *emitter, struct network *n
         TRY(emit_resize(emitter, &adapted, adapted, type.dims[2], type.dims[3]));
         TRY(graph_infer(graph));
         if (method_has_adapters(method))
-            TRY(add_adapter(emitter, network, options, i, adapted, type.dims[1], &adapted));
+            TRY(add_adapter(emitter, network, options, "adapter", i, STREAM_ADAPTERS, adapted, type.dims[1], &adapted));
         TRY(loss_feature(emitter, &network->loss, options, weight, adapted, network->teacher_maps[i]));
+    }
+    return MITRAL_OK;
+}
+
+/* Heads on maps of the student learn the labels too; each coarser one counts half of the one before, and all together 1. */
+static mitral_status add_deep_supervision(struct emitter *emitter, struct network *network, const struct options *options,
+                                          const value_id *maps, size_t count)
+{
+    struct graph *graph = emitter->graph;
+    const double whole = 2 - ldexp(1, 1 - (int)count);
+    for (size_t i = 0; i < count; i++) {
+        value_id head;
+        TRY(add_adapter(emitter, network, options, "deep", i, STREAM_HEADS, maps[i], network->classes, &head));
+        TRY(graph_infer(graph));
+        TRY(emit_resize(emitter, &head, head, network->height, network->width));
+        TRY(graph_infer(graph));
+        TRY(loss_deep(emitter, &network->loss, options, ldexp(1, -(int)i) / whole, head, network->labels));
     }
     return MITRAL_OK;
 }
@@ -323,7 +343,7 @@ static mitral_status collect_weights(struct network *network, const struct optio
 {
     struct graph *graph = network->graph;
     bool *is_weight = arena_allocate(graph->arena, graph->value_count * sizeof *is_weight);
-    network->trained = arena_allocate(graph->arena, (graph->value_count + 2 * MAX_TAPS) * sizeof *network->trained);
+    network->trained = arena_allocate(graph->arena, (graph->value_count + 4 * MAX_TAPS) * sizeof *network->trained);
     if (!is_weight || !network->trained)
         return MITRAL_NO_MEMORY;
     TRY(find_parameters(graph, is_weight));
@@ -348,6 +368,10 @@ static mitral_status build(struct network *network, mitral_context *context, con
     network->classes = interface.classes;
     if (teacher && method_has_taps((enum method)options->method))
         TRY(taps_find(network->pairs, &network->pair_count, context, options->taps, graph, teacher));
+    value_id deep[MAX_TAPS];
+    size_t deep_count = 0;
+    if (*options->deep)
+        TRY(taps_find_own(deep, &deep_count, context, options->deep, graph, interface.output_height, interface.output_width));
     TRY(collect_weights(network, options));
     TRY(set_norm_mode(graph, !options->freeze_norm));
     struct emitter emitter = {.graph = graph, .prefix = "training/loss"};
@@ -357,6 +381,7 @@ static mitral_status build(struct network *network, mitral_context *context, con
     TRY(emit_resize(&emitter, &logits, logits, interface.height, interface.width));
     TRY(graph_infer(graph));
     TRY(loss_segmentation(&emitter, &network->loss, options, logits, network->labels));
+    TRY(add_deep_supervision(&emitter, network, options, deep, deep_count));
     TRY(add_distillation(&emitter, network, options, teacher, teacher_interface, logits));
     TRY(loss_total(&emitter, &network->loss));
     TRY(graph_infer(graph));

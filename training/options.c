@@ -27,6 +27,10 @@ static const struct option_row rows[] = {
     FILE_ROW("output", output, "OUT.onnx", "the trained network; the configuration goes beside it"),
     FILE_ROW("checkpoint", checkpoint, "DIR", "folder of the run: checkpoints, log, configuration, example pictures"),
     FILE_ROW("log", log, "FILE.jsonl", "a JSON line a step [log.jsonl in the run's folder]"),
+    {{"cache-teacher", "DIR", "folder for the teacher's outputs, which runs of one data set share; needs no-augmentation [the run's folder]", true},
+     OPTION_PATH, AT(cache_teacher), 0, 0, 0, "", false},
+    {{"cache-limit", "N", "largest size of the teacher's cached outputs, MB; 0: none in the run's folder [2048]", true}, OPTION_INTEGER,
+     AT(cache_limit), 0, 0, 1e9, "2048", false},
     SWITCH("resume", resume, "go on from the checkpoint, or start when there is none", false),
     INTEGER("steps", steps, 1, 1e12, "1000", "updates of the weights", true),
     INTEGER("batch", batch, 1, 4096, "8", "images a step", true),
@@ -59,6 +63,9 @@ static const struct option_row rows[] = {
     SWITCH("freeze-norm", freeze_norm, "batch norms keep their running statistics", true),
     REAL("cross-entropy", cross_entropy, 0, 1e6, "1", "weight of the cross-entropy"),
     REAL("dice", dice, 0, 1e6, "1", "weight of the soft Dice loss"),
+    {{"deep-supervision", "auto|VALUE,…", "maps of the network that also learn the labels, through heads that are not exported [none]", false},
+     OPTION_PATH, AT(deep), 0, 0, 0, "", true},
+    REAL("deep-weight", deep_weight, 0, 1e6, "0.4", "weight of deep supervision, all maps together; each coarser one counts half"),
     {{"class-weights", "X,X,…", "of the cross-entropy, background first [all 1]", false}, OPTION_REALS, AT(class_weights),
      AT(class_weight_count), 0, 1e6, "", true},
     {{"method", "none|logits|fitnet|cwd|at|mavkd", "what is learnt from the teacher [mavkd]", true}, OPTION_CHOICE, AT(method), 0, 0, 0,
@@ -323,6 +330,10 @@ mitral_status options_check(const struct options *options, mitral_context *conte
             return mitral_fail(context, MITRAL_INVALID, "%s: expected a value, found none", needed[i].name);
     if (options->resume && !*options->checkpoint)
         return mitral_fail(context, MITRAL_INVALID, "resume: expected a folder for checkpoints (checkpoint), found none");
+    if (*options->cache_teacher && !options->no_augmentation)
+        return mitral_fail(context, MITRAL_INVALID, "cache-teacher: expected no-augmentation, found augmented slices, whose outputs differ each time");
+    if (*options->deep && (options->deep_weight == 0 || (options->cross_entropy == 0 && options->dice == 0)))
+        return mitral_fail(context, MITRAL_INVALID, "deep-supervision: expected a deep-weight and a cross-entropy or dice above 0, found none");
     if (options->cross_entropy == 0 && options->dice == 0 && (options->method == METHOD_NONE || !*options->teacher))
         return mitral_fail(context, MITRAL_INVALID, "cross-entropy and dice: expected a loss of weight above 0, found none");
     if (options->scale_min > options->scale_max || options->gamma_min > options->gamma_max)

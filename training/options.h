@@ -16,7 +16,9 @@ enum schedule { SCHEDULE_CONSTANT, SCHEDULE_STEP, SCHEDULE_POLY, SCHEDULE_COSINE
 struct options {
     /* files */
     char student[PATH_SIZE], teacher[PATH_SIZE], data[PATH_SIZE], output[PATH_SIZE], checkpoint[PATH_SIZE], log[PATH_SIZE];
+    char cache_teacher[PATH_SIZE];
     bool resume;
+    int64_t cache_limit;        /* MB */
     int32_t keep;
     /* the run */
     int64_t steps, batch, accumulate, threads, checkpoint_every, validate_every, patience;
@@ -30,6 +32,8 @@ struct options {
     double power, gamma, final_rate;
     /* the losses */
     double cross_entropy, dice;
+    char deep[PATH_SIZE];       /* taps of deep supervision; "": none */
+    double deep_weight;
     double class_weights[MAX_CLASS_WEIGHTS];
     int64_t class_weight_count;
     int32_t method;

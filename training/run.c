@@ -8,6 +8,7 @@
 
 #include "runtime/file.h"
 #include "runtime/clock.h"
+#include "training/cache.h"
 #include "training/log.h"
 #include "training/record.h"
 #include "training/run.h"
@@ -131,6 +132,7 @@ static mitral_status open_run(struct run *run)
     TRY(make_folder(run));
     TRY(trainer_create(&run->trainer, run->context, run->options));
     TRY(batches_open(&run->batches, run->context, run->options, &run->trainer.preprocessing, run->trainer.network.channels, run->trainer.threads));
+    TRY(teacher_cache_open(&run->trainer.cache, &run->trainer, run->batches));
     TRY(checkpoint_identity(&run->identity, run->context, run->options, batches_fingerprint(run->batches)));
     tell_taps(run);
     TRY(resume(run));
@@ -179,7 +181,7 @@ static mitral_status update(struct run *run)
         struct batch batch;
         const int64_t index = step * parts + part;
         TRY(batches_get(&batch, run->batches, index, index + 1));
-        TRY(trainer_step(&run->trainer, &report, batch.images, batch.labels, step, part == 0, part + 1 == parts));
+        TRY(trainer_step(&run->trainer, &report, batch.images, batch.labels, batch.slices, step, part == 0, part + 1 == parts));
         TRY(check_finite(run, &report));
         const double loss = total.loss, norm = report.norm;
         double terms[MAX_TERMS];

@@ -168,3 +168,37 @@ mitral_status taps_find(struct tap_pair *pairs, size_t *count, mitral_context *c
     }
     return MITRAL_OK;
 }
+
+static int64_t area_of(const struct graph *graph, value_id value)
+{
+    return graph->values[value].type.dims[2] * graph->values[value].type.dims[3];
+}
+
+mitral_status taps_find_own(value_id *out, size_t *count, mitral_context *context, const char *spec, const struct graph *graph, int64_t height,
+                            int64_t width)
+{
+    *count = 0;
+    if (strcmp(spec, "auto") == 0) {
+        struct stages stages;
+        TRY(find_stages(&stages, graph));
+        for (size_t i = stages.count; i-- > 0 && *count < MAX_TAPS;)
+            if (area_of(graph, stages.values[i]) < height * width)
+                out[(*count)++] = stages.values[i];
+        return *count ? MITRAL_OK
+                      : mitral_fail(context, MITRAL_INVALID, "deep-supervision auto: expected activations below %lldx%lld, found none; name them",
+                                    (long long)height, (long long)width);
+    }
+    for (const char *at = spec; *at;) {
+        const size_t length = strcspn(at, ",");
+        value_id value;
+        if (*count == MAX_TAPS)
+            return mitral_fail(context, MITRAL_LIMIT, "deep-supervision: expected at most %d values", MAX_TAPS);
+        TRY(find_named(&value, context, "student", graph, at, length));
+        size_t place = (*count)++;
+        for (; place > 0 && area_of(graph, out[place - 1]) < area_of(graph, value); place--)
+            out[place] = out[place - 1];
+        out[place] = value;
+        at += length + (at[length] == ',');
+    }
+    return MITRAL_OK;
+}

@@ -18,4 +18,8 @@ struct tap_pair {
 mitral_status taps_find(struct tap_pair *pairs, size_t *count, mitral_context *context, const char *spec, const struct graph *student,
                         const struct graph *teacher);
 
+/* Values of one network alone, the largest first: those that `spec` names, or, for "auto", the ends of the stages below [height, width]. */
+mitral_status taps_find_own(value_id *out, size_t *count, mitral_context *context, const char *spec, const struct graph *graph, int64_t height,
+                            int64_t width);
+
 #endif

@@ -43,7 +43,7 @@ static mitral_status time_steps(struct trainer *trainer, mitral_training_timing 
     for (size_t i = 0; status == MITRAL_OK && i < timing->repeat + 2; i++) {
         struct step_report report;
         const double start = clock_seconds();
-        status = trainer_step(trainer, &report, images, labels, (int64_t)i, true, true);
+        status = trainer_step(trainer, &report, images, labels, NULL, (int64_t)i, true, true);
         if (i >= 2) {
             timing->step_seconds[i - 2] = clock_seconds() - start;
             teacher[i - 2] = trainer->teacher_seconds;

@@ -8,6 +8,7 @@
 
 #include "runtime/session.h"
 #include "runtime/clock.h"
+#include "training/cache.h"
 
 /* ---- loading ---------------------------------------------------------------------------------------------------------------- */
 
@@ -163,6 +164,7 @@ mitral_status trainer_create(struct trainer *out, mitral_context *context, const
 
 void trainer_clear(struct trainer *trainer)
 {
+    teacher_cache_close(&trainer->cache, trainer->context);
     mitral_session_destroy(&trainer->session);
     mitral_session_destroy(&trainer->teacher_session);
     mitral_session_destroy(&trainer->inference_session);
@@ -181,7 +183,7 @@ void trainer_clear(struct trainer *trainer)
 
 /* ---- stepping --------------------------------------------------------------------------------------------------------------- */
 
-static mitral_tensor *input_named(struct trainer *trainer, const char *name)
+mitral_tensor *trainer_input(struct trainer *trainer, const char *name)
 {
     for (size_t i = 0; i < trainer->plan->input_count; i++)
         if (strcmp(trainer->plan->values[trainer->plan->inputs[i]].name, name) == 0)
@@ -189,44 +191,55 @@ static mitral_tensor *input_named(struct trainer *trainer, const char *name)
     return NULL;
 }
 
-static mitral_status take_teacher_value(struct trainer *trainer, const char *name, const char *input)
+bool trainer_teacher_value(struct trainer *trainer, size_t index, const char **input, const mitral_tensor **value)
 {
-    const mitral_value *value = mitral_session_value(trainer->teacher_session, name);
-    mitral_tensor *into = input_named(trainer, input);
-    if (!value || !into || !tensor_same_shape(&value->tensor, into) || value->tensor.layout != LAYOUT_PLAIN)
-        return mitral_fail(trainer->context, MITRAL_INVALID, "teacher: expected a value '%s' of the size that was declared", name);
-    into->data = value->tensor.data;
-    return MITRAL_OK;
+    const struct network *network = &trainer->network;
+    const char *name = trainer->teacher_logits;
+    *input = "teacher/logits";
+    if (network->teacher_logits == NO_VALUE || index > 0) {
+        const size_t map = index - (network->teacher_logits != NO_VALUE);
+        if (map >= network->pair_count)
+            return false;
+        name = trainer->teacher_maps[map];
+        *input = network->graph->values[network->teacher_maps[map]].name;
+    }
+    const mitral_value *found = mitral_session_value(trainer->teacher_session, name);
+    *value = found ? &found->tensor : NULL;
+    return true;
 }
 
-static mitral_status run_teacher(struct trainer *trainer, const float *images)
+mitral_status trainer_run_teacher(struct trainer *trainer, const float *images)
 {
     const struct network *network = &trainer->network;
     mitral_value input = {.kind = MITRAL_TENSOR};
     const mitral_value *inputs[1] = {&input}, *outputs[1];
-    const double start = clock_seconds();
+    const char *name;
+    const mitral_tensor *value;
     tensor_set(&input.tensor, MITRAL_FLOAT, 4, (const int64_t[]){network->batch, network->channels, network->height, network->width});
     input.tensor.data = (void *)images;
     TRY(mitral_session_run(trainer->teacher_session, inputs, 1, outputs, 1));
-    if (network->teacher_logits != NO_VALUE)
-        TRY(take_teacher_value(trainer, trainer->teacher_logits, "teacher/logits"));
-    for (size_t i = 0; i < network->pair_count; i++) {
-        char name[32];
-        snprintf(name, sizeof name, "teacher/map%zu", i);
-        TRY(take_teacher_value(trainer, trainer->teacher_maps[i], name));
+    for (size_t i = 0; trainer_teacher_value(trainer, i, &name, &value); i++) {
+        mitral_tensor *into = trainer_input(trainer, name);
+        if (!value || !into || !tensor_same_shape(value, into) || value->layout != LAYOUT_PLAIN)
+            return mitral_fail(trainer->context, MITRAL_INVALID, "teacher: expected a value for '%s' of the size that was declared", name);
+        into->data = value->data;
     }
-    trainer->teacher_seconds = clock_seconds() - start;
     return MITRAL_OK;
 }
 
-static mitral_status run_step(struct trainer *trainer, struct step_report *report, const float *images, const uint8_t *labels)
+static mitral_status run_step(struct trainer *trainer, struct step_report *report, const float *images, const uint8_t *labels,
+                              const int64_t *slices)
 {
     const mitral_value *outputs[MAX_TERMS + 2];
     const size_t terms = trainer->network.loss.count;
-    if (trainer->teacher_session)
-        TRY(run_teacher(trainer, images));
+    const double start = clock_seconds();
+    if (trainer->cache && slices)
+        teacher_cache_take(trainer->cache, trainer, slices);
+    else if (trainer->teacher_session)
+        TRY(trainer_run_teacher(trainer, images));
+    trainer->teacher_seconds = clock_seconds() - start;
     trainer->values[0].tensor.data = (void *)images;
-    input_named(trainer, "training/labels")->data = (void *)labels;
+    trainer_input(trainer, "training/labels")->data = (void *)labels;
     TRY(mitral_session_run(trainer->session, trainer->inputs, trainer->plan->input_count, outputs, terms + 2));
     report->loss = (double)*(const float *)outputs[0]->tensor.data;
     report->norm = (double)*(const float *)outputs[terms + 1]->tensor.data;
@@ -238,8 +251,8 @@ static mitral_status run_step(struct trainer *trainer, struct step_report *repor
     return MITRAL_OK;
 }
 
-mitral_status trainer_step(struct trainer *trainer, struct step_report *report, const float *images, const uint8_t *labels, int64_t update,
-                           bool first, bool apply)
+mitral_status trainer_step(struct trainer *trainer, struct step_report *report, const float *images, const uint8_t *labels,
+                           const int64_t *slices, int64_t update, bool first, bool apply)
 {
     trainer->rate = (float)schedule_rate(trainer->options, update);
     trainer->step = (float)(update + 1);
@@ -248,7 +261,7 @@ mitral_status trainer_step(struct trainer *trainer, struct step_report *report, 
     /* A run that stops among the updates would leave some weights moved and others not. */
     bool (*cancel)(void *) = trainer->context->options.cancel;
     trainer->context->options.cancel = NULL;
-    mitral_status status = run_step(trainer, report, images, labels);
+    mitral_status status = run_step(trainer, report, images, labels, slices);
     trainer->context->options.cancel = cancel;
     return status;
 }

@@ -6,6 +6,8 @@
 #include "mitral/data.h"
 #include "training/network.h"
 
+struct teacher_cache;
+
 struct trainer {
     mitral_context *context;
     const struct options *options;
@@ -23,6 +25,7 @@ struct trainer {
     const mitral_value **inputs;
     float rate, step, apply, first;
     double teacher_seconds;                  /* of the last step */
+    struct teacher_cache *cache;             /* owned; NULL: the teacher runs at each step */
     unsigned char *kept;                     /* all variables, as trainer_keep found them; NULL: nothing kept */
 };
 
@@ -37,9 +40,16 @@ struct step_report {
 mitral_status trainer_create(struct trainer *out, mitral_context *context, const struct options *options);
 void trainer_clear(struct trainer *trainer);
 /* One batch: the teacher's forward, the student's forward and backward, and the update unless `apply` is false. `update` counts the
- * updates from 0. Nothing can interrupt it half-way. */
-mitral_status trainer_step(struct trainer *trainer, struct step_report *report, const float *images, const uint8_t *labels, int64_t update,
-                           bool first, bool apply);
+ * updates from 0. `slices`: which slices they are, whose cached outputs of the teacher are taken; NULL: the teacher runs. Nothing can
+ * interrupt it half-way. */
+mitral_status trainer_step(struct trainer *trainer, struct step_report *report, const float *images, const uint8_t *labels,
+                           const int64_t *slices, int64_t update, bool first, bool apply);
+/* The teacher's outputs that the loss takes, in the order of the training graph's inputs: name of that input, and the value after
+ * trainer_run_teacher. False after the last. */
+bool trainer_teacher_value(struct trainer *trainer, size_t index, const char **input, const mitral_tensor **value);
+mitral_status trainer_run_teacher(struct trainer *trainer, const float *images);
+/* Where the training plan takes an input from. */
+mitral_tensor *trainer_input(struct trainer *trainer, const char *name);
 /* Class of each pixel, the highest score's, of up to `batch` images [count][channels][height][width] by the current weights (the running mean
  * where there is one), out[count][height][width]. */
 mitral_status trainer_predict(struct trainer *trainer, uint8_t *out, const float *images, int64_t count);

@@ -263,6 +263,29 @@ def test_configuration_of_a_run_makes_the_same_run():
     assert {key for key in first if first[key] != second[key]} == {"checkpoint", "output"}
 
 
+def test_cached_teacher():
+    """The same weights as with a teacher that runs at each step, made once, shared by seeds, and not believed when it is damaged."""
+    options = ["--steps", 30, "--no-augmentation", "--validation", 0.3]
+    for seed, cache in ((0, "cache"), (1, "cache")):
+        FOLDER.distill(*options, "--seed", seed, "--cache-teacher", FOLDER / cache, "-o", FOLDER / f"cached{seed}.onnx")
+    files = list((FOLDER / "cache").iterdir())
+    assert len(files) == 1, f"expected one file for both seeds, found {files}"
+    FOLDER.distill(*options, "-o", FOLDER / "uncached.onnx")
+    assert same("cached0.onnx", "uncached.onnx"), "the cached outputs give other weights"
+    bytes_, made = files[0].read_bytes(), files[0].stat().st_mtime_ns
+    files[0].write_bytes(bytes_[:1000])
+    FOLDER.distill(*options, "--cache-teacher", FOLDER / "cache", "-o", FOLDER / "mended.onnx")
+    assert files[0].read_bytes() == bytes_ and files[0].stat().st_mtime_ns != made and same("cached0.onnx", "mended.onnx")
+    FOLDER.distill(*options, "--checkpoint", FOLDER / "with_cache", "-o", FOLDER / "in_run.onnx")
+    assert list((FOLDER / "with_cache").glob("teacher-*.cache")), "nothing was cached in the run's folder"
+    FOLDER.distill(*options, "--checkpoint", FOLDER / "without_cache", "--cache-limit", 1, "-o", FOLDER / "in_run.onnx")
+    assert not list((FOLDER / "without_cache").glob("teacher-*.cache")), "the limit was not kept"
+    error = FOLDER.distill(*options, "--cache-teacher", FOLDER / "small", "--cache-limit", 1, "-o", FOLDER / "never.onnx", code=1)
+    assert "1 MB" in error and "found" in error, error
+    error = FOLDER.distill("--steps", 2, "--cache-teacher", FOLDER / "small", "-o", FOLDER / "never.onnx", code=1)
+    assert "no-augmentation" in error, error
+
+
 def test_report_is_one_page():
     """Every part is there, and nothing is fetched from elsewhere."""
     run = FOLDER / "reported"

@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional
 
 import networks
-from support import MITRAL, call, divergence, guide, main, segmentation_loss, train_batches, unit_distance
+from support import MITRAL, call, divergence, guide, main, segmentation_loss, soft_dice, train_batches, unit_distance
 
 WIDTHS, SIZE, BATCH, STEPS = (8, 16, 24, 32, 40), 48, 4, 10
 
@@ -161,6 +161,64 @@ def test_accumulation_and_clipping():
             found = reports[2 * i + 1]["norm"]
             assert abs(found - norm.item()) <= 2e-3 * norm.item(), f"step {i}: norm {found}, PyTorch {norm.item()}"
         compare(reports, losses, "accumulation")
+
+
+def test_class_weights_and_mean_of_weights():
+    """The mean starts at the first weights, as torch.optim.swa_utils has it from its first update on; running statistics are averaged too."""
+    images, labels = make_batches(6, 4)
+    weights = (0.3, 1.0, 2.0, 1.5)
+    with tempfile.TemporaryDirectory() as folder:
+        path, module = create(folder, "dpu-net", "model.onnx", 4)
+        out = pathlib.Path(folder) / "out.onnx"
+        reports = train_batches(images, labels, out, student=path, steps=4, lr=0.01, momentum=0, schedule="constant", ema=0.8,
+                                class_weights=",".join(map(str, weights)))
+        module.train()
+        optimizer = torch.optim.SGD(groups(module, 1e-4), lr=0.01)
+        mean = {key: value.clone() for key, value in module.state_dict().items()}
+        losses = []
+        for image, label in zip(images, labels, strict=True):
+            logits, truth = module(torch.from_numpy(image)), torch.from_numpy(label).long()
+            loss = functional.cross_entropy(logits, truth, torch.tensor(weights)) + soft_dice(torch.softmax(logits, 1), truth)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+            for key, value in module.state_dict().items():
+                if value.is_floating_point():
+                    mean[key].mul_(0.8).add_(value, alpha=0.2)
+        compare(reports, losses, "class weights")
+        module.load_state_dict(mean)
+        compare_state(out, module, "mean of weights", 2e-2)  # as after some updates at the top; a mean left out would be tenths away
+
+
+def test_deep_supervision():
+    """The term and its gradients, through heads whose first weights mitral tells."""
+    images, labels = make_batches(7, 4)
+    with tempfile.TemporaryDirectory() as folder:
+        path, module = create(folder, "dpu-net", "model.onnx", 6)
+        out = pathlib.Path(folder) / "out.onnx"
+        reports = train_batches(images, labels, out, student=path, steps=4, lr=0.01, schedule="constant", deep_supervision="dec2,dec1", deep_weight=0.6,
+                                folder=folder)
+        found, stages = activations(module, ["dec1", "dec2"]), ["dec1", "dec2"]
+        heads = [[torch.nn.Parameter(torch.from_numpy(np.load(f"{folder}/deep{i}.{part}.npy"))) for part in ("weight", "bias")] for i in range(2)]
+        optimizer = torch.optim.SGD(groups(module, 1e-4, sum(heads, [])), lr=0.01, momentum=0.9)
+        module.train()
+        losses = []
+        for image, label, report in zip(images, labels, reports, strict=True):
+            truth = torch.from_numpy(label)
+            loss = segmentation_loss(module(torch.from_numpy(image)), truth)
+            deep = 0
+            for stage, head, part in zip(stages, heads, (2 / 3, 1 / 3), strict=True):
+                logits = functional.interpolate(functional.conv2d(found[stage], *head), size=(SIZE, SIZE), mode="bilinear", align_corners=False)
+                deep = deep + part * segmentation_loss(logits, truth)
+            assert abs(report["deep"] - deep.item()) <= 1e-3 * deep.item(), f"{report['deep']}, PyTorch {deep.item()}"
+            loss = loss + 0.6 * deep
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        compare(reports, losses, "deep supervision")
+        assert not any("deep" in i.name for i in onnx.load(out).graph.initializer), "the heads were exported"
 
 
 def activations(module, stages):

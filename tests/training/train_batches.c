@@ -1,6 +1,6 @@
 /* train_batches IMAGES.npy LABELS.npy OUT.onnx OPTION=VALUE…: one step on each batch (images [steps, batch, channels, height, width]
  * float32, labels [steps, batch, height, width] uint8) with the options of mitral/train.h; a JSON line a step on standard output, then the
- * trained model. FOLDER/adapterN.{weight,bias}.npy receive the adapters' first values when an option "folder" is given. */
+ * trained model. FOLDER/{adapter,deep}N.{weight,bias}.npy receive the first values of adapters and heads when an option "folder" is given. */
 #include <stdio.h>
 #include <string.h>
 
@@ -27,7 +27,7 @@ static mitral_status save_adapters(mitral_context *context, struct trainer *trai
     mitral_tensor *tensor;
     char path[4096];
     for (size_t i = 0; trainer_variable(trainer, i, &name, &tensor); i++) {
-        if (strncmp(name, "adapter", 7) != 0)
+        if (strncmp(name, "adapter", 7) != 0 && strncmp(name, "deep", 4) != 0)
             continue;
         const mitral_value value = {.kind = MITRAL_TENSOR, .tensor = *tensor};
         snprintf(path, sizeof path, "%s/%s.npy", folder, name);
@@ -68,7 +68,8 @@ int main(int argc, char **argv)
     const int64_t image_count = tensor_count(&images->tensor) / steps, label_count = tensor_count(&labels->tensor) / steps;
     for (int64_t i = 0; i < steps; i++) {
         if (trainer_step(&trainer, &report, (const float *)images->tensor.data + i * image_count,
-                         (const uint8_t *)labels->tensor.data + i * label_count, i / parts, i % parts == 0, i % parts == parts - 1) != MITRAL_OK)
+                         (const uint8_t *)labels->tensor.data + i * label_count, NULL, i / parts, i % parts == 0,
+                         i % parts == parts - 1) != MITRAL_OK)
             return fail(context, "step");
         print_report(i, &report);
     }
