@@ -4,8 +4,8 @@
     compare.py CASES [--interpret] [--peer onnxruntime|openvino] [--json OUT] [--expected FILE] [--jobs N]
 
 A case passes as in onnx's own runner: same type and shape, |got - want| <= atol + rtol*|want|, strings equal. The six Bernoulli
-cases are random: there type, shape and share of ones are checked. With --expected the run fails (exit 1) when a case that FILE does
-not list stops passing, or one that it lists passes. --peer scores another runtime on the same cases in the same way.
+cases are random: there type, shape and share of ones are checked. With --expected (see expected.txt) the run fails (exit 1) when a case that
+FILE does not list stops passing, or one that it lists passes. --peer scores another runtime on the same cases in the same way.
 """
 
 import argparse
@@ -158,6 +158,33 @@ def isolated(peer, cases):
     return results
 
 
+def cases_in(folder):
+    """(path, "suite/name") of every case below a folder."""
+    return [(p.parent, f"{p.parent.parent.name}/{p.parent.name}") for p in sorted(folder.glob("*/*/model.onnx"))]
+
+
+def score(cases, interpret=False, peer=None, jobs=None):
+    """(name, "pass", "fail" or "unsupported", reason) of every case."""
+    if peer:
+        return isolated(peer, cases)
+    with concurrent.futures.ThreadPoolExecutor(jobs or os.cpu_count()) as pool:
+        return list(pool.map(lambda c: guarded(run_mitral, c[0], c[1], interpret), cases))
+
+
+def expected_failures(path, interpret):
+    """The names that the file lists for the path that is run: `compiled`, `interpreted` or `both`, the name, the reason."""
+    names = set()
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        words = line.split("#", 1)[0].split(None, 2)
+        if not words:
+            continue
+        if len(words) < 3 or words[0] not in ("both", "compiled", "interpreted"):
+            sys.exit(f"{path}:{number}: expected 'both|compiled|interpreted CASE REASON', found '{line}'")
+        if words[0] in ("both", "interpreted" if interpret else "compiled"):
+            names.add(words[1])
+    return names
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", type=pathlib.Path)
@@ -167,18 +194,14 @@ def main():
     parser.add_argument("--expected", type=pathlib.Path)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     options = parser.parse_args()
-    cases = [(p.parent, f"{p.parent.parent.name}/{p.parent.name}") for p in sorted(options.cases.glob("*/*/model.onnx"))]
+    cases = cases_in(options.cases)
     if not cases:
         sys.exit(f"compare.py: expected cases in {options.cases}, found none; write them with write_cases.py")
-    if options.peer:
-        results = isolated(options.peer, cases)
-    else:
-        with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-            results = list(pool.map(lambda c: guarded(run_mitral, c[0], c[1], options.interpret), cases))
+    results = score(cases, options.interpret, options.peer, options.jobs)
     counts = collections.Counter(status for _, status, _ in results)
     if options.json:
         options.json.write_text("".join(json.dumps({"case": n, "status": s, "reason": r}) + "\n" for n, s, r in results))
-    listed = set(json.loads(options.expected.read_text())) if options.expected else None
+    listed = expected_failures(options.expected, options.interpret) if options.expected else None
     wrong = 0
     for name, status, reason in results:
         if listed is None:
@@ -186,7 +209,10 @@ def main():
                 print(f"{status:12}{name}: {reason}")
         elif (status == "pass") == (name in listed):
             wrong += 1
-            print(f"{'passes, but is listed as failing' if status == 'pass' else status}: {name} {reason}")
+            print(f"{name} is listed as failing, and passes: take it off the list" if status == "pass" else f"{status}: {name}: {reason}")
+    for name in sorted((listed or set()) - {name for name, _, _ in results}):
+        wrong += 1
+        print(f"{name} is listed as failing, and is no case of the suite")
     print(f"{counts['pass']} passed, {counts['fail']} failed, {counts['unsupported']} unsupported of {len(results)}")
     sys.exit(1 if wrong else 0)
 
