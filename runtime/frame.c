@@ -115,7 +115,7 @@ static mitral_status bind(struct frame *frame, struct specialisation *s)
         return MITRAL_NO_MEMORY;
     for (size_t v = 0; v < plan->value_count; v++) {
         values[v] = s->values[v];
-        if (s->offsets[v] != SIZE_MAX)
+        if (s->offsets[v] != SIZE_MAX && frame->memory) /* NULL: all buffers are empty */
             values[v].tensor.data = frame->memory + s->offsets[v];
         if (plan->values[v].role == ROLE_VARIABLE)
             values[v].tensor.data = frame->variables[v].data;

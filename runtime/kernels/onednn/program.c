@@ -234,7 +234,7 @@ static void *address(const struct onednn_program *program, const struct kernel_c
     switch ((int)where.place) {
     case PLACE_INPUT: return (char *)call->inputs[where.index]->tensor.data + where.offset;
     case PLACE_OUTPUT: return (char *)call->outputs[where.index]->tensor.data + where.offset;
-    case PLACE_SCRATCH: return (char *)call->scratch + where.index + where.offset;
+    case PLACE_SCRATCH: return call->scratch ? (char *)call->scratch + where.index + where.offset : NULL;
     case PLACE_BUFFER: {
         const struct buffer *buffer = program->buffers;
         for (size_t i = program->buffer_count - 1; i > where.index; i--)
@@ -334,7 +334,7 @@ static mitral_status run_delegate(const struct onednn_program *program, const st
     inner.output_count = delegate->output_count;
     inner.outputs = output_list;
     inner.state = delegate->state;
-    inner.scratch = (char *)call->scratch + program->scratch_bytes;
+    inner.scratch = call->scratch ? (char *)call->scratch + program->scratch_bytes : NULL;
     return delegate->kernel->run(&inner);
 }
 

@@ -62,6 +62,12 @@ void walk_initialise(struct walk *walk, const mitral_tensor *output, const mitra
     }
 }
 
+/* An operand that is not there stays so. */
+static inline char *moved(char *from, ptrdiff_t bytes)
+{
+    return from ? from + bytes : NULL;
+}
+
 /* Tasks [low, high) of the walk: a task is one row of the last dimension, or a block of it where rows are long. */
 static void walk_tasks(const struct walk *walk, int64_t low, int64_t high, int64_t pieces, inner_loop loop,
                        const void *context)
@@ -79,13 +85,13 @@ static void walk_tasks(const struct walk *walk, int64_t low, int64_t high, int64
         inner_strides[k] = walk->strides[k][last];
         row[k] = walk->data[k];
         for (int i = 0; i < last; i++)
-            row[k] += index[i] * walk->strides[k][i] * (ptrdiff_t)walk->sizes[k];
+            row[k] = moved(row[k], index[i] * walk->strides[k][i] * (ptrdiff_t)walk->sizes[k]);
     }
     for (int64_t task = low; task < high; task++) {
         int64_t start = piece * BLOCK, count = pieces == 1 ? inner : inner - start < BLOCK ? inner - start : BLOCK;
         char *pointers[ELEMENTWISE_OPERANDS];
         for (int k = 0; k < walk->operands; k++)
-            pointers[k] = row[k] + start * inner_strides[k] * (ptrdiff_t)walk->sizes[k];
+            pointers[k] = moved(row[k], start * inner_strides[k] * (ptrdiff_t)walk->sizes[k]);
         loop(pointers, inner_strides, (size_t)count, context);
         if (++piece < pieces)
             continue;
@@ -93,11 +99,11 @@ static void walk_tasks(const struct walk *walk, int64_t low, int64_t high, int64
         for (int i = last - 1; i >= 0; i--) {
             index[i]++;
             for (int k = 0; k < walk->operands; k++)
-                row[k] += walk->strides[k][i] * (ptrdiff_t)walk->sizes[k];
+                row[k] = moved(row[k], walk->strides[k][i] * (ptrdiff_t)walk->sizes[k]);
             if (index[i] < walk->dims[i])
                 break;
             for (int k = 0; k < walk->operands; k++)
-                row[k] -= index[i] * walk->strides[k][i] * (ptrdiff_t)walk->sizes[k];
+                row[k] = moved(row[k], -index[i] * walk->strides[k][i] * (ptrdiff_t)walk->sizes[k]);
             index[i] = 0;
         }
     }
