@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """mitral beside its peers: same dtype, same threads, outputs checked first, everything interleaved in one run.
 
-    run.py [--only TEXT] [--rounds N] [--quick]
+    run.py [--only TEXT] [--rounds N] [--quick] [--name NAME]
 
-Writes benchmarks/results/<name>.json, table.md and chart.png. A round gives each engine a turn of a few runs; medians are over
-all rounds. Each engine is a process of its own, pinned to as many cores as it has threads. The load average is recorded.
+Writes benchmarks/results/NAME.json [latest], table.md and chart.png. A round gives each engine a turn of a few runs; medians are
+over all rounds. Each engine is a process of its own, pinned to as many cores as it has threads. The load average is recorded.
+Cold starts are whole processes through each engine's C interface (cold_start.c). benchmarks/compare tells two results apart.
 """
 
 import argparse
+import importlib
 import json
 import os
 import pathlib
@@ -16,16 +18,20 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 import numpy as np
 import onnx
 
+import report
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 WORK, RESULTS = ROOT / "benchmarks/work", ROOT / "benchmarks/results"
-ENVIRONMENT = dict(os.environ, PYTHONPATH=f"{ROOT}/python:{ROOT}/models:{ROOT}/benchmarks",
+ENVIRONMENT = dict(os.environ, PYTHONPATH=os.pathsep.join([f"{ROOT}/python", f"{ROOT}/models", f"{ROOT}/benchmarks", *filter(None, [os.environ.get("PYTHONPATH")])]),
                    MITRAL_LIBRARY=os.environ.get("MITRAL_LIBRARY", str(ROOT / "build/libmitral.so")))
 MITRAL = os.environ.get("MITRAL", str(ROOT / "build/mitral"))
 PEERS = {"f32": ["onnxruntime", "openvino"], "bf16": ["openvino"]}
+OWN_PEERS = ["torch", "ncnn"] # of our own networks in f32: those that are not given ONNX files
 
 
 class Engine:
@@ -68,15 +74,18 @@ def prepare_models():
         path = WORK / f"{name}.onnx"
         subprocess.run([MITRAL, "create", name, "-o", path], check=True)
         found.append((name, path, "own"))
-    try:
-        import published
-
-        for name, path in published.export_all(WORK):
-            found.append((name, path, "published"))
-    except ImportError:
-        pass
+    for group, module in (("published", optional("published")), ("real", optional("real_models"))):
+        found += [(name, path, group) for name, path in module.export_all(WORK)] if module else []
     found += [(name, path, "general") for name, path in light_models()]
     return found
+
+
+def optional(name):
+    """A module beside this one; None where it is not there, or what it needs is not."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
 
 
 def make_inputs(path, file):
@@ -120,7 +129,7 @@ def measure(name, path, threads, precision, rounds):
         shapes = [f"--shape={k}={'x'.join(map(str, v.shape))}" for k, v in np.load(file).items()]
         subprocess.run([MITRAL, "compile", path, "-o", plan, "--threads", str(threads), "--precision", precision, *shapes], check=True)
         engines = []
-        peers = PEERS[precision] + (["torch"] if name in ("dpu-net", "unet") and precision == "f32" else [])
+        peers = PEERS[precision] + (OWN_PEERS if name in ("dpu-net", "unet") and precision == "f32" else [])
         for engine in ["mitral", *peers]:
             try:
                 engines.append(Engine(engine, str(plan if engine == "mitral" else path), threads, precision, str(file)))
@@ -145,61 +154,34 @@ def measure(name, path, threads, precision, rounds):
     return row
 
 
-def ratio(row):
-    """Best peer over mitral: above 1, mitral is faster."""
-    times = {k: v["median_ms"] for k, v in row["engines"].items() if "median_ms" in v}
-    peers = [v for k, v in times.items() if k != "mitral"]
-    return min(peers) / times["mitral"] if peers and "mitral" in times else None
+def peer_library(package, pattern):
+    module = optional(package)
+    found = sorted(pathlib.Path(module.__file__).parent.glob(pattern)) if module else []
+    return found[0] if found else None
 
 
-def cell(row, engine, key="median_ms", form="{:.2f}"):
-    value = row["engines"].get(engine, {}).get(key)
-    return form.format(value) if value is not None else "–"
-
-
-def table(rows, machine):
-    engines = [e for e in ("mitral", "openvino", "onnxruntime", "torch") if any(e in r["engines"] for r in rows)]
-    lines = [f"{machine['cpu']}, {machine['cores']} cores; " + ", ".join(f"{k} {v}" for k, v in machine["versions"].items()), "",
-             "Median milliseconds of one run at batch 1 (smaller is better); ratio: best peer / mitral.", "",
-             "| network | precision | threads | " + " | ".join(engines) + " | ratio | difference |", "|---|---|---|" + "---|" * (len(engines) + 2)]
-    for row in rows:
-        best = ratio(row)
-        lines.append(f"| {row['network']} | {row['precision']} | {row['threads']} | " + " | ".join(cell(row, e) for e in engines)
-                     + f" | {f'{best:.2f}' if best else '–'} | {cell(row, 'mitral', 'difference', '{:.1e}')} |")
-    lines += ["", "Open to first output (ms) and memory that this adds to the process (MB):", "",
-              "| network | precision | threads | " + " | ".join(f"{e} ms" for e in engines) + " | " + " | ".join(f"{e} MB" for e in engines) + " |",
-              "|---|---|---|" + "---|" * (2 * len(engines))]
-    for row in rows:
-        starts = []
-        for e in engines:
-            found = row["engines"].get(e, {})
-            starts.append(f"{found['load_ms'] + found['first_ms']:.1f}" if "load_ms" in found else "–")
-        lines.append(f"| {row['network']} | {row['precision']} | {row['threads']} | " + " | ".join(starts) + " | "
-                     + " | ".join(cell(row, e, "rss_added_mb", "{:.0f}") for e in engines) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def chart(rows, path):
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    chosen = [r for r in rows if ratio(r)]
-    engines = [e for e in ("mitral", "openvino", "onnxruntime", "torch") if any(e in r["engines"] for r in chosen)]
-    colours = {"mitral": "#d1495b", "openvino": "#30638e", "onnxruntime": "#66a182", "torch": "#edae49"}
-    figure, axes = pyplot.subplots(figsize=(10, 0.9 + 0.5 * len(chosen)))
-    height = 0.8 / len(engines)
-    for i, engine in enumerate(engines):
-        values = [r["engines"].get(engine, {}).get("median_ms", 0) / r["engines"]["mitral"]["median_ms"] for r in chosen]
-        axes.barh([y + (i - len(engines) / 2 + 0.5) * height for y in range(len(chosen))], values, height, label=engine, color=colours[engine])
-    axes.set_yticks(range(len(chosen)), [f"{r['network']} {r['precision']} ×{r['threads']}" for r in chosen])
-    axes.invert_yaxis()
-    axes.axvline(1, color="black", linewidth=0.6)
-    axes.set_xlabel("time of one run, mitral = 1 (smaller is better)")
-    axes.legend(loc="lower right")
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
+def cold_starts(folder, runs):
+    """Rows of whole processes, from their start to the first output of DPU-Net, page cache warm; engines take turns."""
+    program, model, plan = folder / "cold_start", WORK / "dpu-net.onnx", folder / "dpu-net.plan"
+    subprocess.run(["cc", "-std=gnu11", "-O2", f"-I{ROOT}/include", ROOT / "benchmarks/cold_start.c", "-o", program, "-ldl"], check=True)
+    rows = []
+    for threads in (1, 2):
+        subprocess.run([MITRAL, "compile", model, "-o", plan, "--threads", str(threads), "--shape=image=1x1x224x224"], check=True)
+        engines = {"mitral": (ENVIRONMENT["MITRAL_LIBRARY"], plan),
+                   "onnxruntime": (peer_library("onnxruntime", "capi/libonnxruntime.so*"), model),
+                   "openvino": (peer_library("openvino", "libs/libopenvino_c.so*"), model)}
+        taken = {engine: [] for engine in engines}
+        for _ in range(runs):
+            for engine, (library, file) in engines.items():
+                done = subprocess.run([program, "1", engine, str(library), file, str(threads), "1x1x224x224"], capture_output=True, text=True)
+                if done.returncode == 0:
+                    taken[engine].append([float(field) for field in done.stdout.split()])
+                elif not taken[engine]:
+                    print(f"  cold start of {engine}: {done.stderr.strip()[:200]}")
+        rows.append({"network": "dpu-net", "threads": threads, "load_average": os.getloadavg()[0], "engines": {
+            engine: {"median_ms": statistics.median(t[0] for t in times), "least_ms": min(t[0] for t in times),
+                     "rss_mb": statistics.median(t[1] for t in times), "runs": len(times)} for engine, times in taken.items() if times}})
+    return rows
 
 
 def machine():
@@ -207,21 +189,16 @@ def machine():
     import openvino
     import torch
 
+    ncnn = optional("ncnn")
     cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo", encoding="utf-8") if line.startswith("model name")), platform.processor())
     version = subprocess.run([MITRAL, "--version"], capture_output=True, text=True, check=True).stdout.split()[1]
     return {"cpu": cpu, "cores": len(os.sched_getaffinity(0)),
             "versions": {"mitral": version, "OpenVINO": openvino.__version__.split("-")[0], "ONNX Runtime": onnxruntime.__version__,
-                         "PyTorch": torch.__version__.split("+")[0]}}
+                         "PyTorch": torch.__version__.split("+")[0], **({"ncnn": ncnn.__version__} if ncnn else {})},
+            "date": time.strftime("%Y-%m-%d"), "load_average_before": os.getloadavg()}
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", help="only networks whose name holds this")
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--quick", action="store_true", help="own networks, three rounds")
-    options = parser.parse_args()
-    rounds = 3 if options.quick else options.rounds
-    RESULTS.mkdir(parents=True, exist_ok=True)
+def measure_all(options, rounds):
     cores = len(os.sched_getaffinity(0))
     bf16 = "avx512_bf16" in open("/proc/cpuinfo", encoding="utf-8").read()
     rows = []
@@ -229,20 +206,41 @@ def main():
         if options.only not in name or (options.quick and group != "own"):
             continue
         for precision in ["f32"] + (["bf16"] if group == "own" and bf16 else []):
-            for threads in ([1, 2] if group == "own" and cores >= 2 else [1]):
+            for threads in ([1, 2] if group in ("own", "published") and cores >= 2 else [1]):
                 row = measure(name, path, threads, precision, rounds)
+                row["group"] = group
                 rows.append(row)
-                best = ratio(row)
+                best = report.ratio(row)
                 print(f"{name} {precision} {threads} thread(s): " + ", ".join(f"{e} {v.get('median_ms', float('nan')):.2f} ms" for e, v in row["engines"].items())
                       + (f"; best peer / mitral {best:.2f}" if best else ""), flush=True)
                 for engine, values in row["engines"].items():
                     if "error" in values:
                         print(f"  {engine}: {values['error']}")
-    info = machine()
-    (RESULTS / "latest.json").write_text(json.dumps({"machine": info, "rows": rows}, indent=1))
-    text = table(rows, info)
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help="only networks whose name holds this")
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--quick", action="store_true", help="own networks, three rounds")
+    parser.add_argument("--name", default="latest", help="of the results file")
+    options = parser.parse_args()
+    rounds = 3 if options.quick else options.rounds
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    results = {"machine": machine(), "rows": measure_all(options, rounds)}
+    if options.only in "dpu-net":
+        with tempfile.TemporaryDirectory() as folder:
+            results["cold"] = cold_starts(pathlib.Path(folder), 3 if options.quick else 10)
+    # benchmarks/training.py has its own way of measuring: `measure(quick)` gives rows, `table(rows)` Markdown.
+    training = None if options.only or options.quick else optional("training")
+    if training and hasattr(training, "measure"):
+        results["training"] = training.measure(options.quick)
+    results["machine"]["load_average_after"] = os.getloadavg()
+    (RESULTS / f"{options.name}.json").write_text(json.dumps(results, indent=1) + "\n")
+    text = report.text(results) + ("\n" + training.table(results["training"]) if "training" in results else "")
     (RESULTS / "table.md").write_text(text)
-    chart(rows, RESULTS / "chart.png")
+    report.chart(results["rows"], RESULTS / "chart.png")
     print("\n" + text)
 
 

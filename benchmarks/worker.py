@@ -8,7 +8,7 @@ tells how long loading and the first run took, and the memory peak after them. I
 
 import json
 import os
-import resource
+import pathlib
 import sys
 import time
 
@@ -75,7 +75,55 @@ def torch_engine(path, threads, precision, inputs):
     yield run
 
 
-ENGINES = {"mitral": mitral_engine, "onnxruntime": onnxruntime_engine, "openvino": openvino_engine, "torch": torch_engine}
+def ncnn_model(folder, name):
+    """The files that pnnx makes of the PyTorch module, made once."""
+    import subprocess
+
+    import pnnx
+    import torch
+
+    import networks
+
+    title = name.replace("-", "_")
+    if not (folder / f"{title}.ncnn.bin").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        module = networks.initialise({"dpu-net": networks.DPUNet, "unet": networks.UNet}[name]()).eval()
+        torch.jit.trace(module, torch.zeros(1, 1, 224, 224)).save(folder / f"{title}.pt")
+        tool = pathlib.Path(pnnx.__file__).parent / "pnnx"
+        subprocess.run([tool, f"{title}.pt", "inputshape=[1,1,224,224]", "fp16=0"], cwd=folder, check=True, capture_output=True)
+    return str(folder / f"{title}.ncnn.param"), str(folder / f"{title}.ncnn.bin")
+
+
+def ncnn_engine(path, threads, precision, inputs):
+    import ncnn
+
+    name = os.path.basename(path).split(".")[0]
+    files = ncnn_model(pathlib.Path(path).parent / "ncnn", name)
+    image = inputs["image"][0]
+    yield None
+    net = ncnn.Net()
+    net.opt.num_threads = threads
+    for narrow in ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_storage"):
+        setattr(net.opt, narrow, False)
+    net.load_param(files[0])
+    net.load_model(files[1])
+
+    def run(copy=False):
+        extractor = net.create_extractor()
+        extractor.input("in0", ncnn.Mat(image))
+        _, result = extractor.extract("out0")
+        return [np.array(result)[None]] if copy else None
+
+    yield run
+
+
+ENGINES = {"ncnn": ncnn_engine, "mitral": mitral_engine, "onnxruntime": onnxruntime_engine, "openvino": openvino_engine, "torch": torch_engine}
+
+
+def peak_memory():
+    """Megabytes of this process alone: what getrusage tells may be its parent's."""
+    with open("/proc/self/status", encoding="utf-8") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) / 1024
 
 
 def answer(**fields):
@@ -87,14 +135,14 @@ def main():
     inputs = dict(np.load(file))
     steps = ENGINES[engine](path, threads, precision, inputs)
     next(steps)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory()
     start = time.perf_counter()
     run = next(steps)
     loaded = time.perf_counter()
     run()
     first = time.perf_counter()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    answer(load_ms=1e3 * (loaded - start), first_ms=1e3 * (first - loaded), rss_mb=peak / 1024, rss_added_mb=(peak - before) / 1024)
+    peak = peak_memory()
+    answer(load_ms=1e3 * (loaded - start), first_ms=1e3 * (first - loaded), rss_mb=peak, rss_added_mb=peak - before)
     for line in sys.stdin:
         command, _, argument = line.strip().partition(" ")
         if command == "quit":

@@ -1,0 +1,154 @@
+"""What the results of run.py look like: the goals with what was measured, tables, and a bar chart."""
+
+import statistics
+
+ENGINES = ("mitral", "openvino", "onnxruntime", "ncnn", "torch")
+COLOURS = {"mitral": "#d1495b", "openvino": "#30638e", "onnxruntime": "#66a182", "ncnn": "#8d6a9f", "torch": "#edae49"}
+
+
+def times_of(row):
+    return {engine: values["median_ms"] for engine, values in row["engines"].items() if "median_ms" in values}
+
+
+def ratio(row, peer=None):
+    """The peer's time, or that of the best, over mitral's: above 1, mitral is faster. None where one was not measured."""
+    times = times_of(row)
+    peers = [time for engine, time in times.items() if engine == peer or (not peer and engine != "mitral")]
+    return min(peers) / times["mitral"] if peers and "mitral" in times else None
+
+
+# ---- goals ------------------------------------------------------------------------------------------------------------------
+
+
+def select(rows, network=None, precision="f32", group=None, threads=None):
+    return [row for row in rows if (network is None or row["network"] == network) and row["precision"] == precision
+            and (group is None or row.get("group") == group) and (threads is None or row["threads"] == threads)]
+
+
+def ratio_goal(title, least, rows, peer=None):
+    """One goal that each of the rows has to reach."""
+    found = [(row, ratio(row, peer)) for row in rows]
+    found = [(row, value) for row, value in found if value]
+    if not found:
+        return None
+    told = ", ".join(f"{value:.2f} ({row['threads']} thread{'s' if row['threads'] > 1 else ''})" for row, value in found)
+    return title, f"≥ {least}× faster", told, all(value >= least for _, value in found)
+
+
+def published_goal(rows):
+    found = [(row["network"], row["threads"], ratio(row)) for row in rows if ratio(row)]
+    if not found:
+        return None
+    worst = min(found, key=lambda each: each[2])
+    return ("dilated-parallel networks of other shapes, against the best peer", "faster on each",
+            f"{worst[2]:.2f} ({worst[0]}, {worst[1]} threads) to {max(each[2] for each in found):.2f}", worst[2] > 1)
+
+
+def general_goal(rows):
+    values = {row["network"]: ratio(row) for row in rows if ratio(row)}
+    if not values:
+        return None
+    mean, worst = statistics.geometric_mean(values.values()), min(values, key=values.get)
+    return (f"general networks ({len(values)}), against the best peer", "geometric mean ≥ 1.2×, none below 0.9×",
+            f"{mean:.2f}, least {values[worst]:.2f} ({worst})", mean >= 1.2 and values[worst] >= 0.9)
+
+
+def cold_goals(rows):
+    for row in rows:
+        engines, at = row["engines"], f"{row['threads']} thread{'s' if row['threads'] > 1 else ''}"
+        if "mitral" not in engines:
+            continue
+        own = engines["mitral"]
+        for peer, share, told in (("onnxruntime", 1, "≤ ONNX Runtime's"), ("openvino", 5, "≤ 1/5 of OpenVINO's")):
+            if peer in engines:
+                yield (f"cold start of DPU-Net, {at}", told, f"{own['median_ms']:.0f} against {engines[peer]['median_ms']:.0f} ms",
+                       own["median_ms"] * share <= engines[peer]["median_ms"])
+        if "onnxruntime" in engines:
+            yield (f"peak memory of that process, {at}", "≤ half of ONNX Runtime's",
+                   f"{own['rss_mb']:.0f} against {engines['onnxruntime']['rss_mb']:.0f} MB", 2 * own["rss_mb"] <= engines["onnxruntime"]["rss_mb"])
+
+
+def scaling_goal(rows):
+    times = {row["threads"]: times_of(row).get("mitral") for row in select(rows, "dpu-net")}
+    if not times.get(1) or not times.get(2):
+        return None
+    return "DPU-Net f32, 1 → 2 threads", "≥ 1.85×", f"{times[1] / times[2]:.2f}", times[1] / times[2] >= 1.85
+
+
+def goals(results):
+    rows = results["rows"]
+    found = [ratio_goal("DPU-Net f32 against OpenVINO", 2.2, select(rows, "dpu-net"), "openvino"),
+             ratio_goal("DPU-Net f32 against ONNX Runtime", 3.1, select(rows, "dpu-net"), "onnxruntime"),
+             ratio_goal("teacher U-Net f32 against the best peer", 1.1, select(rows, "unet")),
+             ratio_goal("DPU-Net bf16 against OpenVINO bf16", 1.5, select(rows, "dpu-net", "bf16"), "openvino"),
+             ratio_goal("teacher bf16 against OpenVINO bf16", 1.0, select(rows, "unet", "bf16"), "openvino"),
+             published_goal(select(rows, group="published")),
+             general_goal(select(rows, group="general") + select(rows, group="real")),
+             *cold_goals(results.get("cold", [])), scaling_goal(rows)]
+    return [goal for goal in found if goal]
+
+
+# ---- tables -----------------------------------------------------------------------------------------------------------------
+
+
+def table(head, rows):
+    return ["| " + " | ".join(head) + " |", "|" + "---|" * len(head), *("| " + " | ".join(row) + " |" for row in rows)]
+
+
+def cell(row, engine, key="median_ms", form="{:.2f}"):
+    value = row["engines"].get(engine, {}).get(key)
+    return form.format(value) if value is not None else "–"
+
+
+def text(results):
+    rows, machine = results["rows"], results["machine"]
+    engines = [engine for engine in ENGINES if any(engine in row["engines"] for row in rows)]
+    loads = [row["load_average"] for row in rows] or [0]
+    lines = [f"{machine['cpu']}, {machine['cores']} cores; " + ", ".join(f"{k} {v}" for k, v in machine["versions"].items())
+             + f"; load average while measuring {min(loads):.1f} to {max(loads):.1f}", ""]
+    lines += table(["work", "goal", "measured", "met"], [[*goal[:3], "yes" if goal[3] else "no"] for goal in goals(results)])
+    lines += ["", "Median milliseconds of one run at batch 1 (smaller is better); ratio: best peer / mitral; difference: from ONNX Runtime, of the"
+              " output's range.", ""]
+    lines += table(["network", "precision", "threads", *engines, "ratio", "difference"],
+                   [[row["network"], row["precision"], str(row["threads"]), *(cell(row, engine) for engine in engines),
+                     f"{ratio(row):.2f}" if ratio(row) else "–", cell(row, "mitral", "difference", "{:.1e}")] for row in rows])
+    lines += ["", "Open to first output (ms) and memory that this adds to a Python process (MB):", ""]
+    found = []
+    for row in rows:
+        starts = [row["engines"].get(engine, {}) for engine in engines]
+        found.append([row["network"], row["precision"], str(row["threads"]),
+                      *(f"{each['load_ms'] + each['first_ms']:.1f}" if "load_ms" in each else "–" for each in starts),
+                      *(cell(row, engine, "rss_added_mb", "{:.0f}") for engine in engines)])
+    lines += table(["network", "precision", "threads", *(f"{engine} ms" for engine in engines), *(f"{engine} MB" for engine in engines)], found)
+    if results.get("cold"):
+        lines += ["", "Start of a process to its first output through the C interfaces (median ms), and the process's peak memory (MB):", ""]
+        lines += table(["network", "threads", *(f"{e} {unit}" for unit in ("ms", "MB") for e in ENGINES[:3])],
+                       [[row["network"], str(row["threads"]), *(cell(row, e, "median_ms", "{:.0f}") for e in ENGINES[:3]),
+                         *(cell(row, e, "rss_mb", "{:.0f}") for e in ENGINES[:3])] for row in results["cold"]])
+    return "\n".join(lines) + "\n"
+
+
+def chart(rows, path):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    chosen = [row for row in rows if ratio(row)]
+    engines = [engine for engine in ENGINES if any(engine in row["engines"] for row in chosen)]
+    if not chosen:
+        return
+    figure, axes = pyplot.subplots(figsize=(10, 1.2 + 0.45 * len(chosen)))
+    height = 0.8 / len(engines)
+    for i, engine in enumerate(engines):
+        values = [times_of(row).get(engine, 0) / times_of(row)["mitral"] for row in chosen]
+        places = [y + (i - len(engines) / 2 + 0.5) * height for y in range(len(chosen))]
+        axes.barh(places, values, height, label=engine, color=COLOURS[engine])
+    axes.set_yticks(range(len(chosen)), [f"{row['network']} {row['precision']} ×{row['threads']}" for row in chosen])
+    axes.invert_yaxis()
+    axes.axvline(1, color="black", linewidth=0.6)
+    axes.set_xlabel("time of one run, mitral = 1 (smaller is better)")
+    axes.legend(loc="lower right")
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
