@@ -140,6 +140,8 @@ static mitral_status load(struct owned_value *owned, mitral_context *context, co
             return mitral_fail(context, MITRAL_INVALID, "expected a sequence, optional or map, found the tensor of a .npy file");
         return npy_read(&owned->value.tensor, &owned->arena, context, file->data, file->size);
     }
+    if (file->size == 0 && kind == MITRAL_TENSOR)
+        return mitral_fail(context, MITRAL_INVALID, "expected a .npy file or a TensorProto, found an empty file");
     struct graph holder = {.context = context, .arena = &owned->arena};
     struct importer importer = {.context = context, .graph = &holder};
     importer.allocator = (ProtobufCAllocator){unpack_allocate, unpack_release, &importer};

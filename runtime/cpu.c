@@ -5,8 +5,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#if defined(__x86_64__) || defined(__i386__)
+#if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
 #define CPU_X86 1
 #else
 #define CPU_X86 0
@@ -42,6 +43,13 @@ static void find_brand(void)
     }
 }
 
+/* Linux gives a process the tile registers only when it asks for them. */
+static bool may_use_tiles(void)
+{
+    enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 }; /* arch_prctl's ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA */
+    return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+}
+
 static void find_features(void)
 {
     __builtin_cpu_init();
@@ -53,7 +61,7 @@ static void find_features(void)
         cpu.supported = ISA_AVX512;
     unsigned eax, ebx, ecx, edx;
     if (cpu.supported == ISA_AVX512 && __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) {
-        cpu.amx = (edx >> 22 & 1) && (edx >> 24 & 1);
+        cpu.amx = (edx >> 22 & 1) && (edx >> 24 & 1) && may_use_tiles();
         if (eax >= 1 && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx))
             cpu.avx512_bf16 = eax >> 5 & 1;
     }
