@@ -13,6 +13,7 @@ static const struct pass {
     {"fold-constants", pass_fold_constants, ALWAYS},
     {"simplify", pass_simplify, ALWAYS},
     {"merge-equal", pass_merge_equal, ALWAYS},
+    {"widen", pass_widen, INFERENCE},
     {"fold-batch-norm", pass_fold_batch_norm, INFERENCE},
     {"dilated-parallel", pass_dilated_parallel, INFERENCE},
     {"fuse-convolution", pass_fuse_convolution, INFERENCE},
