@@ -205,10 +205,34 @@ static mitral_status allocate(struct batches *batches)
     return made ? MITRAL_OK : MITRAL_NO_MEMORY;
 }
 
+/* The data's classes become the network's: by name where the data have all of the network's names, in whatever order; else by number. */
+static void match_classes(struct batches *batches, const mitral_preprocessing *network)
+{
+    const mitral_dataset *dataset = &batches->dataset;
+    uint8_t map[256];
+    bool all = true, same = true;
+    for (int32_t i = 0; i < dataset->class_count; i++) {
+        int32_t found = 0;
+        while (found < network->class_count && strcmp(network->labels[found], dataset->labels[i]) != 0)
+            found++;
+        all &= found < network->class_count;
+        same &= found == i;
+        map[i] = (uint8_t)found;
+    }
+    if (!all)
+        mitral_log(batches->context, "%s: the network's class names are not those of the data: matched by number", dataset->name);
+    if (!all || same)
+        return;
+    mitral_log(batches->context, "%s: the classes are in another order than the network's: matched by name", dataset->name);
+    for (int64_t i = 0, count = batches->slices.count * batches->slices.height * batches->slices.width; i < count; i++)
+        batches->slices.labels[i] = map[batches->slices.labels[i]];
+}
+
 static mitral_status open_data(struct batches *batches, const struct options *options, const mitral_preprocessing *preprocessing, int threads)
 {
     TRY(mitral_dataset_open(&batches->dataset, batches->context, options->data, "training"));
     TRY(mitral_slices_load(&batches->slices, batches->context, &batches->dataset, preprocessing, threads));
+    match_classes(batches, preprocessing);
     TRY(allocate(batches));
     TRY(split(batches, options->validation));
     if (batches->training_count == 0)

@@ -86,9 +86,13 @@ static mitral_status save(struct run *run)
 {
     if (!*run->checkpoint)
         return MITRAL_OK;
-    TRY(checkpoint_write(&run->trainer, &run->progress, run->identity, run->checkpoint));
-    run->saved = run->progress.step;
-    return MITRAL_OK;
+    const mitral_status status = checkpoint_write(&run->trainer, &run->progress, run->identity, run->checkpoint);
+    if (status == MITRAL_OK)
+        run->saved = run->progress.step;
+    else if (run->saved >= 0)
+        mitral_log(run->context, "step %lld could not be kept; %s still holds step %lld, and --resume goes on from there",
+                   (long long)run->progress.step, run->checkpoint, (long long)run->saved);
+    return status;
 }
 
 static mitral_status resume(struct run *run)

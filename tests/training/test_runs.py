@@ -5,15 +5,18 @@ that others load; refusals with both facts.
 import json
 import os
 import pathlib
+import resource
 import signal
 import subprocess
 import tempfile
 import time
 import warnings
 
+import nibabel
 import numpy as np
 import onnx
 import onnxruntime
+import openvino
 import torch
 
 import networks
@@ -137,6 +140,36 @@ def test_interrupt_writes_a_checkpoint():
     assert not (FOLDER / "interrupted.onnx").exists(), "an unfinished run wrote a model"
 
 
+def test_full_disk():
+    """A checkpoint that does not fit leaves the one before as it was, says so, and the run goes on from it when there is room again."""
+    def limit():  # RLIMIT_FSIZE stands for a full disk: write() fails, as with ENOSPC
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    command = ["--method", "none", "--validation", 0, "--steps", 12, "--checkpoint-every", 2, "-o", FOLDER / "full.onnx", "--checkpoint", FOLDER / "full"]
+    FOLDER.distill(*command)
+    expected = (FOLDER / "full.onnx").read_bytes()
+    checkpoint, log = FOLDER / "full/checkpoint.bin", FOLDER / "full/log.jsonl"
+    (FOLDER / "full.onnx").unlink()
+    checkpoint.unlink()
+    arguments = [str(a) for a in [MITRAL, "distill", "--teacher", FOLDER / "teacher.onnx", "--student", FOLDER / "student.onnx", "--data", FOLDER / "data",
+                                  "--batch", 2, *command, "--resume"]]
+    process = subprocess.Popen(arguments, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not checkpoint.exists():
+        time.sleep(0.002)
+    process.kill()
+    process.wait()
+    assert checkpoint.stat().st_size > 100_000
+    before = checkpoint.read_bytes()
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False, preexec_fn=limit)
+    assert done.returncode == 1 and "checkpoint.bin" in done.stderr and "still holds step" in done.stderr, done.stderr
+    assert checkpoint.read_bytes() == before and not (FOLDER / "full.onnx").exists()
+    assert not [path for path in checkpoint.parent.iterdir() if "tmp" in path.name], "a piece of the checkpoint was left behind"
+    call(*arguments)
+    assert (FOLDER / "full.onnx").read_bytes() == expected, "the run ends with other weights after the disk was full"
+    assert log.exists()
+
+
 def test_checkpoint_of_another_run_or_damaged():
     FOLDER.distill("--steps", 2, "--method", "none", "-o", FOLDER / "a.onnx", "--checkpoint", FOLDER / "a")
     error = FOLDER.distill("--steps", 2, "--method", "none", "--lr", 0.5, "-o", FOLDER / "a.onnx", "--checkpoint", FOLDER / "a", "--resume", code=1)
@@ -155,7 +188,7 @@ def test_checkpoint_of_another_run_or_damaged():
 
 
 def test_export_is_what_others_load():
-    """Same names, order and metadata; outputs equal in ONNX Runtime and PyTorch within 1e-4 of the range; no adapters, no training mode."""
+    """Same names, order and metadata; outputs equal in ONNX Runtime, OpenVINO and PyTorch within 1e-4 of the range; no adapters, no training mode."""
     FOLDER.distill("--steps", 5, "--validation", 0.3, "-o", FOLDER / "student_trained.onnx")
     before, after = onnx.load(FOLDER / "student.onnx"), onnx.load(FOLDER / "student_trained.onnx")
     onnx.checker.check_model(after, full_check=True)
@@ -172,6 +205,8 @@ def test_export_is_what_others_load():
     call(MITRAL, "run", FOLDER / "student_trained.onnx", "-i", f"image={FOLDER / 'x.npy'}", "-o", FOLDER / "out")
     ours = np.load(FOLDER / "out" / "logits.npy")
     peer = onnxruntime.InferenceSession(FOLDER / "student_trained.onnx", providers=["CPUExecutionProvider"]).run(None, {"image": x})[0]
+    vino = openvino.compile_model(openvino.Core().read_model(FOLDER / "student_trained.onnx"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    vinos = vino(x)[0]
     module = networks.DPUNet((8, 16, 24, 32, 40)).eval()
     state = {i.name: torch.from_numpy(onnx.numpy_helper.to_array(i).copy()) for i in after.graph.initializer}
     missing, unexpected = module.load_state_dict({k: v for k, v in state.items() if k in module.state_dict()}, strict=False)
@@ -179,7 +214,8 @@ def test_export_is_what_others_load():
     with torch.no_grad():
         torchs = module(torch.from_numpy(x)).numpy()
     span = float(peer.max() - peer.min())
-    assert np.abs(ours - peer).max() <= 1e-4 * span and np.abs(ours - torchs).max() <= 1e-4 * span
+    for name, theirs in (("ONNX Runtime", peer), ("OpenVINO", vinos), ("PyTorch", torchs)):
+        assert np.abs(ours - theirs).max() <= 1e-4 * span, f"{name}: {np.abs(ours - theirs).max() / span:.2g} of the range"
 
 
 def test_export_from_pytorch_in_training_mode():
@@ -301,6 +337,42 @@ def test_report_is_one_page():
     assert "http" not in page and "<script" not in page and "src=\"data:" in page
     error = call(MITRAL, "report", FOLDER / "data", "-o", FOLDER / "never.html", code=1)
     assert "configuration.json" in error and not (FOLDER / "never.html").exists()
+
+
+def test_any_folder_with_a_description():
+    """Classes in another order are matched by name; other numbers of classes and other grids are refused with both facts."""
+    folder = FOLDER / "described"
+    folder.mkdir()
+    cases = []
+    for patient in sorted((FOLDER / "data/training").iterdir()):
+        label = sorted(patient.glob("*_frame01_gt.nii.gz"))[0]
+        image = label.with_name(label.name.replace("_gt", ""))
+        data = np.asarray(nibabel.load(label).dataobj)
+        nibabel.Nifti1Image(np.choose(data, [0, 3, 2, 1]).astype(np.uint8), nibabel.load(label).affine).to_filename(folder / label.name)
+        (folder / image.name).write_bytes(image.read_bytes())
+        cases.append({"image": image.name, "label": label.name, "patient": patient.name})
+    plain = {"name": "plain", "labels": ["background", "RV", "myocardium", "LV"], "training": [
+        {"image": f"data/training/{c['patient']}/{c['image']}", "label": f"data/training/{c['patient']}/{c['label']}", "patient": c["patient"]} for c in cases]}
+    description = {"name": "reordered", "labels": ["background", "LV", "myocardium", "RV"], "training": cases}
+    (FOLDER / "dataset.json").write_text(json.dumps(plain))
+    (folder / "dataset.json").write_text(json.dumps(description))
+    options = ["--model", FOLDER / "student.onnx", "--batch", 2, "--steps", 3]
+    call(MITRAL, "train", *options, "--data", FOLDER.path, "-o", FOLDER / "plain.onnx")
+    call(MITRAL, "train", *options, "--data", folder, "-o", FOLDER / "reordered.onnx")
+    assert same("plain.onnx", "reordered.onnx"), "classes were not matched by name"
+    (folder / "dataset.json").write_text(json.dumps(description | {"labels": ["background", "a", "b", "c", "d"]}))
+    error = call(MITRAL, "train", *options, "--data", folder, "-o", FOLDER / "never.onnx", code=1)
+    assert "4 classes" in error and "found 5" in error, error
+    (folder / "dataset.json").write_text(json.dumps(description | {"labels": ["background", "heart"]}))
+    call(MITRAL, "create", "dpu-net", "-o", FOLDER / "two.onnx", *SMALL, "--classes", 2)
+    error = call(MITRAL, "train", "--model", FOLDER / "two.onnx", "--data", folder, "-o", FOLDER / "never.onnx", code=1)
+    assert cases[0]["label"] in error and "label" in error, error
+    (folder / "dataset.json").write_text(json.dumps(description))
+    wrong = nibabel.load(folder / cases[0]["label"])
+    nibabel.Nifti1Image(np.asarray(wrong.dataobj)[1:], wrong.affine).to_filename(folder / cases[0]["label"])
+    error = call(MITRAL, "train", *options, "--data", folder, "-o", FOLDER / "never.onnx", code=1)
+    assert "expected the geometry of its image" in error and cases[0]["label"] in error, error
+    assert not (FOLDER / "never.onnx").exists()
 
 
 def test_bench_times_training_steps():
