@@ -11,7 +11,7 @@
 #include "compiler/planar.h"
 #include "runtime/cpu.h"
 
-enum { WEIGHTS = 1, RESIDUAL = 3 };
+enum { WEIGHTS = 1, BIAS = 2, RESIDUAL = 3 };
 
 /* Costs are in multiplications and additions of float32 at full speed; a byte moved costs about ten of them. */
 enum { BYTE = 10, UNKNOWN_DIM = 32 };
@@ -71,9 +71,15 @@ static bool is_transposed(const struct node *node)
     return node_is(node, "ConvTranspose") || node_is_own(node, "ConvolutionTranspose");
 }
 
+/* It takes operands of one type, its bias too. */
+static bool is_gemm(const struct node *node)
+{
+    return node_is(node, "Gemm") || node_is_own(node, "Gemm");
+}
+
 static bool is_matrix_product(const struct node *node)
 {
-    return node_is(node, "MatMul") || node_is(node, "Gemm") || node_is_own(node, "MatMul") || node_is_own(node, "Gemm");
+    return node_is(node, "MatMul") || node_is_own(node, "MatMul") || is_gemm(node);
 }
 
 /* Winograd's products are fewer; bfloat16 has no such way here. */
@@ -98,7 +104,8 @@ static bool weigh_product(const struct graph *graph, const struct node *node, st
     double pixels = 1;
     if (is_matrix_product(node)) {
         const bool transposed = attribute_int(&node->attributes, "transB", 0) != 0;
-        if (weights->rank != 2 || attribute_int(&node->attributes, "transA", 0) != 0)
+        const value_id bias = is_gemm(node) ? node_input(node, BIAS) : NO_VALUE;
+        if (weights->rank != 2 || (bias != NO_VALUE && !graph_constant(graph, bias)) || attribute_int(&node->attributes, "transA", 0) != 0)
             return false;
         depth = weights->dims[transposed ? 1 : 0];
         columns = weights->dims[transposed ? 0 : 1];
@@ -250,9 +257,9 @@ static mitral_status choose(struct precision *precision)
 
 /* ---- the answer into the graph ------------------------------------------------------------------------------------------ */
 
-static mitral_status round_weights(struct graph *graph, node_id id)
+static mitral_status round_weights(struct graph *graph, node_id id, size_t index)
 {
-    const value_id from = graph->nodes[id].inputs[WEIGHTS];
+    const value_id from = graph->nodes[id].inputs[index];
     const mitral_tensor *weights = graph_constant(graph, from);
     const size_t count = (size_t)tensor_count(weights);
     mitral_tensor rounded = *weights;
@@ -266,7 +273,7 @@ static mitral_status round_weights(struct graph *graph, node_id id)
     tensor_set(&rounded, MITRAL_BFLOAT16, weights->rank, weights->dims);
     rounded.data = data;
     TRY(graph_add_constant(graph, name, &rounded, true, &to));
-    graph->nodes[id].inputs[WEIGHTS] = to;
+    graph->nodes[id].inputs[index] = to;
     return MITRAL_OK;
 }
 
@@ -312,7 +319,9 @@ static mitral_status apply(struct precision *precision, size_t *products)
         }
         const struct node *node = &graph->nodes[i];
         if (status == MITRAL_OK && precision->choices[i].bfloat16 && (is_convolution(node) || is_transposed(node) || is_matrix_product(node))) {
-            status = round_weights(graph, (node_id)i);
+            status = round_weights(graph, (node_id)i, WEIGHTS);
+            if (status == MITRAL_OK && is_gemm(&graph->nodes[i]) && is_float(graph, node_input(&graph->nodes[i], BIAS)))
+                status = round_weights(graph, (node_id)i, BIAS);
             ++*products;
         }
     }
