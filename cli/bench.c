@@ -7,32 +7,25 @@
 
 #include "cli/bench_training.h"
 #include "cli/inputs.h"
+#include "cli/plan_options.h"
 #include "cli/profile.h"
 #include "mitral/tools.h"
 
-enum { KEY_SHAPE = 256, KEY_PRECISION, KEY_THREADS, KEY_REPEAT, KEY_PROFILE, KEY_INTERPRET, KEY_DENORMALS, KEY_TUNE, KEY_TRAIN, MAX_SHAPES = 64,
-       WARM_UPS = 3 };
+enum { KEY_REPEAT = 256, KEY_PROFILE, KEY_DENORMALS, KEY_TRAIN, WARM_UPS = 3 };
 
 struct arguments {
     const char *model, *profile;
     struct cli_inputs inputs;
-    mitral_shape shapes[MAX_SHAPES];
-    mitral_compile_options compile;
-    mitral_session_options session;
+    struct cli_plan_options plan;
     long repeat;
     bool json;
 };
 
 static const struct argp_option options[] = {
     {"input", 'i', "[NAME=]FILE", 0, "an input, .npy or .pb [standard-normal numbers from a fixed seed]", 0},
-    {"threads", KEY_THREADS, "N", 0, "[all cores]", 0},
     {"repeat", KEY_REPEAT, "N", 0, "timed runs [20]", 0},
-    {"shape", KEY_SHAPE, "NAME=1x1x224x224", 0, "of an input with symbolic dimensions (may be repeated)", 0},
-    {"precision", KEY_PRECISION, "f32|bf16", 0, "[f32]", 0},
     {"json", 'j', 0, 0, "one JSON object on standard output", 0},
     {"profile", KEY_PROFILE, "OUT.json", 0, "write a Chrome/Perfetto trace and print a table by step", 0},
-    {"interpret", KEY_INTERPRET, 0, 0, "no passes: one step a node", 0},
-    {"tune", KEY_TUNE, 0, 0, "time candidate kernels when a model is compiled", 0},
     {"keep-denormals", KEY_DENORMALS, 0, 0, "do not flush denormal numbers to zero", 0},
     {"train", KEY_TRAIN, 0, 0, "time training steps: see bench --train --help", 0},
     {0}};
@@ -41,31 +34,18 @@ static error_t parse(int key, char *value, struct argp_state *state)
 {
     struct arguments *arguments = state->input;
     switch (key) {
+    case ARGP_KEY_INIT: state->child_inputs[0] = &arguments->plan; return 0;
     case 'i':
         if (!cli_inputs_add(&arguments->inputs, value))
             cli_usage(state, "-i: expected [NAME=]FILE, at most %d times, found '%s'", CLI_MAX_INPUTS, value);
         return 0;
     case 'j': arguments->json = true; return 0;
-    case KEY_SHAPE:
-        if (arguments->compile.shape_count == MAX_SHAPES)
-            cli_usage(state, "expected at most %d shapes", MAX_SHAPES);
-        if (!cli_parse_shape(value, &arguments->shapes[arguments->compile.shape_count++]))
-            cli_usage(state, "--shape: expected NAME=1x1x224x224, found '%s'", value);
-        return 0;
-    case KEY_PRECISION:
-        arguments->compile.precision = cli_parse_precision(state, value);
-        return 0;
-    case KEY_THREADS:
-        arguments->session.threads = arguments->compile.threads = cli_parse_threads(state, value);
-        return 0;
     case KEY_REPEAT:
         if (!cli_parse_count(value, &arguments->repeat) || arguments->repeat > 1000000)
             cli_usage(state, "--repeat: expected a number from 1 to 1000000, found '%s'", value);
         return 0;
     case KEY_PROFILE: arguments->profile = value; return 0;
-    case KEY_INTERPRET: arguments->compile.interpret = true; return 0;
-    case KEY_TUNE: arguments->compile.tune = true; return 0;
-    case KEY_DENORMALS: arguments->session.keep_denormals = true; return 0;
+    case KEY_DENORMALS: arguments->plan.session.keep_denormals = true; return 0;
     case ARGP_KEY_ARG:
         if (arguments->model)
             cli_usage(state, "expected one model, found also '%s'", value);
@@ -136,8 +116,8 @@ static void print_timing(const struct arguments *arguments, const struct timing 
     }
     cJSON *root = cJSON_CreateObject();
     cJSON_AddStringToObject(root, "model", arguments->model);
-    cJSON_AddNumberToObject(root, "threads", arguments->session.threads);
-    cJSON_AddStringToObject(root, "precision", arguments->compile.precision == MITRAL_PRECISION_BF16 ? "bf16" : "f32");
+    cJSON_AddNumberToObject(root, "threads", arguments->plan.session.threads);
+    cJSON_AddStringToObject(root, "precision", arguments->plan.compile.precision == MITRAL_PRECISION_BF16 ? "bf16" : "f32");
     cJSON_AddNumberToObject(root, "repeat", (double)arguments->repeat);
     cJSON_AddNumberToObject(root, "load_ms", timing->load);
     cJSON_AddNumberToObject(root, "first_ms", timing->first);
@@ -154,12 +134,11 @@ int command_bench(int argc, char **argv)
 {
     static const struct argp argp = {options, parse, "MODEL.onnx|MODEL.plan",
                                      "Times a model: load (open to ready), first run, then 3 warm-ups and the timed runs.\v"
-                                     "Example: mitral bench student.plan --threads 1 --repeat 50 --json", 0, 0, 0};
+                                     "Example: mitral bench student.plan --threads 1 --repeat 50 --json", cli_plan_children, 0, 0};
     static struct arguments arguments = {.repeat = 20};
     if (cli_asks_for_training(argc, argv))
         return cli_bench_training(argc, argv);
     cli_parse(&argp, argc, argv, &arguments);
-    arguments.compile.shapes = arguments.shapes;
     mitral_context *context = NULL;
     mitral_plan *plan = NULL;
     mitral_session *session = NULL;
@@ -169,9 +148,9 @@ int command_bench(int argc, char **argv)
     mitral_status status = cli_context_create(&context);
     double start = milliseconds();
     if (status == MITRAL_OK)
-        status = cli_inputs_open(&plan, values, context, arguments.model, &arguments.inputs, &arguments.compile, &seed);
+        status = cli_inputs_open(&plan, values, context, arguments.model, &arguments.inputs, &arguments.plan.compile, &seed);
     if (status == MITRAL_OK)
-        status = mitral_session_create(&session, context, plan, &arguments.session);
+        status = mitral_session_create(&session, context, plan, &arguments.plan.session);
     size_t inputs = plan ? mitral_plan_input_count(plan) : 0;
     const mitral_value *const *given = (const mitral_value *const *)values;
     if (status == MITRAL_OK)
@@ -182,7 +161,7 @@ int command_bench(int argc, char **argv)
     if (status == MITRAL_OK)
         print_timing(&arguments, &timing);
     if (status == MITRAL_OK && arguments.profile)
-        status = cli_profile(session, context, given, inputs, arguments.session.threads, arguments.profile, arguments.json ? stderr : stdout);
+        status = cli_profile(session, context, given, inputs, arguments.plan.session.threads, arguments.profile, arguments.json ? stderr : stdout);
     int code = status == MITRAL_OK ? 0 : *mitral_context_message(context) ? cli_fail("bench", context, status) : cli_exit_code(status);
     mitral_session_destroy(&session);
     cli_inputs_close(values);

@@ -6,16 +6,16 @@
 #include <sys/stat.h>
 
 #include "cli/evaluate.h"
+#include "cli/plan_options.h"
 
-enum { KEY_DATA = 256, KEY_SPLIT, KEY_JSON, KEY_CSV, KEY_OVERLAYS, KEY_WORST, KEY_KEEP_ISLANDS, KEY_THREADS, KEY_PRECISION };
+enum { KEY_DATA = 256, KEY_SPLIT, KEY_JSON, KEY_CSV, KEY_OVERLAYS, KEY_WORST, KEY_KEEP_ISLANDS };
 
 struct arguments {
     const char *model, *folder, *split, *json, *csv, *overlays;
     bool json_on_output;
     long worst;
     mitral_segment_options segment;
-    mitral_compile_options compile;
-    mitral_session_options session;
+    struct cli_plan_options plan;
 };
 
 static const struct argp_option options[] = {
@@ -27,14 +27,13 @@ static const struct argp_option options[] = {
     {"overlays", KEY_OVERLAYS, "DIR", 0, "pictures of the worst volumes, prediction and reference", 0},
     {"worst", KEY_WORST, "N", 0, "how many pictures [6]", 0},
     {"keep-islands", KEY_KEEP_ISLANDS, 0, 0, "keep all parts of a structure, not the largest alone", 0},
-    {"precision", KEY_PRECISION, "f32|bf16", 0, "of a model that is compiled [f32]", 0},
-    {"threads", KEY_THREADS, "N", 0, "[all cores]", 0},
     {0}};
 
 static error_t parse(int key, char *value, struct argp_state *state)
 {
     struct arguments *arguments = state->input;
     switch (key) {
+    case ARGP_KEY_INIT: state->child_inputs[0] = &arguments->plan; return 0;
     case KEY_DATA: arguments->folder = value; return 0;
     case KEY_SPLIT:
         if (strcmp(value, "training") != 0 && strcmp(value, "testing") != 0)
@@ -52,12 +51,6 @@ static error_t parse(int key, char *value, struct argp_state *state)
             cli_usage(state, "--worst: expected a number from 1, found '%s'", value);
         return 0;
     case KEY_KEEP_ISLANDS: arguments->segment.keep_islands = true; return 0;
-    case KEY_PRECISION:
-        arguments->compile.precision = cli_parse_precision(state, value);
-        return 0;
-    case KEY_THREADS:
-        arguments->session.threads = arguments->compile.threads = cli_parse_threads(state, value);
-        return 0;
     case ARGP_KEY_ARG:
         if (arguments->model)
             cli_usage(state, "expected one model, found also '%s'", value);
@@ -264,9 +257,9 @@ static mitral_status run(struct work *work)
     const char *split = arguments->split ? arguments->split : "testing";
     mitral_status status = mitral_dataset_open(&work->dataset, work->context, arguments->folder, split);
     if (status == MITRAL_OK)
-        status = cli_open_plan(&work->plan, work->context, arguments->model, &arguments->compile);
+        status = cli_open_plan(&work->plan, work->context, arguments->model, &arguments->plan.compile);
     if (status == MITRAL_OK)
-        status = mitral_predictor_create(&work->predictor, work->context, work->plan, &arguments->session);
+        status = mitral_predictor_create(&work->predictor, work->context, work->plan, &arguments->plan.session);
     if (status != MITRAL_OK)
         return status;
     work->evaluation = (struct evaluation){.model = arguments->model, .split = split, .dataset = &work->dataset};

@@ -8,24 +8,21 @@
 
 #include "cli/command.h"
 #include "cli/inputs.h"
+#include "cli/plan_options.h"
 #include "mitral/tools.h"
 
-enum { KEY_CASE = 256, KEY_THREADS, KEY_PRECISION, KEY_INTERPRET, KEY_DENORMALS };
+enum { KEY_CASE = 256, KEY_DENORMALS };
 
 struct arguments {
     const char *model, *folder, *case_folder;
     struct cli_inputs inputs;
-    mitral_compile_options compile;
-    mitral_session_options session;
+    struct cli_plan_options plan;
 };
 
 static const struct argp_option options[] = {
     {"input", 'i', "[NAME=]FILE", 0, "an input, .npy or .pb; without NAME= the next input in order", 0},
     {"output", 'o', "DIR", 0, "folder for the outputs, made if missing", 0},
     {"case", KEY_CASE, "CASE_DIR", 0, "run the data sets of a case of ONNX's backend suite", 0},
-    {"precision", KEY_PRECISION, "f32|bf16", 0, "of a model that is compiled [f32]", 0},
-    {"threads", KEY_THREADS, "N", 0, "[all cores]", 0},
-    {"interpret", KEY_INTERPRET, 0, 0, "no passes: one step a node", 0},
     {"keep-denormals", KEY_DENORMALS, 0, 0, "do not flush denormal numbers to zero", 0},
     {0}};
 
@@ -33,20 +30,14 @@ static error_t parse(int key, char *value, struct argp_state *state)
 {
     struct arguments *arguments = state->input;
     switch (key) {
+    case ARGP_KEY_INIT: state->child_inputs[0] = &arguments->plan; return 0;
     case 'i':
         if (!cli_inputs_add(&arguments->inputs, value))
             cli_usage(state, "-i: expected [NAME=]FILE, at most %d times, found '%s'", CLI_MAX_INPUTS, value);
         return 0;
     case 'o': arguments->folder = value; return 0;
     case KEY_CASE: arguments->case_folder = value; return 0;
-    case KEY_PRECISION:
-        arguments->compile.precision = cli_parse_precision(state, value);
-        return 0;
-    case KEY_THREADS:
-        arguments->session.threads = arguments->compile.threads = cli_parse_threads(state, value);
-        return 0;
-    case KEY_INTERPRET: arguments->compile.interpret = true; return 0;
-    case KEY_DENORMALS: arguments->session.keep_denormals = true; return 0;
+    case KEY_DENORMALS: arguments->plan.session.keep_denormals = true; return 0;
     case ARGP_KEY_ARG:
         if (arguments->model)
             cli_usage(state, "expected one model, found also '%s'", value);
@@ -118,9 +109,9 @@ static mitral_status run_once(mitral_context *context, struct arguments *argumen
     mitral_plan *plan = NULL;
     mitral_session *session = NULL;
     mitral_value *values[CLI_MAX_INPUTS] = {0};
-    mitral_status status = cli_inputs_open(&plan, values, context, arguments->model, &arguments->inputs, &arguments->compile, NULL);
+    mitral_status status = cli_inputs_open(&plan, values, context, arguments->model, &arguments->inputs, &arguments->plan.compile, NULL);
     if (status == MITRAL_OK)
-        status = mitral_session_create(&session, context, plan, &arguments->session);
+        status = mitral_session_create(&session, context, plan, &arguments->plan.session);
     const size_t count = plan ? mitral_plan_output_count(plan) : 0;
     const mitral_value **outputs = calloc(count ? count : 1, sizeof *outputs);
     if (!outputs)
@@ -143,10 +134,10 @@ static mitral_status run_case(mitral_context *context, struct arguments *argumen
 {
     mitral_plan *plan = NULL;
     mitral_session *session = NULL;
-    arguments->session.keep_denormals = true;
-    mitral_status status = cli_open_plan(&plan, context, arguments->model, &arguments->compile);
+    arguments->plan.session.keep_denormals = true;
+    mitral_status status = cli_open_plan(&plan, context, arguments->model, &arguments->plan.compile);
     if (status == MITRAL_OK)
-        status = mitral_session_create(&session, context, plan, &arguments->session);
+        status = mitral_session_create(&session, context, plan, &arguments->plan.session);
     if (status == MITRAL_OK && make_folder(arguments->folder) != MITRAL_OK)
         status = MITRAL_IO;
     for (int set = 0; status == MITRAL_OK; set++) {
@@ -186,7 +177,7 @@ int command_run(int argc, char **argv)
     static const struct argp argp = {options, parse, "MODEL.onnx|MODEL.plan",
                                      "Runs a model; writes each output to DIR/<output name>.npy (.pb where .npy has no such type). "
                                      "Symbolic dimensions take the sizes of the inputs.\v"
-                                     "Example: mitral run student.onnx -i image=slice.npy -o out", 0, 0, 0};
+                                     "Example: mitral run student.onnx -i image=slice.npy -o out", cli_plan_children, 0, 0};
     static struct arguments arguments;
     cli_parse(&argp, argc, argv, &arguments);
     mitral_context *context = NULL;

@@ -2,18 +2,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/command.h"
+#include "cli/plan_options.h"
 #include "mitral/data.h"
 
-enum { KEY_OVERLAY = 256, KEY_FRAME, KEY_KEEP_ISLANDS, KEY_WHOLE, KEY_THREADS, KEY_PRECISION };
+enum { KEY_OVERLAY = 256, KEY_FRAME, KEY_KEEP_ISLANDS, KEY_WHOLE };
 
 struct arguments {
     const char *model, *scan, *mask, *overlay;
     long frame; /* from 1; 0: all */
     bool whole;
     mitral_segment_options segment;
-    mitral_compile_options compile;
-    mitral_session_options session;
+    struct cli_plan_options plan;
 };
 
 static const struct argp_option options[] = {
@@ -22,14 +21,13 @@ static const struct argp_option options[] = {
     {"whole", KEY_WHOLE, 0, 0, "show whole slices in the picture, not the heart alone", 0},
     {"frame", KEY_FRAME, "N", 0, "one frame of a 4D scan, from 1 [all]", 0},
     {"keep-islands", KEY_KEEP_ISLANDS, 0, 0, "keep all parts of a structure, not the largest alone", 0},
-    {"precision", KEY_PRECISION, "f32|bf16", 0, "of a model that is compiled [f32]", 0},
-    {"threads", KEY_THREADS, "N", 0, "[all cores]", 0},
     {0}};
 
 static error_t parse(int key, char *value, struct argp_state *state)
 {
     struct arguments *arguments = state->input;
     switch (key) {
+    case ARGP_KEY_INIT: state->child_inputs[0] = &arguments->plan; return 0;
     case 'o': arguments->mask = value; return 0;
     case KEY_OVERLAY: arguments->overlay = value; return 0;
     case KEY_WHOLE: arguments->whole = true; return 0;
@@ -38,12 +36,6 @@ static error_t parse(int key, char *value, struct argp_state *state)
             cli_usage(state, "--frame: expected a number from 1, found '%s'", value);
         return 0;
     case KEY_KEEP_ISLANDS: arguments->segment.keep_islands = true; return 0;
-    case KEY_PRECISION:
-        arguments->compile.precision = cli_parse_precision(state, value);
-        return 0;
-    case KEY_THREADS:
-        arguments->session.threads = arguments->compile.threads = cli_parse_threads(state, value);
-        return 0;
     case ARGP_KEY_ARG:
         if (state->arg_num > 1)
             cli_usage(state, "expected a model and a scan, found also '%s'", value);
@@ -132,9 +124,9 @@ static mitral_status run(struct work *work, mitral_context *context, const struc
 {
     mitral_status status = mitral_volume_read(&work->scan, context, arguments->scan, 0);
     if (status == MITRAL_OK)
-        status = cli_open_plan(&work->plan, context, arguments->model, &arguments->compile);
+        status = cli_open_plan(&work->plan, context, arguments->model, &arguments->plan.compile);
     if (status == MITRAL_OK)
-        status = mitral_predictor_create(&work->predictor, context, work->plan, &arguments->session);
+        status = mitral_predictor_create(&work->predictor, context, work->plan, &arguments->plan.session);
     if (status == MITRAL_OK)
         status = segment(work, context, arguments);
     if (status == MITRAL_OK)
