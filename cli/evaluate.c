@@ -297,7 +297,7 @@ int command_evaluate(int argc, char **argv)
         "Measures a network on labelled volumes in 3D on their own grid: Dice, Hausdorff distances, volumes and ejection "
         "fraction. A structure that is missing on one side is counted, never averaged in.\v"
         "Example: mitral evaluate student.plan --data hearts --csv student.csv --overlays worst",
-        0,
+        cli_plan_children,
         0,
         0};
     static struct arguments arguments;

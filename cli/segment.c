@@ -147,7 +147,7 @@ int command_segment(int argc, char **argv)
         "Segments a scan, 3D or 4D, slice by slice. How the network wants it resampled and normalised is read from the "
         "model (metadata mitral.*); the mask is on the scan's own grid.\v"
         "Example: mitral segment student.plan patient101_frame01.nii.gz -o mask.nii.gz --overlay mask.png",
-        0,
+        cli_plan_children,
         0,
         0};
     static struct arguments arguments;
