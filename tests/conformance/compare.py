@@ -11,6 +11,7 @@ FILE does not list stops passing, or one that it lists passes. --peer scores ano
 import argparse
 import collections
 import concurrent.futures
+import ctypes
 import json
 import os
 import pathlib
@@ -104,6 +105,38 @@ def run_mitral(case, name, interpret):
         return check(case, name, lambda data, i: read(pathlib.Path(folder) / data.name / f"output_{i}.pb", model.graph.output[i].type), model)
 
 
+def is_beyond_numpy(type_proto):
+    """Whether NumPy itself has no such element type, so that ONNX Runtime's Python package can neither take nor give it as an array."""
+    kind = type_proto.tensor_type.elem_type
+    return kind != onnx.TensorProto.STRING and kind and onnx.helper.tensor_dtype_to_np_dtype(kind).isbuiltin != 1
+
+
+def stored_inputs(model, data):
+    """(declaration, path) of what a data set gives; initializers that older models also list as inputs are not counted."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    declared = [value for value in model.graph.input if value.name not in constants]
+    return [(value, data / f"input_{i}.pb") for i, value in enumerate(declared) if (data / f"input_{i}.pb").exists()]
+
+
+def to_ort_value(path, type_proto):
+    from onnxruntime import OrtValue
+
+    if not is_beyond_numpy(type_proto):
+        return OrtValue.ortvalue_from_numpy(read(path, type_proto))
+    tensor = onnx.TensorProto.FromString(path.read_bytes())
+    raw = tensor.raw_data or numpy_helper.from_array(numpy_helper.to_array(tensor)).raw_data
+    value = OrtValue.ortvalue_from_shape_and_type(list(tensor.dims), tensor.data_type)
+    ctypes.memmove(value.data_ptr(), raw, len(raw))
+    return value
+
+
+def from_ort_value(value, type_proto):
+    if not is_beyond_numpy(type_proto):
+        return value.numpy()
+    raw = ctypes.string_at(value.data_ptr(), value.tensor_size_in_bytes())
+    return numpy_helper.to_array(onnx.TensorProto(dims=value.shape(), data_type=value.element_type(), raw_data=raw))
+
+
 def run_onnxruntime(case, name, _):
     import onnxruntime
 
@@ -113,10 +146,41 @@ def run_onnxruntime(case, name, _):
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(str(case / "model.onnx"), options, providers=["CPUExecutionProvider"])
     outputs = {}
+    by_bytes = any(is_beyond_numpy(value.type) for value in [*model.graph.input, *model.graph.output])
     for data in sorted(case.glob("test_data_set_*")):
-        inputs = {v.name: read(data / f"input_{i}.pb", v.type) for i, v in enumerate(model.graph.input) if (data / f"input_{i}.pb").exists()}
-        outputs[data.name] = session.run(None, inputs)
+        stored = stored_inputs(model, data)
+        if by_bytes:
+            found = session.run_with_ort_values(None, {v.name: to_ort_value(path, v.type) for v, path in stored})
+            outputs[data.name] = [from_ort_value(value, v.type) for value, v in zip(found, model.graph.output)]
+        else:
+            outputs[data.name] = session.run(None, {v.name: read(path, v.type) for v, path in stored})
     return check(case, name, lambda data, i: outputs[data.name][i], model)
+
+
+OPENVINO_TYPES = {"BFLOAT16": "bf16", "FLOAT8E4M3FN": "f8e4m3", "FLOAT8E5M2": "f8e5m2", "FLOAT8E8M0": "f8e8m0", "FLOAT4E2M1": "f4e2m1",
+                  "INT4": "i4", "UINT4": "u4", "UINT2": "u2"}
+
+
+def to_openvino(path, type_proto):
+    import openvino
+
+    if not is_beyond_numpy(type_proto):
+        return np.array(read(path, type_proto))
+    tensor = onnx.TensorProto.FromString(path.read_bytes())
+    raw = tensor.raw_data or numpy_helper.from_array(numpy_helper.to_array(tensor)).raw_data
+    value = openvino.Tensor(getattr(openvino.Type, OPENVINO_TYPES[onnx.TensorProto.DataType.Name(tensor.data_type)]), list(tensor.dims))
+    value.data.reshape(-1).view(np.uint8)[:] = np.frombuffer(raw, np.uint8)
+    return value
+
+
+def from_openvino(value, type_proto):
+    if not is_beyond_numpy(type_proto):
+        return np.array(value.data)
+    kind = type_proto.tensor_type.elem_type
+    name = onnx.TensorProto.DataType.Name(kind)
+    if value.element_type.get_type_name() != OPENVINO_TYPES.get(name):
+        return np.array(value.data)
+    return numpy_helper.to_array(onnx.TensorProto(dims=list(value.shape), data_type=kind, raw_data=value.data.tobytes()))
 
 
 def run_openvino(case, name, _):
@@ -128,17 +192,19 @@ def run_openvino(case, name, _):
                                   {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1})
     outputs = {}
     for data in sorted(case.glob("test_data_set_*")):
-        inputs = [read(data / f"input_{i}.pb", v.type) for i, v in enumerate(model.graph.input) if (data / f"input_{i}.pb").exists()]
-        result = compiled(inputs)
-        outputs[data.name] = [result[i] for i in range(len(model.graph.output))]
+        request = compiled.create_infer_request()
+        kept = set().union(*(value.names for value in compiled.inputs))  # it drops what no operator needs
+        request.infer({v.name: to_openvino(path, v.type) for v, path in stored_inputs(model, data) if v.name in kept})
+        outputs[data.name] = [from_openvino(request.get_output_tensor(i), v.type) for i, v in enumerate(model.graph.output)]
     return check(case, name, lambda data, i: outputs[data.name][i], model)
 
 
 def guarded(runner, case, name, interpret):
     try:
         return (name, *runner(case, name, interpret))
-    except Exception as error:  # a peer fails in its own ways
-        return name, "fail", f"{type(error).__name__}: {error}".splitlines()[0][:300]
+    except Exception as error:  # a peer fails in its own ways, some with many lines
+        lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("Exception from")] or [""]
+        return name, "fail", f"{type(error).__name__}: {lines[0].strip()}"[:300]
 
 
 def isolated(peer, cases):
