@@ -8,7 +8,7 @@
 #include "cli/report.h"
 #include "mitral/data.h"
 
-enum { KEY_EVALUATION = 256, MAX_BYTES = 1 << 26 };
+enum { KEY_EVALUATION = 256, KEY_THREADS, MAX_BYTES = 1 << 26 };
 
 struct arguments {
     const char *folder, *output, *evaluation;
@@ -17,6 +17,7 @@ struct arguments {
 static const struct argp_option options[] = {
     {"output", 'o', "REPORT.html", 0, "the page to write", 0},
     {"evaluation", KEY_EVALUATION, "FILE.json", 0, "what mitral evaluate --json wrote [RUN/evaluation.json, where it is there]", 0},
+    {"threads", KEY_THREADS, "N", 0, "accepted as everywhere; writing a page takes one", 0},
     {0}};
 
 static error_t parse(int key, char *value, struct argp_state *state)
@@ -25,6 +26,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
     switch (key) {
     case 'o': arguments->output = value; return 0;
     case KEY_EVALUATION: arguments->evaluation = value; return 0;
+    case KEY_THREADS: cli_parse_threads(state, value); return 0;
     case ARGP_KEY_ARG:
         if (arguments->folder)
             cli_usage(state, "expected one folder of a run, found also '%s'", value);

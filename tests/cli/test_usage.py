@@ -1,4 +1,4 @@
-"""Every command explains itself with an example, and answers wrong usage with one line and exit code 64."""
+"""Every command takes --threads, explains itself with an example, and answers wrong usage with one line and exit code 64."""
 
 import os
 import subprocess
@@ -28,7 +28,7 @@ def main():
     assert len(names) >= 13, names
     for name in names:
         done = run(name, "--help")
-        assert done.returncode == 0 and f"mitral {name}" in done.stdout and "Example" in done.stdout, f"{name} --help: {done.stdout}"
+        assert done.returncode == 0 and f"mitral {name}" in done.stdout and "Example" in done.stdout and "--threads" in done.stdout, f"{name} --help: {done.stdout}"
         check_line(run(name, "--no-such-option"), f"mitral {name}: ", 64)
         check_line(run(name), f"mitral {name}: ", 64, 1)  # 1: options that may come from a configuration file too
     check_line(run("compile", "a.onnx", "-o"), "mitral compile: ", 64)
