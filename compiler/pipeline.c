@@ -19,6 +19,7 @@ static const struct pass {
     {"fuse-convolution", pass_fuse_convolution, INFERENCE},
     {"fuse-concat", pass_fuse_concat, INFERENCE},
     {"fuse-matmul", pass_fuse_matmul, INFERENCE},
+    {"fuse-elementwise", pass_fuse_elementwise, INFERENCE},
     {"precision", pass_precision, INFERENCE},
     {"layout", pass_layout, INFERENCE},
 };

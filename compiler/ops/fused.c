@@ -13,6 +13,8 @@ const struct op ops_fused[] = {
     {.name = "MatMul", .domain = "mitral", .kernel = "onednn.matmul"},
     /* A, B, C?: Gemm with an activation. */
     {.name = "Gemm", .domain = "mitral", .kernel = "onednn.gemm"},
+    /* X0 …: elementwise operators in one pass (runtime/kernels/reference/chain.h). */
+    {.name = "Elementwise", .domain = "mitral", .traits = OP_ELEMENTWISE | OP_LAYOUT_ANY},
     /* X: the same elements in another layout (attribute "layout") or, with attribute "to", of another float type. */
     {.name = "Reorder", .domain = "mitral", .kernel = "onednn.reorder", .traits = OP_MOVES_DATA},
     /* X, scale[C], shift[C], slope[C]?: X · scale + shift by channel; attributes activation, activation_alpha, activation_beta. */

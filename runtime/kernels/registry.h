@@ -24,6 +24,7 @@
     FAMILY(reference_batch_normalization)                                                                              \
     FAMILY(reference_binary)                                                                                           \
     FAMILY(reference_cast)                                                                                             \
+    FAMILY(reference_chain)                                                                                            \
     FAMILY(reference_control)                                                                                          \
     FAMILY(reference_convolution)                                                                                      \
     FAMILY(reference_convolution_special)                                                                              \

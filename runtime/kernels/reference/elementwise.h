@@ -7,8 +7,8 @@
 
 #include "runtime/kernel.h"
 
-/* The output and up to three inputs. */
-enum { ELEMENTWISE_OPERANDS = 4 };
+/* The output and the inputs: of an operator up to three, of a chain of them more. */
+enum { ELEMENTWISE_OPERANDS = 9 };
 
 /* Element i of operand k is at pointers[k] + i * strides[k] elements; operand 0 is the output. */
 typedef void (*inner_loop)(char *const *pointers, const ptrdiff_t *strides, size_t count, const void *context);

@@ -1,0 +1,208 @@
+#include "runtime/kernels/reference/chain.h"
+
+#include <string.h>
+#include <tgmath.h>
+
+#include "runtime/kernels/reference/vector_math.h"
+
+enum { BLOCK = 256 }; /* floats: all results of a block stay in the first-level cache */
+
+/* y may be a or b: elements are independent of each other. */
+#ifdef __clang__
+#define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define INDEPENDENT _Pragma("GCC ivdep")
+#endif
+#define STEP(name, expression)                                                                                         \
+    VECTORISED static void step_##name(float *y, const float *pa, const float *pb, int count, float A, float B)        \
+    {                                                                                                                  \
+        (void)pb, (void)A, (void)B;                                                                                    \
+        INDEPENDENT for (int i = 0; i < count; i++)                                                                    \
+        {                                                                                                              \
+            const float v = pa[i];                                                                                     \
+            y[i] = (expression);                                                                                       \
+        }                                                                                                              \
+    }
+#define W pb[i]
+
+/* The same expressions as those of the operators' own kernels. */
+STEP(Abs, fabsf(v))
+STEP(Add, v + W)
+STEP(Clip, v < A ? A : v > B ? B : v)
+STEP(Cube, v * v * v)
+STEP(Div, v / W)
+STEP(Elu, v < 0 ? A * EXPM1(v) : v)
+STEP(Erf, ERF(v))
+STEP(Exp, EXP(v))
+STEP(Gelu, 0.5f * v * (1 + ERF(v * 0.70710678118654752440f)))
+STEP(HardSigmoid, A * v + B < 0 ? 0 : A * v + B > 1 ? 1 : A * v + B)
+STEP(HardSwish, v < -3 ? 0 : v > 3 ? v : v * (v / 6 + 0.5f))
+STEP(LeakyRelu, v < 0 ? A * v : v)
+STEP(Log, LOG(v))
+STEP(Mish, v * TANH((v > 0 ? v : 0) + LOG1P_UNIT(EXP(-fabsf(v)))))
+STEP(Mul, v * W)
+STEP(Neg, -v)
+STEP(PRelu, v < 0 ? v * W : v)
+STEP(Reciprocal, 1 / v)
+STEP(Relu, v < 0 ? 0 : v)
+STEP(Sigmoid, SIGMOID(v))
+STEP(Softplus, (v > 0 ? v : 0) + LOG1P_UNIT(EXP(-fabsf(v))))
+STEP(Sqrt, sqrtf(v))
+STEP(Square, v * v)
+STEP(Sub, v - W)
+STEP(Swish, v / (1 + EXP(-A * v)))
+STEP(Tanh, TANH(v))
+
+static const struct chain_operation operations[] = {
+    {"Abs", 1, {NULL}, {0}, step_Abs},
+    {"Add", 2, {NULL}, {0}, step_Add},
+    {"Clip", 1, {"min", "max"}, {-INFINITY, INFINITY}, step_Clip},
+    {"Cube", 1, {NULL}, {0}, step_Cube},
+    {"Div", 2, {NULL}, {0}, step_Div},
+    {"Elu", 1, {"alpha"}, {1}, step_Elu},
+    {"Erf", 1, {NULL}, {0}, step_Erf},
+    {"Exp", 1, {NULL}, {0}, step_Exp},
+    {"Gelu", 1, {NULL}, {0}, step_Gelu},
+    {"HardSigmoid", 1, {"alpha", "beta"}, {0.2f, 0.5f}, step_HardSigmoid},
+    {"HardSwish", 1, {NULL}, {0}, step_HardSwish},
+    {"LeakyRelu", 1, {"alpha"}, {0.01f}, step_LeakyRelu},
+    {"Log", 1, {NULL}, {0}, step_Log},
+    {"Mish", 1, {NULL}, {0}, step_Mish},
+    {"Mul", 2, {NULL}, {0}, step_Mul},
+    {"Neg", 1, {NULL}, {0}, step_Neg},
+    {"PRelu", 2, {NULL}, {0}, step_PRelu},
+    {"Reciprocal", 1, {NULL}, {0}, step_Reciprocal},
+    {"Relu", 1, {NULL}, {0}, step_Relu},
+    {"Sigmoid", 1, {NULL}, {0}, step_Sigmoid},
+    {"Softplus", 1, {NULL}, {0}, step_Softplus},
+    {"Sqrt", 1, {NULL}, {0}, step_Sqrt},
+    {"Square", 1, {NULL}, {0}, step_Square},
+    {"Sub", 2, {NULL}, {0}, step_Sub},
+    {"Swish", 1, {"alpha"}, {1}, step_Swish},
+    {"Tanh", 1, {NULL}, {0}, step_Tanh},
+};
+
+const struct chain_operation *chain_find(const char *name, size_t length)
+{
+    for (size_t i = 0; i < sizeof operations / sizeof *operations; i++)
+        if (strlen(operations[i].name) == length && memcmp(operations[i].name, name, length) == 0)
+            return &operations[i];
+    return NULL;
+}
+
+/* ---- the program ------------------------------------------------------------------------------------------------------ */
+
+struct chain {
+    int inputs, count;
+    struct {
+        const struct chain_operation *operation;
+        int operands[2];
+        float parameters[2];
+    } steps[CHAIN_OPERATIONS];
+};
+
+static mitral_status decode_step(const struct kernel_call *call, struct chain *chain, const char *name, size_t length,
+                                 const int64_t operands[2], const float parameters[2])
+{
+    const int place = chain->count++;
+    const struct chain_operation *operation = chain_find(name, length);
+    if (!operation)
+        return call_fail(call, MITRAL_INVALID, "attribute operations: an elementwise operator expected, found '%.*s'", (int)(length < 40 ? length : 40),
+                         name);
+    chain->steps[place].operation = operation;
+    for (int k = 0; k < 2; k++) {
+        const int64_t least = k < operation->arity ? 0 : -1, most = k < operation->arity ? chain->inputs + place - 1 : -1;
+        if (operands[k] < least || operands[k] > most)
+            return call_fail(call, MITRAL_INVALID, "operand %d of %s: %lld to %lld expected, found %lld", k, operation->name, (long long)least,
+                             (long long)most, (long long)operands[k]);
+        chain->steps[place].operands[k] = (int)operands[k];
+        chain->steps[place].parameters[k] = parameters[k];
+    }
+    return MITRAL_OK;
+}
+
+static mitral_status decode(const struct kernel_call *call, struct chain *chain)
+{
+    size_t operand_count, parameter_count;
+    const int64_t *operands = attribute_ints(call->attributes, "operands", &operand_count);
+    const float *parameters = attribute_floats(call->attributes, "parameters", &parameter_count);
+    const char *names = attribute_string(call->attributes, "operations", "");
+    *chain = (struct chain){.inputs = (int)call->input_count};
+    if (call->input_count < 1 || call->input_count > CHAIN_INPUTS)
+        return call_fail(call, MITRAL_INVALID, "1 to %d inputs expected, found %zu", (int)CHAIN_INPUTS, call->input_count);
+    for (size_t i = 0; i < call->input_count; i++) {
+        const mitral_tensor *input = call_input(call, i);
+        if (!input || input->dtype != MITRAL_FLOAT)
+            return input ? fail_type(call, i, input) : call_fail(call, MITRAL_INVALID, "input %zu expected, found none", i);
+    }
+    while (*names) {
+        const size_t length = strcspn(names, " ");
+        if (chain->count == CHAIN_OPERATIONS || operand_count < 2 * (size_t)(chain->count + 1) || parameter_count != operand_count)
+            return call_fail(call, MITRAL_INVALID, "two operands and parameters of each of up to %d operations expected, found %zu and %zu",
+                             (int)CHAIN_OPERATIONS, operand_count, parameter_count);
+        TRY(decode_step(call, chain, names, length, operands + 2 * chain->count, parameters + 2 * chain->count));
+        names += length + (names[length] == ' ');
+    }
+    return chain->count && operand_count == 2 * (size_t)chain->count
+               ? MITRAL_OK
+               : call_fail(call, MITRAL_INVALID, "operands of %d operations expected, found %zu", chain->count, operand_count);
+}
+
+/* A block of an input as neighbours: where it lies, or copied. */
+static const float *block_of(const char *pointer, ptrdiff_t stride, size_t start, int count, float *own)
+{
+    const float *from = (const float *)(const void *)pointer + (ptrdiff_t)start * stride;
+    if (stride == 1)
+        return from;
+    for (int i = 0; i < count; i++)
+        own[i] = from[i * stride];
+    return own;
+}
+
+static void run_blocks(char *const *pointers, const ptrdiff_t *strides, size_t count, const void *context)
+{
+    const struct chain *chain = context;
+    float own[CHAIN_INPUTS + CHAIN_OPERATIONS][BLOCK];
+    const float *values[CHAIN_INPUTS + CHAIN_OPERATIONS];
+    for (size_t start = 0; start < count; start += BLOCK) {
+        const int length = count - start < BLOCK ? (int)(count - start) : BLOCK;
+        for (int k = 0; k < chain->inputs; k++)
+            if (start == 0 || strides[1 + k] != 0)
+                values[k] = block_of(pointers[1 + k], strides[1 + k], start, length, own[k]);
+        for (int i = 0; i < chain->count; i++) {
+            const int a = chain->steps[i].operands[0], b = chain->steps[i].operands[1], place = chain->inputs + i;
+            float *to = i < chain->count - 1 ? own[place] : (float *)(void *)pointers[0] + start;
+            chain->steps[i].operation->function(to, values[a], b < 0 ? NULL : values[b], length, chain->steps[i].parameters[0],
+                                                chain->steps[i].parameters[1]);
+            values[place] = to;
+        }
+    }
+}
+
+static mitral_status shape(struct kernel_call *call)
+{
+    struct chain chain;
+    TRY(decode(call, &chain));
+    return call->input_count > 1 ? shape_broadcast(call) : shape_same_as_first(call);
+}
+
+static mitral_status run(struct kernel_call *call)
+{
+    struct chain chain;
+    struct walk walk;
+    const mitral_tensor *inputs[CHAIN_INPUTS];
+    mitral_tensor *output = call_output(call, 0);
+    TRY(decode(call, &chain));
+    if (!output || tensor_count(output) == 0)
+        return MITRAL_OK;
+    for (int i = 0; i < chain.inputs; i++)
+        inputs[i] = call_input(call, (size_t)i);
+    walk_initialise(&walk, output, inputs, chain.inputs);
+    walk_run(&walk, call->threads, run_blocks, &chain);
+    return MITRAL_OK;
+}
+
+const struct kernel reference_chain[] = {
+    {.name = "mitral.Elementwise", .flags = KERNEL_IN_PLACE | KERNEL_ANY_LAYOUT, .shape = shape, .run = run},
+};
+const size_t reference_chain_count = sizeof reference_chain / sizeof *reference_chain;
