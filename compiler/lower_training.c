@@ -57,3 +57,59 @@ mitral_status lower_gradient_weights(struct lowering *lowering, const struct nod
         return MITRAL_OK;
     return lower_node(lowering, node, "training.convolution_weights", done);
 }
+
+/* The larger map is twice as high and wide as the smaller one; both of known sizes. */
+static bool doubles(const struct lowering *lowering, const struct value_type *large, const struct value_type *small)
+{
+    bool yes = lowering->level > 0 && large->dtype == MITRAL_FLOAT && large->rank == 4 && small->rank == 4 && type_is_static(large)
+               && type_is_static(small);
+    for (int d = 0; yes && d < 4; d++)
+        yes = large->dims[d] == small->dims[d] * (d < 2 ? 1 : 2);
+    return yes;
+}
+
+mitral_status lower_max_pool_gradient(struct lowering *lowering, const struct node *node, bool *done)
+{
+    const value_id dy = node_input(node, 0), x = node_input(node, 1);
+    if (dy == NO_VALUE || x == NO_VALUE || !doubles(lowering, lowering_type(lowering, x), lowering_type(lowering, dy))
+        || strncmp(attribute_string(&node->attributes, "auto_pad", "NOTSET"), "SAME", 4) == 0)
+        return MITRAL_OK;
+    for (size_t i = 0; i < 4; i++)
+        if (listed(node, "kernel_shape", i % 2, 1) != 2 || listed(node, "strides", i % 2, 1) != 2 || listed(node, "dilations", i % 2, 1) != 1
+            || listed(node, "pads", i, 0) != 0)
+            return MITRAL_OK;
+    return lower_node(lowering, node, "training.max_pool_gradient", done);
+}
+
+/* Scales of 2, or sizes (which `doubles` compares). */
+static bool scales_by_two(const struct lowering *lowering, const struct node *node)
+{
+    const value_id scales = node_input(node, 2);
+    const mitral_tensor *tensor = scales == NO_VALUE ? NULL : graph_constant(lowering->graph, scales);
+    if (scales == NO_VALUE)
+        return true;
+    if (!tensor || tensor->dtype != MITRAL_FLOAT)
+        return false;
+    const int64_t count = tensor_count(tensor);
+    for (int64_t i = 0; i < count; i++)
+        if (count != 4 || tensor_get_double(tensor, i) != (i < 2 ? 1 : 2))
+            return count == 0;
+    return true;
+}
+
+mitral_status lower_resize_gradient(struct lowering *lowering, const struct node *node, bool *done)
+{
+    const value_id dy = node_input(node, 0), dx = node_output(node, 0);
+    const struct attributes *attributes = &node->attributes;
+    const char *coordinates = attribute_string(attributes, "coordinate_transformation_mode", "half_pixel");
+    size_t axes;
+    attribute_ints(attributes, "axes", &axes);
+    if (dy == NO_VALUE || dx == NO_VALUE || !doubles(lowering, lowering_type(lowering, dy), lowering_type(lowering, dx)) || axes
+        || strcmp(attribute_string(attributes, "forward", "Resize"), "Resize") != 0 || attribute_int(attributes, "forward_version", 13) < 11
+        || strcmp(attribute_string(attributes, "mode", "nearest"), "linear") != 0 || attribute_int(attributes, "antialias", 0)
+        || strcmp(attribute_string(attributes, "keep_aspect_ratio_policy", "stretch"), "stretch") != 0 || !scales_by_two(lowering, node)
+        || (strcmp(coordinates, "half_pixel") != 0
+            && (strcmp(coordinates, "pytorch_half_pixel") != 0 || lowering_type(lowering, dx)->dims[2] < 1 || lowering_type(lowering, dx)->dims[3] < 1)))
+        return MITRAL_OK;
+    return lower_node(lowering, node, "training.resize_gradient", done);
+}

@@ -6,7 +6,7 @@
 
 typedef mitral_status training_lower_hook(struct lowering *lowering, const struct node *node, bool *done);
 
-training_lower_hook lower_gradient_data, lower_gradient_weights;
+training_lower_hook lower_gradient_data, lower_gradient_weights, lower_max_pool_gradient, lower_resize_gradient;
 
 /* Whether training.convolution computes a convolution with weights `w` of type float32. */
 bool lowers_to_training_convolution(const struct lowering *lowering, const struct node *node, value_id w);

@@ -22,6 +22,8 @@ static const struct pass {
     {"fuse-elementwise", pass_fuse_elementwise, INFERENCE},
     {"precision", pass_precision, INFERENCE},
     {"layout", pass_layout, INFERENCE},
+    {"fuse-normalization", pass_fuse_normalization, TRAINING},
+    {"fuse-addend", pass_fuse_addend, TRAINING},
 };
 
 enum { PASS_COUNT = sizeof passes / sizeof *passes };

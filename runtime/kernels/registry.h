@@ -88,6 +88,8 @@
     FAMILY(reference_window)                                                                                           \
     FAMILY(training_convolution)                                                                                       \
     FAMILY(training_convolution_weights)                                                                               \
+    FAMILY(training_normalization)                                                                                     \
+    FAMILY(training_resample)                                                                                          \
 
 #define DECLARE_KERNEL_FAMILY(table)                                                                                   \
     extern const struct kernel table[];                                                                                \

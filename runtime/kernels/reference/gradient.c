@@ -52,6 +52,28 @@ mitral_status check_same_shape(const struct kernel_call *call, size_t a, size_t 
     return MITRAL_OK;
 }
 
+mitral_status check_addend(const struct kernel_call *call, size_t index, const mitral_tensor *x)
+{
+    const mitral_tensor *addend = call_input(call, index);
+    char first[160], second[160];
+    if (addend && (x->dtype != MITRAL_FLOAT || addend->dtype != MITRAL_FLOAT || !tensor_same_shape(addend, x)))
+        return call_fail(call, MITRAL_INVALID, "an addend like the float32 result %s expected, found %s", tensor_describe(x, first, sizeof(first)),
+                         tensor_describe(addend, second, sizeof(second)));
+    return MITRAL_OK;
+}
+
+void add_addend(const struct kernel_call *call, size_t index)
+{
+    const mitral_tensor *addend = call_input(call, index);
+    mitral_tensor *to = call_output(call, 0);
+    if (!addend || !to)
+        return;
+    const float *from = addend->data;
+    float *into = to->data;
+    for (int64_t i = 0, count = tensor_count(to); i < count; i++)
+        into[i] += from[i];
+}
+
 double call_scalar(const struct kernel_call *call, size_t index, double fallback)
 {
     const mitral_tensor *tensor = call_input(call, index);

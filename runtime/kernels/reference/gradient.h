@@ -22,6 +22,9 @@ mitral_status call_gradient_shape(const struct kernel_call *call, size_t index, 
 mitral_status check_same_float(const struct kernel_call *call, size_t count, enum compute *out);
 /* Inputs `a` and `b` must have one shape. */
 mitral_status check_same_shape(const struct kernel_call *call, size_t a, size_t b);
+/* An optional float32 input that is added to a float32 result of shape `x`: checked, and added to output 0. */
+mitral_status check_addend(const struct kernel_call *call, size_t index, const mitral_tensor *x);
+void add_addend(const struct kernel_call *call, size_t index);
 /* A scalar input (one element) as double; `fallback` when it is absent. */
 double call_scalar(const struct kernel_call *call, size_t index, double fallback);
 

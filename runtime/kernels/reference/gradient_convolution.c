@@ -97,7 +97,7 @@ static mitral_status check_positions(const struct kernel_call *call, const struc
     return MITRAL_OK;
 }
 
-/* ---- data: dY, W, like? → dX ----------------------------------------------------------------------------------------- */
+/* ---- data: dY, W, like?, addend? (float32) → dX ----------------------------------------------------------------------------------------- */
 
 static mitral_status decode_data(const struct kernel_call *call, mitral_tensor *x, struct slide *slide)
 {
@@ -115,6 +115,7 @@ static mitral_status data_shape(struct kernel_call *call)
     enum compute compute;
     TRY(check_same_float(call, 2, &compute));
     TRY(decode_data(call, &x, &slide));
+    TRY(check_addend(call, 3, &x));
     call_set_output(call, 0, x.dtype, x.rank, x.dims);
     return MITRAL_OK;
 }
@@ -159,6 +160,7 @@ static mitral_status data_run(struct kernel_call *call)
     else
         gradient_data_double(&slide, call->threads, o.a, o.b, o.first);
     work_store(compute, call_output(call, 0), o.first);
+    add_addend(call, 3);
     return MITRAL_OK;
 }
 

@@ -48,7 +48,7 @@ static double pool_divisor(const struct window *w, const int64_t *origin, const 
 #undef REAL
 #undef NAME
 
-/* dY is input 0. X is input 1, but an average needs its shape alone: attribute `shape`. */
+/* dY is input 0. X is input 1 (and an addend of a maximum's gradient input 2), but an average needs its shape alone: attribute `shape`. */
 static mitral_status decode(const struct kernel_call *call, enum pool_kind kind, mitral_tensor *x, struct window *out)
 {
     struct pool_parameters p;
@@ -93,6 +93,8 @@ static mitral_status shape(struct kernel_call *call, enum pool_kind kind, size_t
     if (kind == POOL_LP)
         TRY(check_same_shape(call, 0, 2));
     TRY(decode(call, kind, &x, &window));
+    if (kind == POOL_MAXIMUM)
+        TRY(check_addend(call, 2, &x));
     call_set_output(call, 0, x.dtype, x.rank, x.dims);
     return MITRAL_OK;
 }
@@ -118,6 +120,8 @@ static mitral_status run(struct kernel_call *call, enum pool_kind kind)
     else
         pool_backward_double(&window, kind, call->threads, p.inputs[0], values, results, p.outputs[0]);
     store_floats(call, compute, &p);
+    if (kind == POOL_MAXIMUM)
+        add_addend(call, 2);
     return MITRAL_OK;
 }
 

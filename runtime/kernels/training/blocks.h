@@ -34,6 +34,24 @@ struct training_outer {
     ptrdiff_t sum_pitch;
 };
 
+/* One row of a normalisation. Forward: y = act(a x + b + residual). */
+struct training_normalise {
+    ptrdiff_t count;
+    const float *x, *residual; /* NULL: none */
+    float *y;
+    float a, b;
+    bool relu;
+};
+
+/* Backward: dz is dy where y > 0 (y NULL: everywhere). First Σ dz and Σ dz (x − mean), and dz itself where it is wanted; then
+ * dx = a dz + (b x + c). */
+struct training_denormalise {
+    ptrdiff_t count;
+    const float *dy, *y, *x;
+    float *dz, *dx;
+    float mean, a, b, c;
+};
+
 struct training_blocks {
     const char *name;
     int lanes;
@@ -41,6 +59,17 @@ struct training_blocks {
     void (*spread_gradient)(const struct training_spread *spread);
     void (*outer)(const struct training_outer *outer);
     double (*sum)(const float *x, ptrdiff_t count);
+    /* Adds Σ (x − pivot) and Σ (x − pivot)² to sums. */
+    void (*moments)(const float *x, ptrdiff_t count, float pivot, double sums[2]);
+    void (*normalise)(const struct training_normalise *row);
+    void (*denormalise_sums)(const struct training_denormalise *row, double sums[2]);
+    void (*denormalise)(const struct training_denormalise *row);
+    /* One pair of rows of the gradient of a 2×2 maximum of stride 2: the first of equal elements takes it. `count` windows. */
+    void (*unpool)(const float *dy, const float *upper, const float *lower, float *to_upper, float *to_lower, ptrdiff_t count);
+    /* One row of the gradient of a bilinear doubling (half_pixel): `rows` holds the four rows of dY that sample this one, with their
+     * weights; `count` elements of it. `temporary` holds 2 count + TRAINING_SLACK floats. */
+    void (*unresize)(const float *const rows[4], const float weights[4], float *temporary, float *to, ptrdiff_t count);
+    void (*add)(const float *a, const float *b, float *to, ptrdiff_t count);
 };
 
 /* The best table for `isa` (which the machine must be able to run). */

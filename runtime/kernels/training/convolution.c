@@ -83,16 +83,6 @@ static mitral_status data_slide(const struct kernel_call *call, mitral_tensor *x
     return MITRAL_OK;
 }
 
-static mitral_status check_addend(const struct kernel_call *call, const mitral_tensor *expected)
-{
-    const mitral_tensor *addend = call_input(call, ADDEND);
-    char first[160], second[160];
-    if (addend && (addend->dtype != MITRAL_FLOAT || !tensor_same_shape(addend, expected)))
-        return call_fail(call, MITRAL_INVALID, "an addend %s expected, found %s", tensor_describe(expected, first, sizeof first),
-                         tensor_describe(addend, second, sizeof second));
-    return MITRAL_OK;
-}
-
 static mitral_status forward_shape(struct kernel_call *call)
 {
     struct slide slide;
@@ -100,7 +90,7 @@ static mitral_status forward_shape(struct kernel_call *call)
     const int64_t dims[4] = {slide.batch, slide.features, slide.output[0], slide.output[1]};
     mitral_tensor y;
     tensor_set(&y, MITRAL_FLOAT, 4, dims);
-    TRY(check_addend(call, &y));
+    TRY(check_addend(call, ADDEND, &y));
     call_set_output(call, 0, MITRAL_FLOAT, 4, dims);
     return MITRAL_OK;
 }
@@ -110,7 +100,7 @@ static mitral_status data_shape(struct kernel_call *call)
     struct slide slide;
     mitral_tensor x;
     TRY(data_slide(call, &x, &slide));
-    TRY(check_addend(call, &x));
+    TRY(check_addend(call, ADDEND, &x));
     call_set_output(call, 0, MITRAL_FLOAT, x.rank, x.dims);
     return MITRAL_OK;
 }

@@ -9,5 +9,12 @@ void BLOCK(training_spread_input)(const struct training_spread *spread);
 void BLOCK(training_spread_gradient)(const struct training_spread *spread);
 void BLOCK(training_outer)(const struct training_outer *outer);
 double BLOCK(training_sum)(const float *x, ptrdiff_t count);
+void BLOCK(training_moments)(const float *x, ptrdiff_t count, float pivot, double sums[2]);
+void BLOCK(training_normalise)(const struct training_normalise *row);
+void BLOCK(training_denormalise_sums)(const struct training_denormalise *row, double sums[2]);
+void BLOCK(training_denormalise)(const struct training_denormalise *row);
+void BLOCK(training_unpool)(const float *dy, const float *upper, const float *lower, float *to_upper, float *to_lower, ptrdiff_t count);
+void BLOCK(training_unresize)(const float *const rows[4], const float weights[4], float *temporary, float *to, ptrdiff_t count);
+void BLOCK(training_add)(const float *a, const float *b, float *to, ptrdiff_t count);
 
 #endif

@@ -161,27 +161,3 @@ void BLOCK(training_outer)(const struct training_outer *o)
         for (int row = 0; row < o->rows; row += ROWS)
             outer_tile(o, row, o->rows - row < ROWS ? o->rows - row : ROWS, k, o->depth - k < DEPTH ? o->depth - k : DEPTH);
 }
-
-/* Partial sums of so many elements are float, their sum is double. */
-enum { SUMMED_TOGETHER = 2048 };
-
-double BLOCK(training_sum)(const float *x, ptrdiff_t count)
-{
-    double total = 0;
-    for (ptrdiff_t first = 0; first < count; first += SUMMED_TOGETHER) {
-        const ptrdiff_t last = count - first < SUMMED_TOGETHER ? count : first + SUMMED_TOGETHER;
-        vec square[LANES];
-        _Pragma("GCC unroll 16") for (int i = 0; i < LANES; i++)
-            square[i] = vec_set(0);
-        ptrdiff_t i = first;
-        for (; i + 4 * LANES <= last; i += 4 * LANES)
-            _Pragma("GCC unroll 4") for (int k = 0; k < 4; k++)
-                square[k] += vec_load(x + i + k * LANES);
-        for (; i < last; i += LANES)
-            square[0] += last - i < LANES ? vec_load_part(x + i, (int)(last - i)) : vec_load(x + i);
-        vec sum = (square[0] + square[1]) + (square[2] + square[3]);
-        for (int k = 0; k < LANES; k++)
-            total += (double)sum[k];
-    }
-    return total;
-}

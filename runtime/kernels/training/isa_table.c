@@ -15,4 +15,11 @@ const struct training_blocks BLOCK(training_blocks) = {
     .spread_gradient = BLOCK(training_spread_gradient),
     .outer = BLOCK(training_outer),
     .sum = BLOCK(training_sum),
+    .moments = BLOCK(training_moments),
+    .normalise = BLOCK(training_normalise),
+    .denormalise_sums = BLOCK(training_denormalise_sums),
+    .denormalise = BLOCK(training_denormalise),
+    .unpool = BLOCK(training_unpool),
+    .unresize = BLOCK(training_unresize),
+    .add = BLOCK(training_add),
 };

@@ -1,0 +1,289 @@
+/* What a training graph can do in one pass over its maps. Batch norms take the addition and the ReLU that follow them along, and a
+ * concatenation before them is not made: the parts are read where they are; backward the same (mitral.FusedNormalization and
+ * mitral.FusedNormalizationGradient). Convolutions, their data gradients and those of poolings take what is added to them as an addend. */
+#include <string.h>
+
+#include "compiler/passes/activation.h"
+#include "compiler/passes/passes.h"
+
+enum { MOST_PARTS = 8 };
+
+struct search {
+    struct graph *graph;
+    struct graph_uses uses; /* of the graph as it was */
+};
+
+static struct node *node_at(const struct search *search, node_id id)
+{
+    return id == NO_NODE || !search->graph->nodes[id].op ? NULL : &search->graph->nodes[id];
+}
+
+static node_id producer_of(const struct search *search, value_id value)
+{
+    return value == NO_VALUE ? NO_NODE : search->graph->values[value].producer;
+}
+
+/* The only reader of a value that is no output; NO_NODE otherwise. */
+static node_id sole_reader(const struct search *search, value_id value)
+{
+    const struct graph_uses *uses = &search->uses;
+    if (value == NO_VALUE || uses->is_output[value] || graph_use_count(uses, value) != 1)
+        return NO_NODE;
+    return uses->nodes[uses->offsets[value]];
+}
+
+static bool is_plain_float(const struct search *search, value_id value)
+{
+    const struct value_type *type = value == NO_VALUE ? NULL : &search->graph->values[value].type;
+    return type && type_is_static(type) && type->dtype == MITRAL_FLOAT && type->rank >= 2;
+}
+
+static bool same_shape(const struct search *search, value_id a, value_id b)
+{
+    if (!is_plain_float(search, a) || !is_plain_float(search, b))
+        return false;
+    const struct value_type *x = &search->graph->values[a].type, *y = &search->graph->values[b].type;
+    return x->rank == y->rank && memcmp(x->dims, y->dims, (size_t)x->rank * sizeof *x->dims) == 0;
+}
+
+/* ---- batch norms ---------------------------------------------------------------------------------------------------------- */
+
+struct norm {
+    node_id forward, backward;    /* backward: NO_NODE when there is none */
+    node_id add, relu;            /* after it */
+    value_id residual, y;
+    node_id relu_gradient;        /* before the backward node */
+    bool keeps_gradient;          /* others read what the ReLU's gradient is, too */
+    node_id concat, split;
+    value_id parts[MOST_PARTS], gradients[MOST_PARTS];
+    size_t part_count;
+};
+
+/* The backward node, which is told by the statistics that it reads; false when there are several. */
+static bool find_backward(const struct search *search, struct norm *norm)
+{
+    const struct node *node = node_at(search, norm->forward);
+    const value_id mean = node_output(node, 3);
+    norm->backward = NO_NODE;
+    for (uint32_t k = search->uses.offsets[mean]; k < search->uses.offsets[mean + 1]; k++) {
+        const struct node *reader = node_at(search, search->uses.nodes[k]);
+        if (!reader || !node_is_own(reader, "BatchNormalizationGradient") || norm->backward != NO_NODE || reader->input_count != 5
+            || reader->inputs[1] != node->inputs[0] || reader->inputs[3] != mean || reader->inputs[4] != node_output(node, 4)
+            || !attribute_int(&reader->attributes, "training", 1))
+            return false;
+        norm->backward = search->uses.nodes[k];
+    }
+    return true;
+}
+
+/* Relu, or Add and Relu, when nobody else reads what lies between. */
+static void find_activation(const struct search *search, struct norm *norm)
+{
+    const struct node *node = node_at(search, norm->forward);
+    node_id id = sole_reader(search, node->outputs[0]), add = NO_NODE;
+    const struct node *next = node_at(search, id);
+    norm->y = node->outputs[0];
+    norm->add = norm->relu = NO_NODE;
+    norm->residual = NO_VALUE;
+    if (next && node_is(next, "Add") && same_shape(search, next->inputs[0], next->inputs[1])) {
+        add = id;
+        id = sole_reader(search, next->outputs[0]);
+        next = node_at(search, id);
+    }
+    if (!next || !node_is(next, "Relu"))
+        return;
+    norm->relu = id;
+    norm->y = next->outputs[0];
+    if (add == NO_NODE)
+        return;
+    norm->add = add;
+    const struct node *sum = node_at(search, add);
+    norm->residual = sum->inputs[sum->inputs[0] == node->outputs[0] ? 1 : 0];
+}
+
+static void find_relu_gradient(const struct search *search, struct norm *norm)
+{
+    norm->relu_gradient = NO_NODE;
+    norm->keeps_gradient = false;
+    if (norm->relu == NO_NODE || norm->backward == NO_NODE)
+        return;
+    const value_id dz = node_at(search, norm->backward)->inputs[0];
+    const struct node *node = node_at(search, producer_of(search, dz));
+    if (!node || !node_is_own(node, "ReluGradient") || node->inputs[1] != norm->y)
+        return;
+    norm->relu_gradient = producer_of(search, dz);
+    norm->keeps_gradient = search->uses.is_output[dz] || graph_use_count(&search->uses, dz) > 1;
+}
+
+/* A concatenation of channels that only this batch norm reads, and the Split of its gradient. */
+static void find_parts(const struct search *search, struct norm *norm)
+{
+    const struct node *forward = node_at(search, norm->forward), *backward = node_at(search, norm->backward);
+    const value_id x = forward->inputs[0];
+    const struct node *concat = node_at(search, producer_of(search, x));
+    norm->concat = norm->split = NO_NODE;
+    norm->part_count = 1;
+    norm->parts[0] = x;
+    norm->gradients[0] = backward ? backward->outputs[0] : NO_VALUE;
+    if (!concat || !backward || !node_is(concat, "Concat") || concat->input_count < 2 || concat->input_count > MOST_PARTS
+        || search->uses.is_output[x] || graph_use_count(&search->uses, x) != 2)
+        return;
+    const int64_t axis = attribute_int(&concat->attributes, "axis", 1), rank = search->graph->values[x].type.rank;
+    const node_id id = sole_reader(search, backward->outputs[0]);
+    const struct node *split = node_at(search, id);
+    if ((axis < 0 ? axis + rank : axis) != 1 || !split || !node_is(split, "Split") || split->output_count != concat->input_count)
+        return;
+    const int64_t split_axis = attribute_int(&split->attributes, "axis", 0);
+    if ((split_axis < 0 ? split_axis + rank : split_axis) != 1)
+        return;
+    for (size_t i = 0; i < concat->input_count; i++)
+        if (!same_shape(search, concat->inputs[i], split->outputs[i]))
+            return;
+    norm->concat = producer_of(search, x);
+    norm->split = id;
+    norm->part_count = concat->input_count;
+    for (size_t i = 0; i < norm->part_count; i++) {
+        norm->parts[i] = concat->inputs[i];
+        norm->gradients[i] = split->outputs[i];
+    }
+}
+
+static void remove_node(const struct search *search, node_id id)
+{
+    if (id != NO_NODE)
+        graph_remove_node(search->graph, id);
+}
+
+static mitral_status replace_forward(const struct search *search, const struct norm *norm)
+{
+    const struct node node = *node_at(search, norm->forward);
+    struct attributes attributes = {0};
+    value_id inputs[6 + MOST_PARTS], outputs[5];
+    TRY(attributes_copy(&attributes, search->graph->arena, &node.attributes));
+    TRY(attributes_set_int(&attributes, search->graph->arena, "relu", norm->relu != NO_NODE));
+    inputs[0] = norm->parts[0];
+    memcpy(inputs + 1, node.inputs + 1, 4 * sizeof *inputs);
+    inputs[5] = norm->residual;
+    memcpy(inputs + 6, norm->parts + 1, (norm->part_count - 1) * sizeof *inputs);
+    memcpy(outputs, node.outputs, sizeof outputs);
+    outputs[0] = norm->y;
+    remove_node(search, norm->forward);
+    remove_node(search, norm->add);
+    remove_node(search, norm->relu);
+    remove_node(search, norm->concat);
+    const size_t count = norm->part_count > 1 ? 5 + norm->part_count : norm->residual != NO_VALUE ? 6 : 5;
+    return graph_add_node(search->graph, op_find("mitral", "FusedNormalization"), 1, node.name, &attributes, inputs, count, outputs, 5, NULL);
+}
+
+static mitral_status replace_backward(const struct search *search, const struct norm *norm)
+{
+    const struct node node = *node_at(search, norm->backward);
+    value_id inputs[5 + MOST_PARTS] = {node.inputs[0], node.inputs[2], node.inputs[3], node.inputs[4], NO_VALUE};
+    value_id outputs[3 + MOST_PARTS] = {norm->gradients[0], node_output(&node, 1), node_output(&node, 2), NO_VALUE};
+    if (norm->relu_gradient != NO_NODE) {
+        inputs[4] = norm->y;
+        inputs[0] = node_at(search, norm->relu_gradient)->inputs[0];
+        if (norm->keeps_gradient)
+            outputs[3] = node.inputs[0];
+    }
+    memcpy(inputs + 5, norm->parts, norm->part_count * sizeof *inputs);
+    memcpy(outputs + 4, norm->gradients + 1, (norm->part_count - 1) * sizeof *outputs);
+    remove_node(search, norm->backward);
+    remove_node(search, norm->relu_gradient);
+    remove_node(search, norm->split);
+    return graph_add_node(search->graph, op_find("mitral", "FusedNormalizationGradient"), 1, node.name, &node.attributes, inputs,
+                          5 + norm->part_count, outputs, 3 + norm->part_count, NULL);
+}
+
+static mitral_status fuse_norm(const struct search *search, node_id id, bool *changed)
+{
+    struct norm norm = {.forward = id};
+    const struct node *node = node_at(search, id);
+    if (!node || !node_is_own(node, "BatchNormalizationTraining") || node->input_count != 5 || node->output_count != 5
+        || node_output(node, 0) == NO_VALUE || node_output(node, 3) == NO_VALUE || !is_plain_float(search, node->inputs[0])
+        || !find_backward(search, &norm))
+        return MITRAL_OK;
+    find_activation(search, &norm);
+    find_relu_gradient(search, &norm);
+    find_parts(search, &norm);
+    TRY(replace_forward(search, &norm));
+    if (norm.backward != NO_NODE)
+        TRY(replace_backward(search, &norm));
+    *changed = true;
+    return MITRAL_OK;
+}
+
+/* ---- addends --------------------------------------------------------------------------------------------------------------- */
+
+/* Which input of the node takes the addend; 0: none. `op` is what the node becomes. */
+static size_t addend_place(const struct node *node, const char **op)
+{
+    if (node->op && node_is(node, "Conv") && node->input_count <= 3)
+        *op = "Convolution";
+    else if (node->op && node_is_own(node, "ConvGradientData") && node->input_count <= 3)
+        *op = "ConvGradientData";
+    else if (node->op && node_is_own(node, "MaxPoolGradient") && node->input_count == 2)
+        *op = "MaxPoolGradient";
+    else
+        return 0;
+    return strcmp(*op, "MaxPoolGradient") == 0 ? 2 : 3;
+}
+
+static mitral_status fuse_addend(const struct search *search, node_id id, bool *changed)
+{
+    const struct node *add = node_at(search, id);
+    if (!add || !node_is(add, "Add") || !same_shape(search, add->inputs[0], add->inputs[1]) || add->inputs[0] == add->inputs[1]
+        || search->graph->values[add->inputs[0]].type.rank != 4)
+        return MITRAL_OK;
+    node_id chosen = NO_NODE;
+    size_t place = 0;
+    const char *op = NULL;
+    value_id addend = NO_VALUE;
+    for (size_t i = 0; i < 2; i++) {
+        const value_id value = add->inputs[i];
+        const node_id producer = producer_of(search, value);
+        const struct node *node = node_at(search, producer);
+        const char *name;
+        const size_t at = node && sole_reader(search, value) == id ? addend_place(node, &name) : 0;
+        /* Of two, the later one: what it adds is there by then. */
+        if (!at || (chosen != NO_NODE && producer < chosen))
+            continue;
+        chosen = producer;
+        place = at;
+        op = name;
+        addend = add->inputs[1 - i];
+    }
+    if (chosen == NO_NODE)
+        return MITRAL_OK;
+    const struct node node = *node_at(search, chosen);
+    const value_id output = add->outputs[0];
+    value_id inputs[4] = {node_input(&node, 0), node_input(&node, 1), node_input(&node, 2), NO_VALUE};
+    inputs[place] = addend;
+    remove_node(search, id);
+    remove_node(search, chosen);
+    *changed = true;
+    return graph_add_node(search->graph, op_find("mitral", op), 1, node.name, &node.attributes, inputs, place + 1, &output, 1, NULL);
+}
+
+static mitral_status for_each(struct graph *graph, mitral_status (*fuse)(const struct search *, node_id, bool *), bool *changed)
+{
+    struct search search = {.graph = graph};
+    TRY(graph_find_uses(graph, &search.uses));
+    mitral_status status = MITRAL_OK;
+    for (size_t i = 0, count = graph->node_count; i < count && status == MITRAL_OK; i++)
+        status = fuse(&search, (node_id)i, changed);
+    graph_free_uses(graph, &search.uses);
+    return status == MITRAL_OK && *changed ? graph_sort(graph) : status;
+}
+
+mitral_status pass_fuse_normalization(struct graph *graph, const struct pass_options *options, bool *changed)
+{
+    (void)options;
+    return for_each(graph, fuse_norm, changed);
+}
+
+mitral_status pass_fuse_addend(struct graph *graph, const struct pass_options *options, bool *changed)
+{
+    (void)options;
+    return for_each(graph, fuse_addend, changed);
+}

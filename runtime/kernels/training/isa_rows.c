@@ -1,0 +1,246 @@
+/* Rows of what training does element by element: sums, normalisations, pooling and resizing backwards. */
+#include "runtime/kernels/training/isa.h"
+
+/* Partial sums of so many elements are float, their sum is double. */
+enum { SUMMED_TOGETHER = 2048 };
+
+double BLOCK(training_sum)(const float *x, ptrdiff_t count)
+{
+    double total = 0;
+    for (ptrdiff_t first = 0; first < count; first += SUMMED_TOGETHER) {
+        const ptrdiff_t last = count - first < SUMMED_TOGETHER ? count : first + SUMMED_TOGETHER;
+        vec square[LANES];
+        _Pragma("GCC unroll 16") for (int i = 0; i < LANES; i++)
+            square[i] = vec_set(0);
+        ptrdiff_t i = first;
+        for (; i + 4 * LANES <= last; i += 4 * LANES)
+            _Pragma("GCC unroll 4") for (int k = 0; k < 4; k++)
+                square[k] += vec_load(x + i + k * LANES);
+        for (; i < last; i += LANES)
+            square[0] += last - i < LANES ? vec_load_part(x + i, (int)(last - i)) : vec_load(x + i);
+        vec sum = (square[0] + square[1]) + (square[2] + square[3]);
+        for (int k = 0; k < LANES; k++)
+            total += (double)sum[k];
+    }
+    return total;
+}
+
+typedef int32_t mask __attribute__((vector_size(LANES * 4)));
+
+INLINE double sum_of_lanes(vec sum)
+{
+    double total = 0;
+    for (int k = 0; k < LANES; k++)
+        total += (double)sum[k];
+    return total;
+}
+
+INLINE vec load(const float *from, int part)
+{
+    return part ? vec_load_part(from, part) : vec_load(from);
+}
+
+INLINE void store(float *to, vec value, int part)
+{
+    if (part)
+        vec_store_part(to, value, part);
+    else
+        vec_store(to, value);
+}
+
+/* step(x, part) for whole vectors (part 0) from `first` on, then once for the lanes that are left. */
+#define ROW_LOOP(first, last, step)                                                                                    \
+    do {                                                                                                               \
+        ptrdiff_t i = (first);                                                                                         \
+        for (; i + LANES <= (last); i += LANES)                                                                        \
+            step(i, 0);                                                                                                \
+        if (i < (last))                                                                                                \
+            step(i, (int)((last)-i));                                                                                  \
+    } while (0)
+
+void BLOCK(training_moments)(const float *x, ptrdiff_t count, float pivot, double sums[2])
+{
+    const vec centre = vec_set(pivot);
+    for (ptrdiff_t first = 0; first < count; first += SUMMED_TOGETHER) {
+        const ptrdiff_t last = count - first < SUMMED_TOGETHER ? count : first + SUMMED_TOGETHER;
+        vec sum[4], square[4];
+        _Pragma("GCC unroll 4") for (int k = 0; k < 4; k++)
+            sum[k] = square[k] = vec_set(0);
+        ptrdiff_t i = first;
+        for (; i + 4 * LANES <= last; i += 4 * LANES)
+            _Pragma("GCC unroll 4") for (int k = 0; k < 4; k++) {
+                vec d = vec_load(x + i + k * LANES) - centre;
+                sum[k] += d;
+                square[k] = vec_fma(d, d, square[k]);
+            }
+        for (; i + LANES <= last; i += LANES) {
+            vec d = vec_load(x + i) - centre;
+            sum[0] += d;
+            square[0] = vec_fma(d, d, square[0]);
+        }
+        for (; i < last; i++) {
+            const double d = (double)(x[i] - pivot);
+            sums[0] += d;
+            sums[1] += d * d;
+        }
+        sums[0] += sum_of_lanes((sum[0] + sum[1]) + (sum[2] + sum[3]));
+        sums[1] += sum_of_lanes((square[0] + square[1]) + (square[2] + square[3]));
+    }
+}
+
+INLINE void normalise_row(const struct training_normalise *row, bool residual, bool relu)
+{
+    const struct training_normalise r = *row; /* a copy that no store can change */
+    const vec a = vec_set(r.a), b = vec_set(r.b), zero = vec_set(0);
+#define NORMALISE(i, part)                                                                                             \
+    do {                                                                                                               \
+        vec y = vec_fma(a, load(r.x + (i), part), b);                                                                  \
+        if (residual)                                                                                                  \
+            y += load(r.residual + (i), part);                                                                         \
+        store(r.y + (i), relu ? vec_max(zero, y) : y, part);                                                           \
+    } while (0)
+    ROW_LOOP(0, r.count, NORMALISE);
+}
+
+void BLOCK(training_normalise)(const struct training_normalise *row)
+{
+    if (row->residual && row->relu)
+        normalise_row(row, true, true);
+    else if (row->relu)
+        normalise_row(row, false, true);
+    else
+        normalise_row(row, row->residual != NULL, false);
+}
+
+INLINE vec masked(vec dy, vec y)
+{
+    return (vec)((mask)dy & (y > vec_set(0)));
+}
+
+INLINE void sums_of_row(const struct training_denormalise *row, bool relu, bool keep, double sums[2])
+{
+    const struct training_denormalise r = *row;
+    const vec mean = vec_set(r.mean);
+    for (ptrdiff_t first = 0; first < r.count; first += SUMMED_TOGETHER) {
+        const ptrdiff_t last = r.count - first < SUMMED_TOGETHER ? r.count : first + SUMMED_TOGETHER;
+        vec sum[2] = {vec_set(0), vec_set(0)}, product[2] = {vec_set(0), vec_set(0)};
+#define SUMS(i, part, k)                                                                                               \
+    do {                                                                                                               \
+        vec dz = load(r.dy + (i), part);                                                                               \
+        if (relu)                                                                                                      \
+            dz = masked(dz, load(r.y + (i), part));                                                                    \
+        if (keep)                                                                                                      \
+            store(r.dz + (i), dz, part);                                                                               \
+        sum[k] += dz;                                                                                                  \
+        product[k] = vec_fma(dz, load(r.x + (i), part) - mean, product[k]);                                            \
+    } while (0)
+        ptrdiff_t i = first;
+        for (; i + 2 * LANES <= last; i += 2 * LANES) {
+            SUMS(i, 0, 0);
+            SUMS(i + LANES, 0, 1);
+        }
+        for (; i + LANES <= last; i += LANES)
+            SUMS(i, 0, 0);
+        if (i < last)
+            SUMS(i, (int)(last - i), 1); /* lanes beyond have dz = 0 */
+        sums[0] += sum_of_lanes(sum[0] + sum[1]);
+        sums[1] += sum_of_lanes(product[0] + product[1]);
+    }
+}
+
+void BLOCK(training_denormalise_sums)(const struct training_denormalise *row, double sums[2])
+{
+    if (row->y && row->dz)
+        sums_of_row(row, true, true, sums);
+    else if (row->y)
+        sums_of_row(row, true, false, sums);
+    else
+        sums_of_row(row, false, row->dz != NULL, sums);
+}
+
+INLINE void denormalise_row(const struct training_denormalise *row, bool relu)
+{
+    const struct training_denormalise r = *row;
+    const vec a = vec_set(r.a), b = vec_set(r.b), c = vec_set(r.c);
+#define DENORMALISE(i, part)                                                                                           \
+    do {                                                                                                               \
+        vec dz = load(r.dy + (i), part);                                                                               \
+        if (relu)                                                                                                      \
+            dz = masked(dz, load(r.y + (i), part));                                                                    \
+        store(r.dx + (i), vec_fma(a, dz, vec_fma(b, load(r.x + (i), part), c)), part);                                 \
+    } while (0)
+    ROW_LOOP(0, r.count, DENORMALISE);
+}
+
+void BLOCK(training_denormalise)(const struct training_denormalise *row)
+{
+    if (row->y)
+        denormalise_row(row, true);
+    else
+        denormalise_row(row, false);
+}
+
+/* ---- pooling and resizing backwards -------------------------------------------------------------------------------------- */
+
+INLINE vec when(mask condition, vec value)
+{
+    return (vec)(condition & (mask)value);
+}
+
+void BLOCK(training_unpool)(const float *dy, const float *upper, const float *lower, float *to_upper, float *to_lower, ptrdiff_t count)
+{
+    ptrdiff_t i = 0;
+    for (; i + LANES <= count; i += LANES) {
+        const vec u0 = vec_load(upper + 2 * i), u1 = vec_load(upper + 2 * i + LANES), l0 = vec_load(lower + 2 * i),
+                  l1 = vec_load(lower + 2 * i + LANES), g = vec_load(dy + i);
+        const vec a = vec_even(u0, u1), b = vec_odd(u0, u1), c = vec_even(l0, l1), d = vec_odd(l0, l1);
+        const mask right = b > a, right_below = d > c;
+        const vec high = (vec)((right & (mask)b) | (~right & (mask)a)), low = (vec)((right_below & (mask)d) | (~right_below & (mask)c));
+        const mask below = low > high;
+        const vec ga = when(~below & ~right, g), gb = when(~below & right, g), gc = when(below & ~right_below, g),
+                  gd = when(below & right_below, g);
+        vec_store(to_upper + 2 * i, vec_low(ga, gb));
+        vec_store(to_upper + 2 * i + LANES, vec_high(ga, gb));
+        vec_store(to_lower + 2 * i, vec_low(gc, gd));
+        vec_store(to_lower + 2 * i + LANES, vec_high(gc, gd));
+    }
+    for (; i < count; i++) {
+        const float a = upper[2 * i], b = upper[2 * i + 1], c = lower[2 * i], d = lower[2 * i + 1], g = dy[i];
+        const float high = b > a ? b : a, low = d > c ? d : c;
+        const bool below = low > high;
+        to_upper[2 * i] = !below && !(b > a) ? g : 0;
+        to_upper[2 * i + 1] = !below && b > a ? g : 0;
+        to_lower[2 * i] = below && !(d > c) ? g : 0;
+        to_lower[2 * i + 1] = below && d > c ? g : 0;
+    }
+}
+
+/* Element i of a doubled row samples element (i − ½) / 2 with its neighbour: so element i takes ¼ and ¾ of its own two, and of the
+ * next ones out, ¾ and ¼; at the ends what would have gone to a neighbour outside comes back. */
+void BLOCK(training_unresize)(const float *const rows[4], const float weights[4], float *temporary, float *to, ptrdiff_t count)
+{
+    float *middle = temporary + LANES; /* a zero lies before and behind */
+    const vec w0 = vec_set(weights[0]), w1 = vec_set(weights[1]), w2 = vec_set(weights[2]), w3 = vec_set(weights[3]);
+    vec_store(temporary, vec_set(0));
+#define WEIGH(i, part)                                                                                                 \
+    vec_store(middle + (i), vec_fma(w0, load(rows[0] + (i), part), w1 * load(rows[1] + (i), part))                     \
+                                + vec_fma(w2, load(rows[2] + (i), part), w3 * load(rows[3] + (i), part)))
+    ROW_LOOP(0, 2 * count, WEIGH);
+    vec_store(middle + 2 * count, vec_set(0));
+    const vec near = vec_set(0.75f), far = vec_set(0.25f);
+    for (ptrdiff_t i = 0; i < count; i += LANES) {
+        const float *from = middle + 2 * i - 1;
+        const vec a = vec_load(from), b = vec_load(from + LANES), c = vec_load(from + 2), d = vec_load(from + 2 + LANES);
+        /* elements 2i − 1, 2i, 2i + 1, 2i + 2 */
+        vec sum = vec_fma(far, vec_even(a, b) + vec_odd(c, d), near * (vec_odd(a, b) + vec_even(c, d)));
+        store(to + i, sum, count - i < LANES ? (int)(count - i) : 0);
+    }
+    to[0] += 0.25f * middle[0];
+    to[count - 1] += 0.25f * middle[2 * count - 1];
+}
+
+void BLOCK(training_add)(const float *a, const float *b, float *to, ptrdiff_t count)
+{
+#define ADD(i, part) store(to + (i), load(a + (i), part) + load(b + (i), part), part)
+    ROW_LOOP(0, count, ADD);
+}

@@ -1,0 +1,102 @@
+/* training.max_pool_gradient: dY, X, addend? → dX of a 2×2 maximum of stride 2, and training.resize_gradient: dY → dX (attribute shape, or
+ * input 4) of a bilinear doubling with half_pixel. Rows are independent. */
+#include <omp.h>
+
+#include "runtime/kernels/reference/gradient.h"
+#include "runtime/kernels/training/blocks.h"
+
+/* dY has half (or twice) the height and width of X. */
+static mitral_status check_sizes(const struct kernel_call *call, const mitral_tensor *large, const mitral_tensor *small)
+{
+    char first[160], second[160];
+    bool fits = large && small && large->dtype == MITRAL_FLOAT && small->dtype == MITRAL_FLOAT && large->rank == 4 && small->rank == 4;
+    for (int d = 0; fits && d < 4; d++)
+        fits = large->dims[d] % (d < 2 ? 1 : 2) == 0 && large->dims[d] / (d < 2 ? 1 : 2) == small->dims[d] && large->dims[d] < INT32_MAX;
+    if (!fits)
+        return call_fail(call, MITRAL_INVALID, "float32 maps, one twice as high and wide as the other, expected, found %s and %s",
+                         large ? tensor_describe(large, first, sizeof first) : "none", small ? tensor_describe(small, second, sizeof second) : "none");
+    return MITRAL_OK;
+}
+
+static mitral_status pool_shape(struct kernel_call *call)
+{
+    const mitral_tensor *x = call_input(call, 1), *addend = call_input(call, 2);
+    TRY(check_sizes(call, x, call_input(call, 0)));
+    if (addend && (addend->dtype != MITRAL_FLOAT || !tensor_same_shape(addend, x)))
+        return call_fail(call, MITRAL_INVALID, "an addend of the input's shape expected");
+    call_set_output(call, 0, MITRAL_FLOAT, 4, x->dims);
+    return MITRAL_OK;
+}
+
+static mitral_status pool_run(struct kernel_call *call)
+{
+    const struct training_blocks *blocks = training_blocks_of(cpu_isa());
+    const mitral_tensor *dy = call_input(call, 0), *x = call_input(call, 1), *addend = call_input(call, 2);
+    mitral_tensor *dx = call_output(call, 0);
+    if (!dx)
+        return MITRAL_OK;
+    const int64_t half = dy->dims[3], width = 2 * half, rows = dy->dims[0] * dy->dims[1] * dy->dims[2];
+#pragma omp parallel for num_threads(call->threads) schedule(static) if (call->threads > 1)
+    for (int64_t row = 0; row < rows; row++) {
+        const float *upper = (const float *)x->data + 2 * row * width;
+        float *to = (float *)dx->data + 2 * row * width;
+        blocks->unpool((const float *)dy->data + row * half, upper, upper + width, to, to + width, (ptrdiff_t)half);
+        if (addend)
+            blocks->add(to, (const float *)addend->data + 2 * row * width, to, (ptrdiff_t)(2 * width));
+    }
+    return MITRAL_OK;
+}
+
+static mitral_status resize_shape(struct kernel_call *call)
+{
+    mitral_tensor x;
+    TRY(call_gradient_shape(call, 4, &x));
+    TRY(check_sizes(call, call_input(call, 0), &x));
+    call_set_output(call, 0, MITRAL_FLOAT, 4, x.dims);
+    return MITRAL_OK;
+}
+
+static ptrdiff_t temporary_floats(const struct kernel_call *call)
+{
+    return (ptrdiff_t)((call_input(call, 0)->dims[3] + TRAINING_SLACK + 15) / 16 * 16);
+}
+
+static mitral_status resize_prepare(struct kernel_call *call, void **state, size_t *scratch_bytes)
+{
+    (void)state;
+    *scratch_bytes = (size_t)temporary_floats(call) * sizeof(float) * (size_t)(call->threads > 0 ? call->threads : 1);
+    return MITRAL_OK;
+}
+
+static mitral_status resize_run(struct kernel_call *call)
+{
+    const struct training_blocks *blocks = training_blocks_of(cpu_isa());
+    const mitral_tensor *dy = call_input(call, 0);
+    mitral_tensor *dx = call_output(call, 0);
+    if (!dx)
+        return MITRAL_OK;
+    static const float weights[4] = {0.25f, 0.75f, 0.75f, 0.25f};
+    const int64_t width = dx->dims[3], height = dx->dims[2], rows = dx->dims[0] * dx->dims[1] * height;
+#pragma omp parallel num_threads(call->threads) if (call->threads > 1)
+    {
+        float *temporary = (float *)call->scratch + omp_get_thread_num() * temporary_floats(call);
+#pragma omp for schedule(static)
+        for (int64_t row = 0; row < rows; row++) {
+            const int64_t y = row % height;
+            const float *plane = (const float *)dy->data + row / height * 4 * height * width;
+            const float *from[4];
+            for (int64_t k = 0; k < 4; k++) { /* what samples beyond an edge samples the edge */
+                const int64_t at = 2 * y - 1 + k;
+                from[k] = plane + (at < 0 ? 0 : at < 2 * height ? at : 2 * height - 1) * 2 * width;
+            }
+            blocks->unresize(from, weights, temporary, (float *)dx->data + row * width, (ptrdiff_t)width);
+        }
+    }
+    return MITRAL_OK;
+}
+
+const struct kernel training_resample[] = {
+    {.name = "training.max_pool_gradient", .shape = pool_shape, .run = pool_run},
+    {.name = "training.resize_gradient", .shape = resize_shape, .prepare = resize_prepare, .run = resize_run},
+};
+const size_t training_resample_count = sizeof training_resample / sizeof *training_resample;

@@ -1,0 +1,102 @@
+/* Batch norms of a training graph take along what follows them, and what is concatenated before them is not; sums become addends. */
+#include <stdio.h>
+
+#include "compiler/gradient.h"
+#include "results.h"
+
+static const char *const passes[] = {"fuse-normalization", "fuse-addend"};
+
+static value_id convolution(struct graph *graph, const char *name, value_id x, int64_t channels, int64_t features, int64_t size)
+{
+    char text[32];
+    struct attributes attributes = {0};
+    const int64_t dims[] = {features, channels, size, size}, pad = size / 2, pads[] = {pad, pad, pad, pad};
+    snprintf(text, sizeof text, "%s_w", name);
+    value_id inputs[] = {x, test_random_constant(graph, text, 4, dims, 0, 0.5f)};
+    assert_ok(graph->context, attributes_set_ints(&attributes, graph->arena, "pads", pads, 4));
+    return test_node(graph, "Conv", name, &attributes, inputs, 2);
+}
+
+static value_id norm(struct graph *graph, const char *name, value_id x, int64_t channels)
+{
+    char text[32];
+    value_id inputs[5] = {x}, outputs[5];
+    for (int i = 1; i < 5; i++) {
+        snprintf(text, sizeof text, "%s_%d", name, i);
+        inputs[i] = test_random_constant(graph, text, 1, &channels, 1, 0.5f);
+    }
+    for (int i = 0; i < 5; i++) {
+        snprintf(text, sizeof text, "%s%d", name, i);
+        assert_ok(graph->context, graph_add_value(graph, text, NULL, &outputs[i]));
+    }
+    assert_ok(graph->context, graph_add_node(graph, op_find("mitral", "BatchNormalizationTraining"), 1, name, NULL, inputs, 5, outputs, 5, NULL));
+    return outputs[0];
+}
+
+static value_id sum(struct graph *graph, const char *name, value_id a, value_id b)
+{
+    return test_node(graph, "Add", name, NULL, (value_id[]){a, b}, 2);
+}
+
+/* A block of two branches, the second one a running sum, with a shortcut; its mean square and its gradients are the outputs. */
+static struct graph *block(bool read_between)
+{
+    struct graph *graph = test_open();
+    struct attributes axis = {0}, keep = {0};
+    value_id x = test_input(graph, "x", 4, (int64_t[]){2, 8, 6, 7}), wrt[2], gradients[2];
+    value_id reduced = test_node(graph, "Relu", "r", NULL, (value_id[]){norm(graph, "n", convolution(graph, "c", x, 8, 4, 1), 4)}, 1);
+    value_id a = convolution(graph, "a", reduced, 4, 4, 3), b = sum(graph, "ab", a, convolution(graph, "b", reduced, 4, 4, 3));
+    assert_ok(graph->context, attributes_set_int(&axis, graph->arena, "axis", 1));
+    value_id both = test_node(graph, "Concat", "both", &axis, (value_id[]){a, b}, 2);
+    value_id normed = norm(graph, "m", both, 8), y = test_node(graph, "Relu", "y", NULL, (value_id[]){sum(graph, "s", normed, x)}, 1);
+    assert_ok(graph->context, attributes_set_int(&keep, graph->arena, "keepdims", 0));
+    value_id square = test_node(graph, "Mul", "square", NULL, (value_id[]){y, y}, 2), loss = test_node(graph, "ReduceMean", "loss", &keep, &square, 1);
+    if (read_between)
+        assert_ok(graph->context, graph_add_output(graph, normed));
+    assert_ok(graph->context, graph_infer(graph));
+    wrt[0] = x;
+    wrt[1] = graph->nodes[graph->values[a].producer].inputs[1];
+    graph->values[wrt[1]].variable = true; /* trained */
+    assert_ok(graph->context, gradient_build(graph, loss, wrt, 2, gradients));
+    assert_ok(graph->context, graph_infer(graph));
+    assert_ok(graph->context, graph_add_output(graph, loss));
+    for (int i = 0; i < 2; i++)
+        assert_ok(graph->context, graph_add_output(graph, gradients[i]));
+    return graph;
+}
+
+/* Means and sums in another order. */
+static const double tolerance = 1e-5;
+
+static void block_is_fused(void **state)
+{
+    (void)state;
+    struct graph *graph = block(false);
+    test_passes_keep_results(graph, passes, 2, tolerance);
+    assert_int_equal(test_count(graph, "mitral", "FusedNormalization"), 2);
+    assert_int_equal(test_count(graph, "mitral", "FusedNormalizationGradient"), 2);
+    assert_int_equal(test_count(graph, NULL, "Relu"), 0);
+    assert_int_equal(test_count(graph, "mitral", "ReluGradient"), 0);
+    assert_int_equal(test_count(graph, NULL, "Concat"), 0);
+    assert_int_equal(test_count(graph, NULL, "Split"), 0);
+    assert_int_equal(test_count(graph, "mitral", "Convolution"), 1); /* b takes a */
+    test_close(graph);
+}
+
+/* What is read between the normalisation and its ReLU stays a value. */
+static void read_between(void **state)
+{
+    (void)state;
+    struct graph *graph = block(true);
+    test_passes_keep_results(graph, passes, 2, tolerance);
+    assert_int_equal(test_count(graph, "mitral", "FusedNormalization"), 2);
+    assert_int_equal(test_count(graph, NULL, "Relu"), 1);
+    assert_int_equal(test_count(graph, "mitral", "ReluGradient"), 1);
+    test_close(graph);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(block_is_fused), cmocka_unit_test(read_between)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
