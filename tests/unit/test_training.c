@@ -134,7 +134,7 @@ static void test_memory_runs_out(void **state)
         bench->left = allowed;
         mitral_status status = trainer_create(&trainer, bench->context, &options);
         if (status == MITRAL_OK) {
-            status = trainer_step(&trainer, &report, images, labels, 0, true, true);
+            status = trainer_step(&trainer, &report, images, labels, NULL, 0, true, true);
             trainer_clear(&trainer);
         }
         done = bench->left > 0;
