@@ -12,18 +12,17 @@ struct slide {
     int64_t input[2], output[2], kernel[2], stride[2], dilation[2], pad[2]; /* pads at the beginning */
 };
 
-enum { TRAINING_SEGMENTS = 64 };
-
 /* Rows of Winograd's F(4, 3): groups of four output rows, a dilation apart. Several groups lie in a row one behind the other (a
  * segment each), with the zeros between them that their columns' padding needs. */
 struct segments {
     int down;                    /* groups of an image */
     int together;                /* groups of an item */
-    int items;                   /* of an image */
+    int64_t items;               /* of an image, or of the batch where items cross images */
     int step;                    /* columns from segment to segment */
     ptrdiff_t width;             /* floats of a row of the input's segments, with slack */
 };
-void segments_measure(struct segments *out, const struct slide *slide, int64_t channels, int64_t columns, size_t bytes);
+/* About as many columns to an item as wanted; `images` is 1, or the batch where an item may hold groups of several. */
+void segments_measure(struct segments *out, const struct slide *slide, int64_t columns, int64_t images);
 /* The first output row of a group. */
 static inline int64_t segment_row(int64_t index, int64_t dilation)
 {

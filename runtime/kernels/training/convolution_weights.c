@@ -10,7 +10,9 @@
 #include "runtime/kernels/reference/gradient.h"
 #include "runtime/kernels/training/convolution.h"
 
-enum { ALIGN = 16, ROWS_COLUMNS = 960, ROWS_BYTES = 512 << 10, POINT_COLUMNS = 768, TAPS_BYTES = 256 << 10, UNITS = 16, UNIT_BYTES = 8 << 20 };
+/* A tile's sums are added up over the lanes at the end of an item's columns, so there should be many; few channels have room for more. */
+enum { ALIGN = 16, ROWS_COLUMNS = 960, ROWS_FEWER = 512, FEW_CHANNELS = 48, POINT_COLUMNS = 768, TAPS_BYTES = 2 << 20, UNITS = 16,
+       UNIT_BYTES = 8 << 20 };
 
 enum way { BY_POINTS, BY_TAPS, BY_ROWS };
 
@@ -23,7 +25,7 @@ struct state {
     int positions;              /* 6 by rows, else 1 */
     int64_t depth;              /* sums for one feature and position */
     int64_t items, units;       /* of the batch */
-    int items_each;             /* of an image */
+    int items_each;             /* of an image; not by rows */
     struct segments segments;
     int together;               /* pixels, or output rows, of an item */
     int64_t phases[2], rows;    /* by taps: of the strides; rows of one phase */
@@ -126,15 +128,14 @@ static void measure(struct state *state)
     } else if (state->way == BY_TAPS) {
         measure_taps(state);
     } else {
-        segments_measure(&state->segments, s, s->channels + s->features, ROWS_COLUMNS, ROWS_BYTES);
-        state->items_each = state->segments.items;
+        segments_measure(&state->segments, s, s->channels + s->features <= FEW_CHANNELS ? ROWS_COLUMNS : ROWS_FEWER, s->batch);
         state->slid_position = (ptrdiff_t)s->channels * state->segments.width + ALIGN;
         state->gradient_pitch = rounded((int64_t)state->segments.together * state->segments.step) + TRAINING_SLACK;
         state->gradient_position = (ptrdiff_t)s->features * state->gradient_pitch + ALIGN;
         state->slid = (size_t)rounded(WINOGRAD_INPUTS * state->slid_position + TRAINING_SLACK);
         state->gradient = (size_t)rounded(WINOGRAD_INPUTS * state->gradient_position + TRAINING_SLACK);
     }
-    state->items = s->batch * state->items_each;
+    state->items = state->way == BY_ROWS ? state->segments.items : s->batch * state->items_each;
     const int64_t fits = UNIT_BYTES / (state->positions * s->features * state->depth * (int64_t)sizeof(float) + 1);
     state->units = fits < 1 ? 1 : fits > UNITS ? UNITS : fits;
     if (state->units > state->items)
@@ -199,39 +200,60 @@ static void run_points(const struct state *state, const struct operands *o, int6
     state->blocks->outer(&outer);
 }
 
-static void run_rows(const struct state *state, const struct operands *o, int64_t item, float *sums)
+/* The rows of some channels of X and features of dY, spread for `count` groups from `first` on. */
+static void spread_rows(const struct state *state, const struct operands *o, int64_t first, int count, const int64_t channels[2],
+                        const int64_t features[2])
 {
     const struct slide *s = &state->slide;
     const struct segments *q = &state->segments;
     const ptrdiff_t in_plane = (ptrdiff_t)(s->input[0] * s->input[1]), out_plane = (ptrdiff_t)(s->output[0] * s->output[1]);
-    const ptrdiff_t image = (ptrdiff_t)(item / q->items);
-    const int64_t first = item % q->items * q->together;
-    const int count = q->down - first < q->together ? (int)(q->down - first) : q->together;
-    float *slid = o->own, *gradient = o->own + state->slid;
     for (int i = 0; i < count; i++) {
-        const int64_t y = segment_row(first + i, s->dilation[0]);
-        struct training_spread spread = {.channels = (int)s->channels, .columns = (int)s->input[1], .channel = in_plane,
-                                         .output = slid + i * q->step + s->pad[1], .position = state->slid_position, .pitch = q->width};
-        struct training_spread arriving = {.channels = (int)s->features, .columns = (int)s->output[1], .channel = out_plane,
-                                           .output = gradient + i * q->step, .position = state->gradient_position,
-                                           .pitch = state->gradient_pitch};
+        const int64_t image = (first + i) / q->down, y = segment_row((first + i) % q->down, s->dilation[0]);
+        const float *x = o->x + (image * s->channels + channels[0]) * in_plane, *dy = o->dy + (image * s->features + features[0]) * out_plane;
+        struct training_spread spread = {.channels = (int)(channels[1] - channels[0]), .columns = (int)s->input[1], .channel = in_plane,
+                                         .output = o->own + channels[0] * q->width + i * q->step + s->pad[1],
+                                         .position = state->slid_position, .pitch = q->width};
+        struct training_spread arriving = {.channels = (int)(features[1] - features[0]), .columns = (int)s->output[1], .channel = out_plane,
+                                           .output = o->own + state->slid + features[0] * state->gradient_pitch + i * q->step,
+                                           .position = state->gradient_position, .pitch = state->gradient_pitch};
         for (int r = 0; r < WINOGRAD_INPUTS; r++) {
             const int64_t row = y - s->pad[0] + r * s->dilation[0];
-            spread.rows[r] = row < 0 || row >= s->input[0] ? NULL : o->x + image * s->channels * in_plane + row * s->input[1];
+            spread.rows[r] = row < 0 || row >= s->input[0] ? NULL : x + row * s->input[1];
         }
         for (int r = 0; r < WINOGRAD_OUTPUTS; r++) {
             const int64_t row = y + r * s->dilation[0];
-            arriving.rows[r] = row >= s->output[0] ? NULL : o->dy + image * s->features * out_plane + row * s->output[1];
+            arriving.rows[r] = row >= s->output[0] ? NULL : dy + row * s->output[1];
         }
         state->blocks->spread_input(&spread);
         state->blocks->spread_gradient(&arriving);
     }
-    for (int i = 0; i < WINOGRAD_INPUTS; i++) {
-        struct training_outer outer = {.rows = (int)s->features, .depth = (int)state->depth,
-                                       .columns = (int)((count - 1) * q->step + s->output[1]), .a = gradient + i * state->gradient_position,
-                                       .pitch = state->gradient_pitch, .b = slid + i * state->slid_position, .offsets = o->offsets,
-                                       .sums = sums + i * s->features * state->depth, .sum_pitch = (ptrdiff_t)state->depth};
-        state->blocks->outer(&outer);
+}
+
+/* A single unit is shared out: slices of the channels first, then the positions. Each element is computed the same way. */
+static void run_rows(const struct state *state, const struct operands *o, int64_t item, float *sums)
+{
+    const struct slide *s = &state->slide;
+    const struct segments *q = &state->segments;
+    const int64_t first = item * q->together, left = s->batch * q->down - first;
+    const int count = left < q->together ? (int)left : q->together, slices = 16;
+    const bool shared = state->units == 1 && state->threads > 1;
+#pragma omp parallel num_threads(state->threads) if (shared)
+    {
+#pragma omp for schedule(static)
+        for (int i = 0; i < slices; i++) {
+            const int64_t channels[2] = {s->channels * i / slices, s->channels * (i + 1) / slices};
+            const int64_t features[2] = {s->features * i / slices, s->features * (i + 1) / slices};
+            spread_rows(state, o, first, count, channels, features);
+        }
+#pragma omp for schedule(static)
+        for (int i = 0; i < WINOGRAD_INPUTS; i++) {
+            struct training_outer outer = {.rows = (int)s->features, .depth = (int)state->depth,
+                                           .columns = (int)((count - 1) * q->step + s->output[1]),
+                                           .a = o->own + state->slid + i * state->gradient_position, .pitch = state->gradient_pitch,
+                                           .b = o->own + i * state->slid_position, .offsets = o->offsets,
+                                           .sums = sums + i * s->features * state->depth, .sum_pitch = (ptrdiff_t)state->depth};
+            state->blocks->outer(&outer);
+        }
     }
 }
 

@@ -100,6 +100,7 @@ enum { ROWS = 4, DEPTH = 6 };
 #else
 enum { ROWS = 2, DEPTH = 6 };
 #endif
+enum { PANEL = 64 }; /* rows that stay in the second cache level while the depth is walked */
 
 /* The sums over the lanes of up to LANES vectors, halving their number by one addition in each step. */
 INLINE vec sum_lanes(vec square[LANES])
@@ -157,7 +158,10 @@ __attribute__((noinline)) static void outer_tile(const struct training_outer *o,
 
 void BLOCK(training_outer)(const struct training_outer *o)
 {
-    for (int k = 0; k < o->depth; k += DEPTH)
-        for (int row = 0; row < o->rows; row += ROWS)
-            outer_tile(o, row, o->rows - row < ROWS ? o->rows - row : ROWS, k, o->depth - k < DEPTH ? o->depth - k : DEPTH);
+    for (int first = 0; first < o->rows; first += PANEL) {
+        const int last = o->rows - first < PANEL ? o->rows : first + PANEL;
+        for (int k = 0; k < o->depth; k += DEPTH)
+            for (int row = first; row < last; row += ROWS)
+                outer_tile(o, row, last - row < ROWS ? last - row : ROWS, k, o->depth - k < DEPTH ? o->depth - k : DEPTH);
+    }
 }

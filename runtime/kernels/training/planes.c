@@ -16,16 +16,14 @@ static ptrdiff_t rounded(int64_t count)
     return (ptrdiff_t)((count + ALIGN - 1) / ALIGN * ALIGN);
 }
 
-void segments_measure(struct segments *out, const struct slide *s, int64_t channels, int64_t columns, size_t bytes)
+void segments_measure(struct segments *out, const struct slide *s, int64_t columns, int64_t images)
 {
     const int64_t down = s->dilation[0], across = s->dilation[1], rest = s->output[0] % (4 * down);
     *out = (struct segments){.down = (int)(s->output[0] / (4 * down) * down + (rest < down ? rest : down))};
     out->step = (int)larger(s->output[1] + 2 * across - s->pad[1], s->input[1] + s->pad[1]);
-    int64_t fits = (int64_t)bytes / (WINOGRAD_INPUTS * channels * out->step * (int64_t)sizeof(float)), wanted = columns / out->step;
-    out->together = (int)(wanted < fits ? wanted : fits);
-    out->together = out->together > out->down ? out->down : out->together;
-    out->together = out->together > TRAINING_SEGMENTS ? TRAINING_SEGMENTS : out->together < 1 ? 1 : out->together;
-    out->items = (out->down + out->together - 1) / out->together;
+    const int64_t wanted = columns / out->step, most = images * out->down;
+    out->together = (int)(wanted < 1 || most < 1 ? 1 : wanted < most ? wanted : most);
+    out->items = (most + out->together - 1) / out->together;
     out->width = rounded((int64_t)out->together * out->step + s->pad[1] + 2 * across) + TRAINING_SLACK;
 }
 
@@ -38,7 +36,8 @@ struct geometry {
 static void measure(const struct planes_call *c, struct geometry *g)
 {
     const struct slide *s = &c->slide;
-    segments_measure(&g->segments, s, s->channels + s->features, ITEM_COLUMNS, ITEM_BYTES);
+    int64_t columns = ITEM_BYTES / (WINOGRAD_INPUTS * (s->channels + s->features) * (int64_t)sizeof(float));
+    segments_measure(&g->segments, s, columns < ITEM_COLUMNS ? columns : ITEM_COLUMNS, 1);
     g->spread_position = (ptrdiff_t)s->channels * g->segments.width + ALIGN;
     g->product_pitch = rounded((int64_t)g->segments.together * g->segments.step) + TRAINING_SLACK;
     g->product_position = (ptrdiff_t)((s->features + 3) / 4 * 4) * g->product_pitch + ALIGN;
