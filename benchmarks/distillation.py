@@ -40,7 +40,7 @@ RUNS = {
 }
 ALONE, FULL = "student alone", "vector + map (MAVKD)"
 
-PHANTOM = {"patients": 36, "labelled": 4, "size": 96, "student": "16,24,32,40,48", "doubling": "8,16,32,64,128", "teacher": "16,32,64,128,256", "batch": 8, "steps": 600,
+PHANTOM = {"patients": 36, "labelled": 5, "size": 96, "student": "16,24,32,40,48", "doubling": "8,16,32,64,128", "teacher": "16,32,64,128,256", "batch": 8, "steps": 600,
            "teacher_steps": 400, "lr": 0.003, "teacher_lr": 0.002}
 QUICK = dict(PHANTOM, patients=6, labelled=2, size=64, steps=6, teacher_steps=6)
 REAL = {"labelled": 0, "size": 224, "student": "32,64,96,128,160", "doubling": "16,32,64,128,256", "teacher": "32,64,128,256,512", "batch": 8, "steps": 20000,
@@ -58,11 +58,10 @@ def mitral(*arguments, quiet=True):
 # ---- data ----
 
 def cases(folder, split, patients=None):
-    """Entries of a dataset.json for the first `patients` of a split in ACDC's layout, taken evenly from the list."""
+    """Entries of a dataset.json for the first `patients` of a split in ACDC's layout."""
     found = sorted(path for path in (folder / split).iterdir() if (path / "Info.cfg").exists())
-    chosen = found if not patients else [found[i * len(found) // patients] for i in range(patients)]
     entries = []
-    for path in chosen:
+    for path in found[:patients]:
         facts = dict(line.split(":", 1) for line in (path / "Info.cfg").read_text().splitlines() if ":" in line)
         for phase in ("ED", "ES"):
             stem = f"{split}/{path.name}/{path.name}_frame{int(facts[phase]):02d}"
