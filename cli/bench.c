@@ -11,7 +11,7 @@
 #include "cli/profile.h"
 #include "mitral/tools.h"
 
-enum { KEY_REPEAT = 256, KEY_PROFILE, KEY_DENORMALS, KEY_TRAIN, WARM_UPS = 3 };
+enum { KEY_REPEAT = 256, KEY_PROFILE, KEY_DENORMALS, KEY_PIN, KEY_TRAIN, WARM_UPS = 3 };
 
 struct arguments {
     const char *model, *profile;
@@ -27,6 +27,7 @@ static const struct argp_option options[] = {
     {"json", 'j', 0, 0, "one JSON object on standard output", 0},
     {"profile", KEY_PROFILE, "OUT.json", 0, "write a Chrome/Perfetto trace and print a table by step", 0},
     {"keep-denormals", KEY_DENORMALS, 0, 0, "do not flush denormal numbers to zero", 0},
+    {"pin", KEY_PIN, 0, 0, "each thread on a core of its own", 0},
     {"train", KEY_TRAIN, 0, 0, "time training steps: see bench --train --help", 0},
     {0}};
 
@@ -46,6 +47,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
         return 0;
     case KEY_PROFILE: arguments->profile = value; return 0;
     case KEY_DENORMALS: arguments->plan.session.keep_denormals = true; return 0;
+    case KEY_PIN: arguments->plan.session.pin = true; return 0;
     case ARGP_KEY_ARG:
         if (arguments->model)
             cli_usage(state, "expected one model, found also '%s'", value);

@@ -11,7 +11,7 @@
 #include "cli/plan_options.h"
 #include "mitral/tools.h"
 
-enum { KEY_CASE = 256, KEY_DENORMALS };
+enum { KEY_CASE = 256, KEY_DENORMALS, KEY_PIN };
 
 struct arguments {
     const char *model, *folder, *case_folder;
@@ -24,6 +24,7 @@ static const struct argp_option options[] = {
     {"output", 'o', "DIR", 0, "folder for the outputs, made if missing", 0},
     {"case", KEY_CASE, "CASE_DIR", 0, "run the data sets of a case of ONNX's backend suite", 0},
     {"keep-denormals", KEY_DENORMALS, 0, 0, "do not flush denormal numbers to zero", 0},
+    {"pin", KEY_PIN, 0, 0, "each thread on a core of its own", 0},
     {0}};
 
 static error_t parse(int key, char *value, struct argp_state *state)
@@ -38,6 +39,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case 'o': arguments->folder = value; return 0;
     case KEY_CASE: arguments->case_folder = value; return 0;
     case KEY_DENORMALS: arguments->plan.session.keep_denormals = true; return 0;
+    case KEY_PIN: arguments->plan.session.pin = true; return 0;
     case ARGP_KEY_ARG:
         if (arguments->model)
             cli_usage(state, "expected one model, found also '%s'", value);

@@ -25,9 +25,12 @@ static mitral_status lower_as(struct lowering *lowering, const struct node *node
 mitral_status lower_convolution(struct lowering *lowering, const struct node *node, bool *done)
 {
     struct convolution_shape shape;
-    if (lowering->level > 0 && !lowering->training && planar_convolution_of(lowering->graph, node, &shape)
-        && planar_convolution_preferred(&shape))
-        return lower_node(lowering, node, "planar.convolution", done);
+    if (lowering->level > 0 && !lowering->training && planar_convolution_of(lowering->graph, node, &shape)) {
+        const bool planar = planar_convolution_preferred(&shape);
+        TRY(lower_node(lowering, node, planar ? "planar.convolution" : "onednn.convolution", done));
+        lowering->plan->steps[lowering->plan->step_count - 1].alternative = kernel_find(planar ? "onednn.convolution" : "planar.convolution");
+        return MITRAL_OK;
+    }
     if (lowering->training && node_input(node, 1) != NO_VALUE && lowers_to_training_convolution(lowering, node, node->inputs[1]))
         return lower_node(lowering, node, "training.convolution", done);
     return lower_as(lowering, node, "onednn.convolution", done);

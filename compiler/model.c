@@ -6,6 +6,7 @@
 #include "compiler/export.h"
 #include "compiler/import.h"
 #include "compiler/pipeline.h"
+#include "compiler/tune.h"
 #include "runtime/file.h"
 
 mitral_status model_create(mitral_model **out, struct graph *graph)
@@ -189,6 +190,8 @@ mitral_status compile_graph(mitral_plan **out, mitral_context *context, struct g
     int threads_before = omp_get_max_threads();
     omp_set_num_threads(threads); /* primitives are made for this team size */
     mitral_status status = lower_graph(out, context, graph, options->interpret ? 0 : 1, threads, options->precision, training);
+    if (status == MITRAL_OK && options->tune)
+        status = plan_tune(context, *out);
     if (status == MITRAL_OK)
         status = plan_pack(context, *out);
     omp_set_num_threads(threads_before);

@@ -203,6 +203,8 @@ typedef struct mitral_session mitral_session;
 typedef struct mitral_session_options {
     int threads;         /* 0: all cores the process may use */
     bool keep_denormals; /* false: flushed to zero in compute threads during a run; the caller's mode is restored */
+    bool pin;            /* each thread on a core of its own during a run, of those that the process may use; the caller's own
+                            affinity is restored. Linux; elsewhere nothing */
 } mitral_session_options;
 
 /* options may be NULL. The plan must outlive the session. */

@@ -25,16 +25,22 @@ mitral_status plan_create(struct mitral_plan **out, mitral_context *context)
     return MITRAL_OK;
 }
 
-void mitral_plan_destroy(mitral_plan **handle)
+void plan_forget_specialisations(struct mitral_plan *plan)
 {
-    if (!handle || !*handle)
-        return;
-    mitral_plan *plan = *handle;
     while (plan->specialisations) {
         struct specialisation *next = plan->specialisations->next;
         specialisation_destroy(plan->specialisations);
         plan->specialisations = next;
     }
+    plan->specialisation_count = 0;
+}
+
+void mitral_plan_destroy(mitral_plan **handle)
+{
+    if (!handle || !*handle)
+        return;
+    mitral_plan *plan = *handle;
+    plan_forget_specialisations(plan);
     for (size_t i = 0; i < plan->step_count; i++)
         for (size_t j = 0; j < plan->steps[i].subplan_count; j++)
             mitral_plan_destroy(&plan->steps[i].subplans[j]);

@@ -27,6 +27,7 @@ struct plan_value {
 
 struct step {
     const struct kernel *kernel;
+    const struct kernel *alternative;     /* that could take its place, while the plan is made; NULL: none */
     const char *name;                     /* of the node that it came from */
     int opset;
     struct attributes attributes;
@@ -67,6 +68,8 @@ struct mitral_plan {
 
 /* Empty, with an arena. */
 mitral_status plan_create(struct mitral_plan **out, mitral_context *context);
+/* Drops what was made for shapes; no session of the plan may be there. */
+void plan_forget_specialisations(struct mitral_plan *plan);
 
 /* ---- plan files (runtime/plan_file.c) -------------------------------------------------------------------------------
  * Header (64 bytes): magic "MITRALPL", format version, metadata offset/size/checksum, section offset/size/checksum (xxh3);

@@ -1,4 +1,5 @@
 #include "runtime/session.h"
+#include "runtime/pinning.h"
 
 #include <omp.h>
 #include <string.h>
@@ -17,8 +18,11 @@ mitral_status mitral_session_create(mitral_session **out, mitral_context *contex
     session->context = context;
     session->keep_denormals = (options && options->keep_denormals) || plan->exact;
     frame_initialise(&session->frame, context, plan, threads, 0);
+    mitral_status status = options && options->pin ? pinning_create(&session->pinning, context) : MITRAL_OK;
+    if (status != MITRAL_OK)
+        mitral_session_destroy(&session);
     *out = session;
-    return MITRAL_OK;
+    return status;
 }
 
 void mitral_session_destroy(mitral_session **session)
@@ -27,6 +31,7 @@ void mitral_session_destroy(mitral_session **session)
         return;
     mitral_context *context = (*session)->context;
     frame_clear(&(*session)->frame);
+    pinning_destroy(context, &(*session)->pinning);
     mitral_release(context, *session);
     *session = NULL;
 }
@@ -55,9 +60,15 @@ static mitral_status run_guarded(mitral_session *session, const mitral_value *co
     int threads = session->frame.threads, threads_before = omp_get_max_threads();
     unsigned mode_before = denormal_mode(), mode = session->keep_denormals ? 0 : 0x8040u;
     omp_set_num_threads(threads); /* of this caller only: oneDNN takes the team size from here */
+    struct pinning *pinning = session->pinning;
+    pinning_begin(pinning);
 #pragma omp parallel num_threads(threads)
-    set_denormal_mode(mode);
+    {
+        set_denormal_mode(mode);
+        pinning_thread(pinning, omp_get_thread_num());
+    }
     mitral_status status = frame_run(&session->frame, inputs);
+    pinning_end(pinning);
     set_denormal_mode(mode_before);
     omp_set_num_threads(threads_before);
     return status;

@@ -26,6 +26,7 @@ struct mitral_session {
     mitral_context *context;
     struct frame frame;
     bool keep_denormals;
+    struct pinning *pinning;               /* NULL: threads run where they like */
     bool ran;
 };
 

@@ -53,7 +53,7 @@ class _CompileOptions(ctypes.Structure):
 
 
 class _SessionOptions(ctypes.Structure):
-    _fields_ = [("threads", ctypes.c_int), ("keep_denormals", ctypes.c_bool)]
+    _fields_ = [("threads", ctypes.c_int), ("keep_denormals", ctypes.c_bool), ("pin", ctypes.c_bool)]
 
 
 def _load():
@@ -143,11 +143,11 @@ class Session(_Handle):
 
     kind = "session"
 
-    def __init__(self, plan, threads=0, keep_denormals=False):
+    def __init__(self, plan, threads=0, keep_denormals=False, pin=False):
         self._context, self._inputs = _Context(), plan.inputs
         self._outputs = len(plan.outputs)
         handle = ctypes.c_void_p()
-        options = _SessionOptions(threads, keep_denormals)
+        options = _SessionOptions(threads, keep_denormals, pin)
         self._context.check(_lib().mitral_session_create(ctypes.byref(handle), self._context._handle, plan._handle, ctypes.byref(options)))
         super().__init__(handle, plan)
         self._values = (_Value * max(1, len(self._inputs)))()
@@ -187,8 +187,8 @@ class Plan(_Handle):
         self.inputs = [lib.mitral_plan_input(handle, i).name.decode() for i in range(lib.mitral_plan_input_count(handle))]
         self.outputs = [lib.mitral_plan_output(handle, i).name.decode() for i in range(lib.mitral_plan_output_count(handle))]
 
-    def session(self, threads=0, keep_denormals=False):
-        return Session(self, threads, keep_denormals)
+    def session(self, threads=0, keep_denormals=False, pin=False):
+        return Session(self, threads, keep_denormals, pin)
 
     def save(self, path):
         self._context.check(_lib().mitral_plan_save(self._context._handle, self._handle, os.fsencode(path)))
