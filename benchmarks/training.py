@@ -1,0 +1,249 @@
+#!/usr/bin/env python3
+"""Training steps of mitral beside PyTorch's (eager and channels-last): same weights, same batch, same loss, same threads.
+
+    training.py [--quick] [--threads N] [--batch N] [--rounds N] [--only TEXT]
+
+The losses of one step on one batch are compared first. Then the engines take turns, each in a process of its own of which one runs at a
+time; a turn is a few steps after two for warming up, a figure the median over all turns. Peak memory is that of the process. The student
+of the distillation learns from the U-Net by the full MAVKD loss, the teacher's forward is part of the step. Writes
+benchmarks/results/training.json and training.md. Images and labels are random: a step's time does not depend on them.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "models"), str(ROOT / "tests/training")]
+RESULTS = ROOT / "benchmarks/results"
+MITRAL = os.environ.get("MITRAL", str(ROOT / "build/mitral"))
+TOOLS = pathlib.Path(os.environ.setdefault("MITRAL_TRAINING_TOOLS", str(pathlib.Path(MITRAL).parent / "tests/training")))
+CASES = {"DPU-Net": ("dpu-net", None), "DPU-Net, MAVKD from the U-Net": ("dpu-net", "unet"), "U-Net": ("unet", None)}
+GOALS = {"DPU-Net": 4, "DPU-Net, MAVKD from the U-Net": 3, "U-Net": 1.5}
+STAGES = ["enc4", "dec3", "dec2", "dec1", "dec0"]
+SIZE, LOSS_TOLERANCE = 224, 1e-4
+SETTINGS = {"lr": 0.01, "momentum": 0.9, "weight-decay": 1e-4, "schedule": "constant"}
+
+
+def make_batch(folder, batch):
+    """Noisy rectangles, as images and labels on disk."""
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 4, (1, batch, 14, 14)).repeat(16, 2).repeat(16, 3)
+    images = labels[:, :, None] - 1.5 + generator.normal(0, 0.5, (1, batch, 1, SIZE, SIZE))
+    np.save(folder / "images.npy", images.astype(np.float32))
+    np.save(folder / "labels.npy", labels.astype(np.uint8))
+
+
+# ---- PyTorch ---------------------------------------------------------------------------------------------------------------
+
+
+def tap(module):
+    """The outputs of the stages in the last forward."""
+    found = {}
+    for name in STAGES:
+        getattr(module, name).register_forward_hook(lambda _m, _i, output, key=name: found.__setitem__(key, output))
+    return found
+
+
+def torch_step(case, folder, channels_last):
+    """A function that makes one step and returns its loss."""
+    import torch
+    from support import divergence, guide, segmentation_loss, unit_distance
+    from torch.nn import functional
+
+    import networks
+
+    def network(kind):
+        module = networks.initialise((networks.DPUNet if kind == "dpu-net" else networks.UNet)())
+        return module.to(memory_format=torch.channels_last) if channels_last else module
+
+    student, teacher = network(CASES[case][0]).train(), network(CASES[case][1]).eval() if CASES[case][1] else None
+    images, labels = torch.from_numpy(np.load(folder / "images.npy")[0]), torch.from_numpy(np.load(folder / "labels.npy")[0])
+    if channels_last:
+        images = images.to(memory_format=torch.channels_last)
+    adapters = [tuple(torch.nn.Parameter(torch.from_numpy(np.load(folder / f"adapter{i}.{part}.npy"))) for part in ("weight", "bias"))
+                for i in range(len(STAGES))] if teacher else []
+    parameters = [*student.parameters(), *sum(adapters, ())]
+    decayed = [{"params": [p for p in parameters if p.ndim > 1], "weight_decay": 1e-4}, {"params": [p for p in parameters if p.ndim <= 1]}]
+    optimizer = torch.optim.SGD(decayed, lr=0.01, momentum=0.9)
+    ours, theirs = (tap(student), tap(teacher)) if teacher else (None, None)
+
+    def step():
+        if teacher:
+            with torch.no_grad():
+                teacher_logits = teacher(images)
+        logits = student(images)
+        loss = segmentation_loss(logits, labels)
+        if teacher:
+            loss = loss + 0.1 * divergence(logits, teacher_logits, 4.0)
+            for name, (weight, bias) in zip(STAGES, adapters, strict=True):
+                adapted, map_ = functional.conv2d(ours[name], weight, bias), theirs[name]
+                loss = loss + (unit_distance(adapted.mean((2, 3)), map_.mean((2, 3)))
+                               + divergence(adapted, map_, 4.0, True, guide(map_, 1.0))) / len(STAGES)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+def worker(case, folder, threads, channels_last):
+    import resource
+
+    import torch
+
+    torch.set_num_threads(threads)
+    step = torch_step(case, folder, channels_last)
+    print(json.dumps({"loss": step()}), flush=True)
+    for line in sys.stdin:
+        times = []
+        for _ in range(int(line) + 2):
+            start = time.perf_counter()
+            step()
+            times.append(1e3 * (time.perf_counter() - start))
+        print(json.dumps({"times": times[2:], "rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}), flush=True)
+
+
+class Torch:
+    def __init__(self, name, case, folder, threads):
+        cores = sorted(os.sched_getaffinity(0))[:threads]
+        self.name = name
+        self.process = subprocess.Popen([sys.executable, __file__, "--worker", case, str(folder), str(threads), str(int("last" in name))],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ, OMP_NUM_THREADS=str(threads)),
+                                        preexec_fn=lambda: os.sched_setaffinity(0, cores))
+        self.loss = json.loads(self.process.stdout.readline())["loss"]
+
+    def turn(self, steps):
+        print(steps, file=self.process.stdin, flush=True)
+        return json.loads(self.process.stdout.readline())
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+# ---- mitral ----------------------------------------------------------------------------------------------------------------
+
+
+class Mitral:
+    """A turn is a process of `mitral bench --train`."""
+
+    name = "mitral"
+
+    def __init__(self, case, folder, threads, batch):
+        student, teacher = CASES[case]
+        self.cores, self.teacher_ms, self.arena_mb = sorted(os.sched_getaffinity(0))[:threads], 0, 0
+        self.command = [MITRAL, "bench", folder / f"{student}.onnx", "--train", "--batch", str(batch), "--threads", str(threads), "--json"]
+        self.command += ["--teacher", folder / f"{teacher}.onnx", "--method", "mavkd"] if teacher else []
+        options = dict(SETTINGS, student=folder / f"{student}.onnx", batch=batch, threads=threads, folder=folder)
+        options |= {"teacher": folder / f"{teacher}.onnx", "method": "mavkd"} if teacher else {}
+        text = subprocess.run([TOOLS / "train_batches", folder / "images.npy", folder / "labels.npy", folder / "out.onnx",
+                               *[f"{key}={value}" for key, value in options.items()]], check=True, capture_output=True, text=True).stdout
+        self.loss = json.loads(text.splitlines()[0])["loss"]
+
+    def turn(self, steps):
+        result = subprocess.run([*self.command, "--repeat", str(steps)], check=True, capture_output=True, text=True,
+                                preexec_fn=lambda: os.sched_setaffinity(0, self.cores))
+        found = json.loads(result.stdout)
+        self.teacher_ms, self.arena_mb = found["teacher_ms"], found["arena_mb"]
+        return {"times": [found["step_ms"]], "rss": found["peak_rss_mb"]}
+
+    def close(self):
+        pass
+
+
+# ---- the whole -------------------------------------------------------------------------------------------------------------
+
+
+def measure_case(case, folder, threads, batch, rounds, steps):
+    mitral = Mitral(case, folder, threads, batch)  # first: it writes the adapters that PyTorch begins with
+    engines = [mitral, *[Torch(name, case, folder, threads) for name in ("eager", "channels-last")]]
+    row = {"case": case, "threads": threads, "batch": batch, "goal": GOALS[case], "load_average": os.getloadavg()[0], "engines": {}}
+    times, peaks = {e.name: [] for e in engines}, {}
+    for engine in engines[1:]:
+        difference = abs(engine.loss / mitral.loss - 1)
+        if not difference <= LOSS_TOLERANCE:
+            raise SystemExit(f"{case}: losses differ: mitral {mitral.loss}, PyTorch {engine.name} {engine.loss}")
+    for _ in range(rounds):
+        for engine in engines:
+            found = engine.turn(steps)
+            times[engine.name] += found["times"]
+            peaks[engine.name] = found["rss"]
+    for engine in engines:
+        row["engines"][engine.name] = {"step_ms": statistics.median(times[engine.name]), "peak_rss_mb": peaks[engine.name], "loss": engine.loss,
+                                       "times": times[engine.name]}
+        engine.close()
+    row["teacher_ms"], row["arena_mb"] = mitral.teacher_ms, mitral.arena_mb
+    best = min(v["step_ms"] for k, v in row["engines"].items() if k != "mitral")
+    lightest = min(v["peak_rss_mb"] for k, v in row["engines"].items() if k != "mitral")
+    row["speedup"], row["memory"] = best / row["engines"]["mitral"]["step_ms"], row["engines"]["mitral"]["peak_rss_mb"] / lightest
+    return row
+
+
+def table(rows):
+    """Milliseconds and megabytes; the goals are those of a step's speed, and half of the memory for the distillation."""
+    lines = [f"Training steps at batch {rows[0]['batch']}, {SIZE}², float32 (SGD with momentum; random images), against PyTorch.", "",
+             "| step | threads | mitral ms | eager ms | channels-last ms | faster than the best | goal | mitral MB | eager MB | channels-last MB | "
+             "memory |", "|---|---|---|---|---|---|---|---|---|---|---|"]
+    for row in rows:
+        engines = row["engines"]
+        names = ("mitral", "eager", "channels-last")
+        lines.append(f"| {row['case']} | {row['threads']} | " + " | ".join(f"{engines[n]['step_ms']:.0f}" for n in names)
+                     + f" | {row['speedup']:.2f}× | {row['goal']:g}× | " + " | ".join(f"{engines[n]['peak_rss_mb']:.0f}" for n in names)
+                     + f" | {row['memory']:.2f} |")
+    for row in rows:
+        if row["teacher_ms"] > 1:
+            lines += ["", f"Of the distillation step ({row['threads']} thread(s)) the teacher's forward takes {row['teacher_ms']:.0f} ms; with cached "
+                          f"teacher outputs {row['engines']['mitral']['step_ms'] - row['teacher_ms']:.0f} ms are left."]
+    loads = [row["load_average"] for row in rows]
+    return "\n".join(lines + ["", f"Load average of the machine when a row began: {min(loads):.1f} to {max(loads):.1f}.", ""])
+
+
+def measure(quick=False, threads=1, batch=8, rounds=3, only=""):
+    """A row for each step."""
+    rows, steps = [], 2 if quick else 3
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        make_batch(folder, batch)
+        for kind in ("dpu-net", "unet"):
+            subprocess.run([MITRAL, "create", kind, "-o", folder / f"{kind}.onnx"], check=True)
+        for case in CASES:
+            if only not in case:
+                continue
+            rows.append(measure_case(case, folder, threads, batch, 1 if quick else rounds, steps))
+            print(f"{case}: " + ", ".join(f"{k} {v['step_ms']:.0f} ms, {v['peak_rss_mb']:.0f} MB" for k, v in rows[-1]["engines"].items())
+                  + f"; {rows[-1]['speedup']:.2f} times as fast as the best", flush=True)
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="one round of two steps")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", default="", help="only steps whose name holds this")
+    options = parser.parse_args()
+    rows = measure(**vars(options))
+    if not rows:
+        raise SystemExit(f"--only: expected a part of one of {', '.join(CASES)}")
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / "training.json").write_text(json.dumps(rows, indent=1) + "\n")
+    (RESULTS / "training.md").write_text(table(rows))
+    print("\n" + table(rows))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--worker"]:
+        worker(sys.argv[2], pathlib.Path(sys.argv[3]), int(sys.argv[4]), sys.argv[5] == "1")
+    else:
+        main()
