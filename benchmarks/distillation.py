@@ -40,7 +40,7 @@ RUNS = {
 }
 ALONE, FULL = "student alone", "vector + map (MAVKD)"
 
-PHANTOM = {"patients": 36, "labelled": 5, "size": 96, "student": "16,24,32,40,48", "doubling": "8,16,32,64,128", "teacher": "16,32,64,128,256", "batch": 8, "steps": 600,
+PHANTOM = {"patients": 36, "labelled": 5, "size": 96, "student": "16,24,32,40,48", "doubling": "8,16,32,64,128", "teacher": "16,32,64,128,256", "batch": 8, "steps": 900,
            "teacher_steps": 400, "lr": 0.003, "teacher_lr": 0.002}
 QUICK = dict(PHANTOM, patients=6, labelled=2, size=64, steps=6, teacher_steps=6)
 REAL = {"labelled": 0, "size": 224, "student": "32,64,96,128,160", "doubling": "16,32,64,128,256", "teacher": "32,64,128,256,512", "batch": 8, "steps": 20000,
@@ -315,10 +315,10 @@ def parse():
     for key in ("student", "teacher", "doubling"):
         parser.add_argument(f"--{key}", help="widths")
     parser.add_argument("--validation", type=float, default=0.2)
-    parser.add_argument("--logits", type=float, default=1)
-    parser.add_argument("--vector", type=float, default=3)
-    parser.add_argument("--map", type=float, default=3)
-    parser.add_argument("--feature", type=float, default=3)
+    parser.add_argument("--logits", type=float, default=3)
+    parser.add_argument("--vector", type=float, default=10)
+    parser.add_argument("--map", type=float, default=10)
+    parser.add_argument("--feature", type=float, default=10)
     parser.add_argument("--temperature", type=float, default=4)
     parser.add_argument("--phantom-seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=0)
