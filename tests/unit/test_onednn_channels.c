@@ -200,11 +200,11 @@ static void other_resizes(void **state)
 static void reorder(void **state)
 {
     (void)state;
-    static const int64_t channels[] = {1, 2, 3, 4, 5, 8, 16, 17, 40}, sizes[][2] = {{1, 1}, {3, 5}, {16, 16}, {9, 31}, {70, 60}};
+    static const int64_t channels[] = {1, 2, 3, 4, 5, 8, 16, 17, 40}, sizes[][2] = {{1, 1}, {1, 2}, {1, 3}, {3, 5}, {16, 16}, {9, 31}, {70, 60}};
     static const int32_t types[] = {MITRAL_FLOAT, MITRAL_BFLOAT16, MITRAL_DOUBLE, MITRAL_INT8, MITRAL_COMPLEX128};
     for (int type = 0; type < 5; type++)
         for (int c = 0; c < 9; c++)
-            for (int size = 0; size < 5; size++)
+            for (int size = 0; size < 7; size++)
                 for (int to = 0; to < 2; to++) {
                     struct bench bench;
                     bench_open(&bench);

@@ -155,14 +155,16 @@ DEFINE_FEW(4)
 
 typedef void few_function(const uint32_t *in, uint32_t *out, int64_t plane, int64_t first, int64_t last);
 
-/* NULL: not so few, or not of four bytes. */
-static few_function *few_channels(const struct relayout *r)
+/* *plane: the side that is walked. NULL: not so few, or not of four bytes. */
+static few_function *few_channels(const struct relayout *r, int64_t *plane)
 {
     static few_function *const weave[] = {weave_2, weave_3, weave_4}, *const part[] = {part_2, part_3, part_4};
     if (r->element != 4)
         return NULL;
+    *plane = r->columns;
     if (r->rows >= 2 && r->rows <= 4)
         return weave[r->rows - 2];
+    *plane = r->rows;
     return r->columns >= 2 && r->columns <= 4 ? part[r->columns - 2] : NULL;
 }
 
@@ -191,9 +193,10 @@ static mitral_status run_relayout(const struct kernel_call *call, void *const *a
         memcpy(out, in, (size_t)r->images * image_bytes);
         return MITRAL_OK;
     }
-    few_function *few = few_channels(r);
+    int64_t plane;
+    few_function *few = few_channels(r, &plane);
     if (few) {
-        const int64_t plane = r->rows > r->columns ? r->rows : r->columns, parts = (plane + FEW_PER_TASK - 1) / FEW_PER_TASK;
+        const int64_t parts = (plane + FEW_PER_TASK - 1) / FEW_PER_TASK;
 #pragma omp parallel for num_threads(call->threads) schedule(static) if (r->images * parts > 1)
         for (int64_t task = 0; task < r->images * parts; task++) {
             const int64_t first = task % parts * FEW_PER_TASK, last = first + FEW_PER_TASK < plane ? first + FEW_PER_TASK : plane;
