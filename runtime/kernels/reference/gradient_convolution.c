@@ -178,6 +178,8 @@ static double data_flops(const struct kernel_call *call)
 static mitral_status decode_weights(const struct kernel_call *call, mitral_tensor *w, struct convolution_parameters *p,
                                     struct slide *slide)
 {
+    if (!call_input(call, 1))
+        return call_fail(call, MITRAL_INVALID, "an input and a gradient expected, found no gradient");
     TRY(call_gradient_shape(call, 2, w));
     TRY(convolution_decode(call, call_input(call, 0), w, p));
     /* A transposed convolution with an output padding of a whole stride has fewer positions than would fit. */

@@ -216,6 +216,8 @@ static mitral_status group_run_any(struct kernel_call *call, bool instance)
     const enum compute compute = compute_of(call_input(call, 0)->dtype);
     struct work work = work_of(call);
     TRY(group_decode(call, instance, &s));
+    if (s.channels == 0)
+        return MITRAL_OK; /* no groups either */
     place_floats(call, &work, compute, &p);
     double *partial = work_take(&work, s.batch * s.channels * 2, sizeof *partial);
     if (compute == COMPUTE_FLOAT)

@@ -80,6 +80,8 @@ static const size_t sgd_states[] = {0, 2};
 
 static mitral_status sgd_shape(struct kernel_call *call)
 {
+    if (!call_input(call, 1))
+        return call_fail(call, MITRAL_INVALID, "weights and a gradient expected, found no gradient");
     TRY(states_shape(call, 3, sgd_states, 2));
     for (size_t i = 3; i < 6; i++)
         TRY(check_one_element(call, i, i == 3));
