@@ -178,7 +178,8 @@ mitral_status compile_graph(mitral_plan **out, mitral_context *context, struct g
     if (!options)
         options = &defaults;
     int threads = options->threads > 0 ? options->threads : omp_get_num_procs();
-    struct pass_options pass_options = {.precision = options->precision, .threads = threads, .training = training, .tune = options->tune};
+    struct pass_options pass_options = {.precision = options->precision, .threads = threads, .training = training, .tune = options->tune,
+                                        .low_memory = options->low_memory};
     for (size_t i = 0; i < options->shape_count; i++)
         TRY(bind_shape(graph, &options->shapes[i]));
     TRY(mark_taps(graph, options));

@@ -25,6 +25,7 @@ static const struct pass {
     {"layout", pass_layout, INFERENCE},
     {"fuse-normalization", pass_fuse_normalization, TRAINING},
     {"fuse-addend", pass_fuse_addend, TRAINING},
+    {"recompute", pass_recompute, TRAINING},
 };
 
 enum { PASS_COUNT = sizeof passes / sizeof *passes };

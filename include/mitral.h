@@ -176,6 +176,7 @@ typedef struct mitral_compile_options {
     void (*dump)(void *user, const char *text);
     void *dump_user;
     int threads;               /* that the choices are made for; 0: all cores */
+    bool low_memory;           /* training: values that are cheap to compute again are not kept for the backward half */
 } mitral_compile_options;
 
 /* options may be NULL. The model is not changed and not needed afterwards. */

@@ -60,6 +60,8 @@ static const struct option_row rows[] = {
     REAL("lr-gamma", gamma, 0, 1, "0.1", "step schedule: factor of a decay"),
     REAL("power", power, 0, 100, "0.9", "poly schedule: exponent"),
     REAL("final-lr", final_rate, 0, 1e6, "0", "poly and cosine schedule: learning rate at the end"),
+    {{"memory", "normal|low", "low: compute cheap values again in the backward half instead of keeping them; the same results [normal]", false},
+     OPTION_CHOICE, AT(memory), 0, 0, 0, "normal", false},
     SWITCH("freeze-norm", freeze_norm, "batch norms keep their running statistics", true),
     REAL("cross-entropy", cross_entropy, 0, 1e6, "1", "weight of the cross-entropy"),
     REAL("dice", dice, 0, 1e6, "1", "weight of the soft Dice loss"),

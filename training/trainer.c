@@ -133,7 +133,7 @@ static mitral_status describe_inputs(struct trainer *trainer)
 
 static mitral_status compile_student(struct trainer *trainer)
 {
-    const mitral_compile_options options = {.threads = trainer->threads};
+    const mitral_compile_options options = {.threads = trainer->threads, .low_memory = trainer->options->memory != 0};
     TRY(compile_graph(&trainer->plan, trainer->context, trainer->network.graph, &options, true));
     TRY(describe_inputs(trainer));
     TRY(mitral_session_create(&trainer->session, trainer->context, trainer->plan, &(mitral_session_options){.threads = trainer->threads}));

@@ -164,6 +164,19 @@ def test_accumulation_and_clipping():
         compare(reports, losses, "accumulation")
 
 
+def test_low_memory():
+    """What is computed again has the same bits: losses and weights are equal."""
+    images, labels = make_batches(7, 3)
+    with tempfile.TemporaryDirectory() as folder:
+        for kind in ("dpu-net", "unet"):
+            path, _ = create(folder, kind, "model.onnx")
+            runs = []
+            for memory in ("normal", "low"):
+                out = pathlib.Path(folder) / f"{memory}.onnx"
+                runs.append((train_batches(images, labels, out, student=path, steps=3, lr=0.01, memory=memory), out.read_bytes()))
+            assert runs[0] == runs[1], f"{kind}: --memory low changed the result"
+
+
 def test_class_weights_and_mean_of_weights():
     """The mean starts at the first weights, as torch.optim.swa_utils has it from its first update on; running statistics are averaged too."""
     images, labels = make_batches(6, 4)
