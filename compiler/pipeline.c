@@ -20,6 +20,7 @@ static const struct pass {
     {"fuse-convolution", pass_fuse_convolution, INFERENCE},
     {"fuse-concat", pass_fuse_concat, INFERENCE},
     {"fuse-matmul", pass_fuse_matmul, INFERENCE},
+    {"fuse-attention", pass_fuse_attention, INFERENCE},
     {"fuse-elementwise", pass_fuse_elementwise, INFERENCE},
     {"precision", pass_precision, INFERENCE},
     {"layout", pass_layout, INFERENCE},

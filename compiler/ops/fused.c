@@ -2,6 +2,8 @@
 #include "compiler/lower_onednn.h"
 
 const struct op ops_fused[] = {
+    /* Q, K, V: softmax(alpha · Q K) V. */
+    {.name = "Attention", .domain = "mitral", .kernel = "planar.attention"},
     /* X0 … Xn−1, scale[C], shift[C], slope[C]?: the maps (attribute parts: n) one after another along the channels, then ScaleShift. */
     {.name = "ConcatScaleShift", .domain = "mitral", .traits = OP_LAYOUT_ANY},
     /* X, W, bias?, residual?, slope?: Conv with what follows it; attributes also activation, activation_alpha, activation_beta,

@@ -16,6 +16,7 @@
     FAMILY(onednn_normalization)                                                                                       \
     FAMILY(onednn_pooling)                                                                                             \
     FAMILY(onednn_reorder)                                                                                             \
+    FAMILY(planar_attention)                                                                                           \
     FAMILY(planar_convolution)                                                                                         \
     FAMILY(planar_dilated_block)                                                                                       \
     FAMILY(reference_accumulate)                                                                                       \
