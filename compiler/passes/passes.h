@@ -16,15 +16,9 @@ struct pass_options {
 typedef mitral_status pass_function(struct graph *graph, const struct pass_options *options, bool *changed);
 
 pass_function pass_sink_constants, pass_fold_constants, pass_simplify, pass_merge_equal, pass_dilated_parallel,
-<<<<<<< HEAD
-    pass_fold_batch_norm, pass_fuse_convolution, pass_fuse_concat, pass_fuse_matmul, pass_fuse_elementwise, pass_find_normalization,
-    pass_precision, pass_layout,
-    pass_widen, pass_fuse_normalization, pass_fuse_addend, pass_recompute;
-=======
     pass_fold_batch_norm, pass_fuse_convolution, pass_fuse_concat, pass_fuse_matmul, pass_fuse_elementwise,
     pass_find_normalization, pass_fuse_attention, pass_precision, pass_layout, pass_widen, pass_fuse_normalization,
-    pass_fuse_addend;
->>>>>>> 3d359b2 (wip)
+    pass_fuse_addend, pass_recompute;
 
 /* Not optional, so not in the list: part of making any plan, the interpreter's too. */
 mitral_status expand_gradients(struct graph *graph);
