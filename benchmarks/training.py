@@ -28,6 +28,7 @@ MITRAL = os.environ.get("MITRAL", str(ROOT / "build/mitral"))
 TOOLS = pathlib.Path(os.environ.setdefault("MITRAL_TRAINING_TOOLS", str(pathlib.Path(MITRAL).parent / "tests/training")))
 CASES = {"DPU-Net": ("dpu-net", None), "DPU-Net, MAVKD from the U-Net": ("dpu-net", "unet"), "U-Net": ("unet", None)}
 GOALS = {"DPU-Net": 4, "DPU-Net, MAVKD from the U-Net": 3, "U-Net": 1.5}
+PEERS = ("eager", "channels-last")
 STAGES = ["enc4", "dec3", "dec2", "dec1", "dec0"]
 SIZE, LOSS_TOLERANCE = 224, 1e-4
 SETTINGS = {"lr": 0.01, "momentum": 0.9, "weight-decay": 1e-4, "schedule": "constant"}
@@ -137,14 +138,14 @@ class Torch:
 class Mitral:
     """A turn is a process of `mitral bench --train`."""
 
-    name = "mitral"
-
-    def __init__(self, case, folder, threads, batch):
+    def __init__(self, case, folder, threads, batch, memory="normal"):
         student, teacher = CASES[case]
+        self.name = "mitral" if memory == "normal" else f"mitral --memory {memory}"
         self.cores, self.teacher_ms, self.arena_mb = sorted(os.sched_getaffinity(0))[:threads], 0, 0
-        self.command = [MITRAL, "bench", folder / f"{student}.onnx", "--train", "--batch", str(batch), "--threads", str(threads), "--json"]
+        self.command = [MITRAL, "bench", folder / f"{student}.onnx", "--train", "--batch", str(batch), "--threads", str(threads), "--json",
+                        "--memory", memory]
         self.command += ["--teacher", folder / f"{teacher}.onnx", "--method", "mavkd"] if teacher else []
-        options = dict(SETTINGS, student=folder / f"{student}.onnx", batch=batch, threads=threads, folder=folder)
+        options = dict(SETTINGS, student=folder / f"{student}.onnx", batch=batch, threads=threads, folder=folder, memory=memory)
         options |= {"teacher": folder / f"{teacher}.onnx", "method": "mavkd"} if teacher else {}
         text = subprocess.run([TOOLS / "train_batches", folder / "images.npy", folder / "labels.npy", folder / "out.onnx",
                                *[f"{key}={value}" for key, value in options.items()]], check=True, capture_output=True, text=True).stdout
@@ -166,7 +167,7 @@ class Mitral:
 
 def measure_case(case, folder, threads, batch, rounds, steps):
     mitral = Mitral(case, folder, threads, batch)  # first: it writes the adapters that PyTorch begins with
-    engines = [mitral, *[Torch(name, case, folder, threads) for name in ("eager", "channels-last")]]
+    engines = [mitral, Mitral(case, folder, threads, batch, "low"), *[Torch(name, case, folder, threads) for name in PEERS]]
     row = {"case": case, "threads": threads, "batch": batch, "goal": GOALS[case], "load_average": os.getloadavg()[0], "engines": {}}
     times, peaks = {e.name: [] for e in engines}, {}
     for engine in engines[1:]:
@@ -183,23 +184,23 @@ def measure_case(case, folder, threads, batch, rounds, steps):
                                        "times": times[engine.name]}
         engine.close()
     row["teacher_ms"], row["arena_mb"] = mitral.teacher_ms, mitral.arena_mb
-    best = min(v["step_ms"] for k, v in row["engines"].items() if k != "mitral")
-    lightest = min(v["peak_rss_mb"] for k, v in row["engines"].items() if k != "mitral")
+    best, lightest = (min(row["engines"][name][key] for name in PEERS) for key in ("step_ms", "peak_rss_mb"))
     row["speedup"], row["memory"] = best / row["engines"]["mitral"]["step_ms"], row["engines"]["mitral"]["peak_rss_mb"] / lightest
+    row["memory_low"] = row["engines"]["mitral --memory low"]["peak_rss_mb"] / lightest
     return row
 
 
 def table(rows):
     """Milliseconds and megabytes; the goals are those of a step's speed, and half of the memory for the distillation."""
     lines = [f"Training steps at batch {rows[0]['batch']}, {SIZE}², float32 (SGD with momentum; random images), against PyTorch.", "",
-             "| step | threads | mitral ms | eager ms | channels-last ms | faster than the best | goal | mitral MB | eager MB | channels-last MB | "
-             "memory |", "|---|---|---|---|---|---|---|---|---|---|---|"]
+             "| step | threads | mitral ms | --memory low ms | eager ms | channels-last ms | faster than the best | goal | mitral MB | "
+             "--memory low MB | eager MB | channels-last MB | memory | low |", "|" + "---|" * 14]
     for row in rows:
         engines = row["engines"]
-        names = ("mitral", "eager", "channels-last")
+        names = ("mitral", "mitral --memory low", *PEERS)
         lines.append(f"| {row['case']} | {row['threads']} | " + " | ".join(f"{engines[n]['step_ms']:.0f}" for n in names)
                      + f" | {row['speedup']:.2f}× | {row['goal']:g}× | " + " | ".join(f"{engines[n]['peak_rss_mb']:.0f}" for n in names)
-                     + f" | {row['memory']:.2f} |")
+                     + f" | {row['memory']:.2f} | {row['memory_low']:.2f} |")
     for row in rows:
         if row["teacher_ms"] > 1:
             lines += ["", f"Of the distillation step ({row['threads']} thread(s)) the teacher's forward takes {row['teacher_ms']:.0f} ms; with cached "
