@@ -41,8 +41,11 @@ static mitral_status run_pass(struct graph *graph, const struct pass *pass, cons
     bool changed = false;
     mitral_status status = pass->function(graph, options, &changed);
     if (status == MITRAL_OK && changed) {
-        graph_remove_dead(graph);
-        status = graph_sort(graph);
+        status = graph_sort(graph); /* what is dead shows only in a graph in order */
+        if (status == MITRAL_OK) {
+            graph_remove_dead(graph);
+            status = graph_sort(graph);
+        }
         if (status == MITRAL_OK)
             status = graph_infer(graph);
     }

@@ -124,7 +124,12 @@ static mitral_status replace(struct finding *f, const char *name, const struct a
     TRY(add_vector(graph, graph->values[result].name, "shift", shift, count, &inputs[2]));
     for (size_t i = 0; i < f->count; i++)
         graph_remove_node(graph, f->nodes[i]);
-    return graph_add_node(graph, op_find("", name), 0, title, attributes, inputs, 3, &result, 1, NULL);
+    node_id added;
+    TRY(graph_add_node(graph, op_find("", name), 0, title, attributes, inputs, 3, &result, 1, &added));
+    /* GroupNormalization scales channels, not groups, since version 21: whatever the model's own opset is. */
+    if (strcmp(name, "GroupNormalization") == 0)
+        graph->nodes[added].version = 21;
+    return MITRAL_OK;
 }
 
 /* ---- groups ------------------------------------------------------------------------------------------------------------- */
