@@ -4,6 +4,7 @@
 #   ./bootstrap.sh demo     the main job: phantom scans, teacher, student, plans, a segmented scan
 #   ./bootstrap.sh test     all tests, also under the address and undefined-behaviour sanitizers
 #   ./bootstrap.sh bench    mitral beside its peers; results in benchmarks/results
+#   ./bootstrap.sh conformance    ONNX's backend suite, mitral beside its peers; the table in docs/conformance.md
 # Run a second time it installs nothing. Python packages go into .venv, nowhere else.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -49,8 +50,8 @@ build() { # folder, meson options…
 }
 
 case "${1:-}" in
-  build | demo | test | bench) ;;
-  *) fail "expected build, demo, test or bench, found '${1:-}'" ;;
+  build | demo | test | bench | conformance) ;;
+  *) fail "expected build, demo, test, bench or conformance, found '${1:-}'" ;;
 esac
 [ "$(uname -s)" = Linux ] || fail "expected Linux, found $(uname -s)"
 install_packages
@@ -75,5 +76,10 @@ case "$1" in
     build build
     install_python .venv-bench benchmarks/requirements.txt
     exec .venv-bench/bin/python3 benchmarks/run.py "${@:2}"
+    ;;
+  conformance)
+    build build
+    install_python .venv-bench benchmarks/requirements.txt
+    exec .venv-bench/bin/python3 tests/conformance/report.py "${@:2}"
     ;;
 esac

@@ -57,12 +57,13 @@ def reason_of(message):
 
 
 def replace_part(text, marker, part):
-    """The document with what is between a marker's lines replaced, at the end when it is new."""
+    """The document with what is between a marker's lines replaced; when it is new the suite comes first, all else last."""
     begin, end = f"<!-- {marker} begins -->", f"<!-- {marker} ends -->"
     block = f"{begin}\n{part.strip()}\n{end}\n"
     if begin in text and end in text:
         return text[:text.index(begin)] + block + text[text.index(end) + len(end):].lstrip("\n")
-    return text.rstrip("\n") + "\n\n" + block if text.strip() else block
+    parts = [text.strip() + "\n", block] if marker != "suite" else [block, text.strip() + "\n"]
+    return "\n".join(part for part in parts if part.strip())
 
 
 def write_part(marker, part, document=DOCUMENT):

@@ -3,7 +3,7 @@
 
     python3 tests/exporters/run.py [--write] [FRAMEWORK…]      --write puts the table into docs/conformance.md
 
-FRAMEWORK: pytorch, sklearn, tensorflow, jax, paddle (all of them unless named). A framework's environment is made once from
+FRAMEWORK: pytorch, monai, sklearn, tensorflow, jax, paddle (all of them unless named). A framework's environment is made once from
 requirements-FRAMEWORK.txt beside the build, as .venv-FRAMEWORK; TensorFlow and PyTorch take gigabytes. An output agrees when
 |d| / (1 + |ref|) <= 1e-4, compiled and interpreted. Exit code 1 when one does not. Needs onnx and numpy; MITRAL names the program.
 """
@@ -21,7 +21,7 @@ sys.path.insert(0, str(HERE.parent / "conformance"))
 import cases  # noqa: E402
 import report  # noqa: E402
 
-FRAMEWORKS = ["pytorch", "sklearn", "tensorflow", "jax", "paddle"]
+FRAMEWORKS = ["pytorch", "monai", "sklearn", "tensorflow", "jax", "paddle"]
 TOLERANCE = 1e-4
 
 
@@ -78,7 +78,7 @@ def main():
             if (name, compiled, interpreted, message) not in agree:
                 print(f"{framework}/{name}: {message or f'compiled {compiled:.1e}, interpreted {interpreted:.1e}'}")
         largest = [max((r[i] for r in agree), default=0) for i in (1, 2)]
-        names = ", ".join(r[0] for r in results) if len(results) <= 8 else f"{len(results)} models, one or two of each estimator"
+        names = ", ".join(r[0] for r in results) if len(results) <= 12 else f"{len(results)} models"
         rows.append(f"| {pins(framework)} | {names} | {len(agree)} of {len(results)} | {largest[0]:.1e} | {largest[1]:.1e} |")
         print(rows[-1], flush=True)
         failed += len(results) - len(agree)
