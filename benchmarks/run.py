@@ -14,6 +14,7 @@ import json
 import os
 import pathlib
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -89,7 +90,10 @@ def optional(name):
 
 
 def make_inputs(path, file):
-    """Standard-normal inputs from a fixed seed; unknown dimensions are 1."""
+    """The inputs beside the model (MODEL.npz), else standard-normal ones from a fixed seed; unknown dimensions are 1."""
+    if path.with_suffix(".npz").exists():
+        shutil.copyfile(path.with_suffix(".npz"), file)
+        return
     generator = np.random.default_rng(1)
     graph = onnx.load(path, load_external_data=False).graph
     constants = {i.name for i in graph.initializer}
@@ -125,7 +129,7 @@ def measure(name, path, threads, precision, rounds):
         folder = pathlib.Path(folder)
         file = folder / "inputs.npz"
         make_inputs(path, file)
-        plan = folder / f"{name}.plan"
+        plan = folder / "model.plan"
         shapes = [f"--shape={k}={'x'.join(map(str, v.shape))}" for k, v in np.load(file).items()]
         subprocess.run([MITRAL, "compile", path, "-o", plan, "--threads", str(threads), "--precision", precision, *shapes], check=True)
         engines = []

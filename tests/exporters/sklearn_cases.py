@@ -1,6 +1,6 @@
 """Models of scikit-learn by skl2onnx, one of each kind: sklearn_cases.py OUT writes them as cases with scikit-learn's own outputs.
 
-What skl2onnx 1.20 converts into something else than scikit-learn computes (ONNX Runtime differs there as mitral does) is left out: labels
+What skl2onnx 1.20 converts into something else than scikit-learn computes (ONNX Runtime differs from scikit-learn there too) is left out: labels
 of QuadraticDiscriminantAnalysis and of SGDClassifier with three classes, probabilities of LinearDiscriminantAnalysis with two,
 and GaussianProcessRegressor, whose sums cancel in float32.
 
