@@ -22,7 +22,8 @@ $mitral train --model "$out/teacher-initial.onnx" --data "$out/data" -o "$out/te
 
 say "The student is distilled from it"
 $mitral distill --teacher "$out/teacher.onnx" --student "$out/student-initial.onnx" --data "$out/data" -o "$out/student.onnx" \
-  --steps "$steps" --batch 4 --optimizer adamw --lr 0.003 --method logits
+  --checkpoint "$out/run" --steps "$steps" --batch 4 --optimizer adamw --lr 0.003 --method logits
+$mitral report "$out/run" -o "$out/report.html"
 
 say "Execution plans, and their speed on one slice"
 for name in teacher student; do
@@ -40,4 +41,4 @@ done
 scan=$(ls "$out"/data/testing/patient*/patient*_frame01.nii.gz | head -n 1)
 say "A segmented scan: $scan"
 $mitral segment "$out/student.plan" "$scan" -o "$out/mask.nii.gz" --overlay "$out/overlay.png"
-printf 'mask: %s\npicture: %s\n' "$out/mask.nii.gz" "$out/overlay.png"
+printf 'mask: %s\npicture: %s\nthe distillation as a page: %s\n' "$out/mask.nii.gz" "$out/overlay.png" "$out/report.html"
