@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """mitral beside its peers: same dtype, same threads, outputs checked first, everything interleaved in one run.
 
-    run.py [--only TEXT] [--rounds N] [--quick] [--name NAME]
+    run.py [--only TEXT] [--rounds N] [--quick] [--no-training] [--name NAME]
 
 Writes benchmarks/results/NAME.json [latest], table.md and chart.png. A round gives each engine a turn of a few runs; medians are
 over all rounds. Each engine is a process of its own, pinned to as many cores as it has threads. The load average is recorded.
@@ -229,6 +229,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--quick", action="store_true", help="own networks, three rounds")
     parser.add_argument("--name", default="latest", help="of the results file")
+    parser.add_argument("--no-training", action="store_true", help="leave the training steps out")
     options = parser.parse_args()
     rounds = 3 if options.quick else options.rounds
     RESULTS.mkdir(parents=True, exist_ok=True)
@@ -237,7 +238,7 @@ def main():
         with tempfile.TemporaryDirectory() as folder:
             results["cold"] = cold_starts(pathlib.Path(folder), 3 if options.quick else 10)
     # benchmarks/training.py has its own way of measuring: `measure(quick)` gives rows, `table(rows)` Markdown.
-    training = None if options.only or options.quick else optional("training")
+    training = None if options.only or options.quick or options.no_training else optional("training")
     if training and hasattr(training, "measure"):
         results["training"] = training.measure(options.quick)
     results["machine"]["load_average_after"] = os.getloadavg()
