@@ -142,6 +142,10 @@ static mitral_status run_case(mitral_context *context, struct arguments *argumen
         status = mitral_session_create(&session, context, plan, &arguments->plan.session);
     if (status == MITRAL_OK && make_folder(arguments->folder) != MITRAL_OK)
         status = MITRAL_IO;
+    const size_t count = plan ? mitral_plan_output_count(plan) : 0;
+    const mitral_value **outputs = calloc(count ? count : 1, sizeof *outputs);
+    if (!outputs)
+        status = MITRAL_NO_MEMORY;
     for (int set = 0; status == MITRAL_OK; set++) {
         char from[3000], to[3000], path[4096];
         struct stat info;
@@ -155,9 +159,6 @@ static mitral_status run_case(mitral_context *context, struct arguments *argumen
             break;
         }
         mitral_value *values[CLI_MAX_INPUTS] = {0};
-        const mitral_value *outputs[256];
-        size_t count = mitral_plan_output_count(plan);
-        count = count > 256 ? 256 : count;
         status = cli_inputs_load_case(values, context, plan, from);
         if (status == MITRAL_OK)
             status = mitral_session_run(session, (const mitral_value *const *)values, mitral_plan_input_count(plan), outputs, count);
@@ -169,6 +170,7 @@ static mitral_status run_case(mitral_context *context, struct arguments *argumen
         }
         cli_inputs_close(values);
     }
+    free(outputs);
     mitral_session_destroy(&session);
     mitral_plan_destroy(&plan);
     return status;

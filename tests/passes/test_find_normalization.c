@@ -52,6 +52,22 @@ static void groups(void **state)
     finish(graph, y, 5, "GroupNormalization");
 }
 
+/* Models of before version 21, where GroupNormalization scales groups (18) or is not there at all (17). */
+static void groups_of_older_models(void **state)
+{
+    (void)state;
+    for (int form = 0; form < 4; form++) {
+        struct graph *graph = test_open();
+        graph->opset = form & 2 ? 18 : 17;
+        value_id x = test_input(graph, "x", 4, (int64_t[]){2, 12, 5, 7});
+        assert_ok(graph->context, graph_add_output(graph, group(graph, x, 3, form & 1, false)));
+        test_passes_keep_results(graph, passes, 1, tolerance);
+        assert_int_equal(graph->node_count, 1);
+        assert_int_equal(graph->nodes[0].version, 21);
+        test_close(graph);
+    }
+}
+
 static value_id layer(struct graph *graph, value_id x, int form)
 {
     const int64_t axis = form & 4 ? 2 : -1, wrong = 1;
@@ -108,6 +124,7 @@ static void golden(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(groups), cmocka_unit_test(layers), cmocka_unit_test(golden)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(groups), cmocka_unit_test(groups_of_older_models), cmocka_unit_test(layers),
+                                       cmocka_unit_test(golden)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -140,6 +140,25 @@ static void the_later_of_two_convolutions_takes_the_sum(void **state)
     test_close(graph);
 }
 
+/* A residual that is computed after the convolution, by one node or by a chain, as in MONAI's UNet: the convolution now reads what
+ * stands behind it in the list of nodes. */
+static void residuals_that_are_computed_later(void **state)
+{
+    (void)state;
+    for (int form = 0; form < 4; form++) {
+        struct graph *graph = test_open();
+        value_id x = input(graph), c = convolution(graph, x, "c", 4);
+        value_id r = test_node(graph, "Neg", "n", NULL, &x, 1);
+        if (form & 1)
+            r = test_node(graph, "Sin", "p", NULL, &r, 1);
+        if (form & 2) {
+            value_id slope = test_random_constant(graph, "slope", 3, (int64_t[]){4, 1, 1}, 0.2f, 0.1f);
+            r = test_node(graph, "PRelu", "q", NULL, (value_id[]){r, slope}, 2);
+        }
+        finish(graph, test_node(graph, "Add", "s", NULL, (value_id[]){c, r}, 2), 2 + (form & 1) + (form >> 1), 1);
+    }
+}
+
 static void sums_that_broadcast_stay(void **state)
 {
     (void)state;
@@ -218,6 +237,7 @@ int main(void)
         cmocka_unit_test(activations_of_several_nodes),
         cmocka_unit_test(residuals_before_and_after),
         cmocka_unit_test(the_later_of_two_convolutions_takes_the_sum),
+        cmocka_unit_test(residuals_that_are_computed_later),
         cmocka_unit_test(sums_that_broadcast_stay),
         cmocka_unit_test(a_sum_with_itself_stays),
         cmocka_unit_test(values_that_are_read_elsewhere_stay),
