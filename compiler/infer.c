@@ -215,6 +215,9 @@ static const struct
     {"tensor(uint8)", MITRAL_UINT8}, {"tensor(int8)", MITRAL_INT8}, {"tensor(uint64)", MITRAL_UINT64},
 };
 
+/* The arguments of a heterogeneous variadic parameter (of If, Loop, Scan) share a constraint, not a type. */
+static bool takes_many_types(const struct schema_parameter *parameter) { return parameter->option == 2 && !parameter->homogeneous; }
+
 /* Element types follow from the schema even where shapes are unknown. */
 static void set_dtypes_by_schema(struct graph *graph, const struct node *node)
 {
@@ -227,15 +230,34 @@ static void set_dtypes_by_schema(struct graph *graph, const struct node *node)
         struct value_type *type = &graph->values[node->outputs[j]].type;
         if (type->kind != MITRAL_TENSOR || type->dtype != MITRAL_UNDEFINED)
             continue;
-        const char *wanted = schema->outputs[j < schema->output_count ? j : schema->output_count - 1].type;
+        const struct schema_parameter *parameter = &schema->outputs[j < schema->output_count ? j : schema->output_count - 1];
+        if (takes_many_types(parameter))
+            continue;
+        const char *wanted = parameter->type;
         for (size_t k = 0; k < sizeof type_names / sizeof *type_names; k++)
             if (strcmp(type_names[k].name, wanted) == 0)
                 type->dtype = type_names[k].dtype;
         for (size_t k = 0; k < node->input_count && k < schema->input_count; k++)
-            if (node->inputs[k] != NO_VALUE && strcmp(schema->inputs[k].type, wanted) == 0
+            if (node->inputs[k] != NO_VALUE && strcmp(schema->inputs[k].type, wanted) == 0 && !takes_many_types(&schema->inputs[k])
                 && graph->values[node->inputs[k]].type.kind == MITRAL_TENSOR)
                 type->dtype = graph->values[node->inputs[k]].type.dtype;
     }
+}
+
+/* Results of control flow have the types of what the body gives, behind a loop's condition. */
+static void set_dtypes_by_bodies(struct graph *graph, const struct node *node)
+{
+    const size_t first = strcmp(node->op->name, "Loop") == 0;
+    for (size_t j = 0; j < node->output_count; j++)
+        for (size_t k = 0; k < node->subgraph_count && node->outputs[j] != NO_VALUE; k++) {
+            const struct graph *inner = node->subgraphs[k];
+            struct value_type *type = &graph->values[node->outputs[j]].type;
+            if (first + j >= inner->output_count || type->kind != MITRAL_TENSOR || type->dtype != MITRAL_UNDEFINED)
+                continue;
+            const struct value_type *given = &inner->values[inner->outputs[first + j]].type;
+            if (given->kind == MITRAL_TENSOR)
+                type->dtype = given->dtype;
+        }
 }
 
 /* What a subgraph takes from outside has the outer value's type; a loop's own inputs keep what the file declares. */
@@ -264,8 +286,8 @@ mitral_status graph_infer(struct graph *graph)
         if (status == MITRAL_OK)
             set_types(graph, &symbols, &first, &second);
         sweep_clear(&second);
-    } else if (status == MITRAL_OK) {
-        set_types(graph, &symbols, &first, &first);
+    } else if (status != MITRAL_NO_MEMORY) {
+        set_types(graph, &symbols, &first, &first); /* of what comes before a node that is refused, too: it tells why */
     }
     sweep_clear(&first);
     TRY(status);
@@ -273,6 +295,7 @@ mitral_status graph_infer(struct graph *graph)
         if (graph->nodes[i].op) {
             set_dtypes_by_schema(graph, &graph->nodes[i]);
             TRY(infer_subgraphs(graph, &graph->nodes[i]));
+            set_dtypes_by_bodies(graph, &graph->nodes[i]);
         }
     return MITRAL_OK;
 }

@@ -58,12 +58,22 @@ mitral_status mitral_model_save(mitral_context *context, const mitral_model *mod
     return export_onnx(context, model->graph, path);
 }
 
+/* Types that break a constraint of the schema make the clearer message, of what inference refuses too. */
+static mitral_status infer_and_check(struct graph *graph)
+{
+    const mitral_status status = graph_infer(graph);
+    if (status != MITRAL_OK && status != MITRAL_INVALID && status != MITRAL_UNSUPPORTED)
+        return status;
+    const mitral_status checked = schema_check_types(graph);
+    return checked != MITRAL_OK ? checked : status;
+}
+
 mitral_status mitral_model_optimize(mitral_context *context, mitral_model *model, int threads)
 {
     struct pass_options options = {.threads = threads > 0 ? threads : 1};
     mitral_context *before = model->graph->context;
     model->graph->context = context;
-    mitral_status status = graph_infer(model->graph);
+    mitral_status status = infer_and_check(model->graph);
     for (size_t i = 0; i < 2 && status == MITRAL_OK; i++) /* folding exposes copies, whose removal exposes more to fold */
         status = pipeline_run(model->graph, &options, &(mitral_compile_options){.stop_after = "merge-equal"});
     model->graph->context = before;
@@ -183,7 +193,7 @@ mitral_status compile_graph(mitral_plan **out, mitral_context *context, struct g
     for (size_t i = 0; i < options->shape_count; i++)
         TRY(bind_shape(graph, &options->shapes[i]));
     TRY(mark_taps(graph, options));
-    TRY(graph_infer(graph));
+    TRY(infer_and_check(graph));
     TRY(expand_gradients(graph));
     TRY(graph_verify(graph));
     if (!options->interpret)

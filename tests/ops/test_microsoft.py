@@ -1,9 +1,13 @@
 """The operators of com.microsoft against ONNX Runtime, which defines them. Tolerances: 1e-5 for float arithmetic in
 another order; one step where a result is rounded to 8 bits, as ONNX Runtime multiplies by rounded ratios of scales."""
 
+import tempfile
+
 import numpy as np
+import onnx
 
 from one_node import Operator, compare_all, main
+from support import run
 
 generator = np.random.default_rng(7)
 
@@ -37,6 +41,21 @@ def test_fused_convolution():
         microsoft("FusedConv", [x, w, b], activation="Tanh", **common),
         microsoft("FusedConv", [x, w, b], activation="HardSigmoid", activation_params=[0.3, 0.4], **common),
     ])
+
+
+def test_fused_convolution_without_parameters():
+    """As ONNX Runtime, that takes no defaults for them."""
+    for activation, parameters in (("Clip", None), ("Clip", [0.5]), ("HardSigmoid", [0.2]), ("LeakyRelu", None)):
+        given = {} if parameters is None else {"activation_params": parameters}
+        operator = microsoft("FusedConv", [real(1, 3, 5, 5), real(4, 3, 3, 3)], activation=activation, **given)
+        with tempfile.TemporaryDirectory() as folder:
+            onnx.save(operator.model(), f"{folder}/model.onnx")
+            np.save(f"{folder}/x0.npy", operator.inputs[0])
+            np.save(f"{folder}/x1.npy", operator.inputs[1])
+            for options in ([], ["--interpret"]):
+                message = run("run", f"{folder}/model.onnx", "-i", f"x0={folder}/x0.npy", "-i", f"x1={folder}/x1.npy", "-o", f"{folder}/out",
+                              *options, code=1)
+                assert "FusedConv" in message and "activation_params" in message, message
 
 
 def test_fused_products():

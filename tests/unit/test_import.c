@@ -460,6 +460,60 @@ static void checks_types_after_inference(void **state)
     graph_destroy(&graph);
 }
 
+/* Scan's state and rows have types of their own: what it gives has the types that its body gives. */
+static void each_of_a_scans_values_has_its_own_type(void **state)
+{
+    (void)state;
+    builder_input(&builder, builder.graph, builder_info(&builder, "s", MITRAL_FLOAT, 1, (const int64_t[]){3}, NULL));
+    builder_input(&builder, builder.graph, builder_info(&builder, "x", MITRAL_INT64, 2, (const int64_t[]){4, 3}, NULL));
+    builder_output(&builder, builder.graph, builder_info(&builder, "sum", MITRAL_FLOAT, 1, (const int64_t[]){3}, NULL));
+    builder_output(&builder, builder.graph, builder_info(&builder, "rows", MITRAL_INT64, 2, (const int64_t[]){4, 3}, NULL));
+    Onnx__GraphProto *body = builder_graph(&builder, "body");
+    builder_input(&builder, body, builder_info(&builder, "s_in", MITRAL_FLOAT, 1, (const int64_t[]){3}, NULL));
+    builder_input(&builder, body, builder_info(&builder, "x_in", MITRAL_INT64, 1, (const int64_t[]){3}, NULL));
+    builder_int(&builder, builder_node(&builder, body, "Cast", "x_in", "c"), "to", MITRAL_FLOAT);
+    builder_node(&builder, body, "Add", "s_in,c", "s_out");
+    builder_node(&builder, body, "Neg", "x_in", "x_out");
+    builder_output(&builder, body, builder_info(&builder, "s_out", MITRAL_FLOAT, 1, (const int64_t[]){3}, NULL));
+    builder_output(&builder, body, builder_info(&builder, "x_out", MITRAL_INT64, 1, (const int64_t[]){3}, NULL));
+    Onnx__NodeProto *scan = builder_node(&builder, builder.graph, "Scan", "s,x", "t,y");
+    builder_int(&builder, scan, "num_scan_inputs", 1);
+    builder_subgraph(&builder, scan, "body", body);
+    builder_node(&builder, builder.graph, "Identity", "t", "sum");
+    builder_node(&builder, builder.graph, "Identity", "y", "rows");
+    struct graph *graph = import();
+    assert_ok(builder.context, graph_infer(graph));
+    assert_string_equal(graph->nodes[0].op->name, "Scan");
+    assert_int_equal(graph->values[graph->nodes[0].outputs[0]].type.dtype, MITRAL_FLOAT);
+    assert_int_equal(graph->values[graph->nodes[0].outputs[1]].type.dtype, MITRAL_INT64);
+    assert_ok(builder.context, schema_check_types(graph));
+    graph_destroy(&graph);
+}
+
+static void compiling_refuses_types_that_break_a_constraint(void **state)
+{
+    (void)state;
+    builder_input_2x3(&builder, "x");
+    builder_input(&builder, builder.graph, builder_info(&builder, "i", MITRAL_INT64, 2, (const int64_t[]){2, 3}, NULL));
+    builder_output_2x3(&builder, "y");
+    builder_node(&builder, builder.graph, "Identity", "i", "j");
+    builder_node(&builder, builder.graph, "Add", "x,j", "y")->name = (char *)"sum"; /* j's type is known by inference only */
+    size_t size;
+    const void *bytes = builder_pack(&builder, &size);
+    mitral_model *model = NULL;
+    mitral_plan *plan = NULL;
+    assert_ok(builder.context, mitral_model_parse(&model, builder.context, bytes, size, NULL));
+    for (int interpret = 0; interpret < 2; interpret++) {
+        assert_int_equal(mitral_compile(&plan, builder.context, model, &(mitral_compile_options){.threads = 1, .interpret = interpret}),
+                         MITRAL_INVALID);
+        assert_null(plan);
+        assert_non_null(strstr(mitral_context_message(builder.context), "Add 'sum' (opset 14): expected input 1, 'B', to be tensor(float) "
+                                                                         "like 'A', found tensor(int64)"));
+    }
+    assert_int_equal(mitral_model_optimize(builder.context, model, 1), MITRAL_INVALID);
+    mitral_model_destroy(&model);
+}
+
 static void schemas_are_found_by_version(void **state)
 {
     (void)state;
@@ -576,6 +630,7 @@ int main(void)
         TEST(functions_that_call_themselves_are_refused), TEST(expansion_is_bounded), TEST(inputs_passed_through_are_copied),
         TEST(refuses_unknown_attributes), TEST(refuses_attributes_of_another_kind), TEST(refuses_attributes_given_twice),
         TEST(refuses_missing_attributes), TEST(refuses_wrong_counts), TEST(refuses_missing_inputs), TEST(checks_types_after_inference),
+        TEST(each_of_a_scans_values_has_its_own_type), TEST(compiling_refuses_types_that_break_a_constraint),
         TEST(schemas_are_found_by_version), TEST(all_unsupported_operators_are_reported_at_once),
         TEST(unsupported_operators_in_subgraphs_are_reported_too), TEST(operators_of_later_opsets_say_since_when),
         TEST(old_opsets_pass_where_nothing_changed),
