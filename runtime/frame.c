@@ -1,5 +1,6 @@
 #include "runtime/session.h"
 #include "runtime/clock.h"
+#include "runtime/kinds.h"
 
 #include <string.h>
 
@@ -236,10 +237,12 @@ mitral_status frame_run(struct frame *frame, const mitral_value *const *inputs)
             continue;
         if (mitral_cancelled(frame->context))
             return mitral_fail(frame->context, MITRAL_CANCELLED, "cancelled before step '%s'", plan->steps[i].name);
-        if (state->deferred)
+        if (state->deferred) {
             TRY(run_deferred(frame, &plan->steps[i], &frame->calls[i]));
-        else
+            TRY(kinds_check_results(frame->context, plan, &plan->steps[i], frame->values));
+        } else {
             TRY(plan->steps[i].kernel->run(&frame->calls[i]));
+        }
         if (frame->seconds) {
             double after = clock_seconds();
             frame->seconds[i] = after - before;

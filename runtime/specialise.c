@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "runtime/kinds.h"
 #include "runtime/memory_plan.h"
 
 enum {
@@ -141,6 +142,7 @@ static mitral_status compute_known(struct builder *b, const struct step *step, s
 static mitral_status bind_step(struct builder *b, const struct step *step, struct step_state *state)
 {
     struct kernel_call call;
+    TRY(kinds_check_step(b->context, b->plan, step));
     bool known = fill_call(b, step, &call);
     mitral_status status = MITRAL_DEFERRED;
     if (known && !(step->kernel->flags & KERNEL_ALLOCATES) && !step->subplan_count)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "compiler/lower.h"
 #include "compiler/model.h"
 #include "mitral/networks.h"
 #include "mitral/tools.h"
@@ -250,11 +251,44 @@ static void out_of_memory_is_a_status(void **state)
     }
 }
 
+/* As an altered plan file may say it: kernels of tensors are handed nothing else, and results are what the plan calls them. */
+static void values_of_other_kinds_are_refused(void **state)
+{
+    (void)state;
+    for (int form = 0; form < 3; form++) {
+        mitral_context *context = test_context();
+        struct graph *graph = NULL;
+        mitral_plan *plan = NULL;
+        mitral_session *session = NULL;
+        assert_ok(context, graph_create(&graph, context));
+        value_id x = test_input(graph, "x", 1, (int64_t[]){3}), y = test_node(graph, "Neg", "y", NULL, &x, 1);
+        value_id z = form == 2 ? test_node(graph, "NonZero", "z", NULL, &y, 1) : test_node(graph, "Exp", "z", NULL, &y, 1);
+        assert_ok(context, graph_add_output(graph, z));
+        assert_ok(context, graph_infer(graph));
+        assert_ok(context, lower_graph(&plan, context, graph, 0, 1, MITRAL_PRECISION_F32, false));
+        uint32_t altered = form == 0 ? plan->inputs[0] : form == 1 ? plan->steps[1].inputs[0] : plan->outputs[0];
+        plan->values[altered].kind = MITRAL_SEQUENCE;
+        assert_ok(context, mitral_session_create(&session, context, plan, &(mitral_session_options){.threads = 1}));
+        mitral_value input = {.kind = form == 0 ? MITRAL_SEQUENCE : MITRAL_TENSOR};
+        tensor_set(&input.tensor, MITRAL_FLOAT, 1, (int64_t[]){3});
+        input.tensor.data = (float[]){1, 2, 3};
+        const mitral_value *in[] = {&input}, *out[1];
+        assert_int_equal(mitral_session_run(session, in, 1, out, 1), MITRAL_INVALID);
+        assert_non_null(strstr(mitral_context_message(context), "expected a tensor as "));
+        assert_non_null(strstr(mitral_context_message(context), "found a sequence"));
+        mitral_session_destroy(&session);
+        mitral_plan_destroy(&plan);
+        graph_destroy(&graph);
+        mitral_context_destroy(&context);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(steady_runs_allocate_nothing),
         cmocka_unit_test(symbolic_batch_runs),
+        cmocka_unit_test(values_of_other_kinds_are_refused),
         cmocka_unit_test(threads_share_a_plan),
         cmocka_unit_test(every_value_of_the_interpreter_can_be_read),
         cmocka_unit_test(wrong_inputs_are_refused),
