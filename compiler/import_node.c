@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "compiler/import_internal.h"
+#include "runtime/custom.h"
 
 const char *import_node_label(struct scope *scope, const onnx_node *proto)
 {
@@ -136,6 +137,16 @@ static mitral_status attach_subgraphs(struct scope *scope, struct node *node, st
 
 /* ---- the node ------------------------------------------------------------------------------------------------------ */
 
+/* What a registered operator's description says, as a schema would. */
+static struct schema custom_limits(const struct op *op)
+{
+    const mitral_operator *description = &custom_of_kernel(op->custom)->description;
+    return (struct schema){.min_input = description->min_inputs,
+                           .max_input = description->max_inputs < 0 ? INT32_MAX : description->max_inputs,
+                           .min_output = description->min_outputs,
+                           .max_output = description->max_outputs < 0 ? INT32_MAX : description->max_outputs};
+}
+
 static mitral_status add_node(struct scope *scope, const onnx_node *proto, const struct op *op, const struct schema *schema, int64_t opset)
 {
     struct importer *importer = scope->importer;
@@ -143,10 +154,17 @@ static mitral_status add_node(struct scope *scope, const onnx_node *proto, const
     TRY(import_node_values(scope, proto, &inputs, &outputs));
     if (schema)
         TRY(check_arity(scope, proto, schema, opset, inputs));
+    if (op->custom) {
+        const struct schema limits = custom_limits(op);
+        TRY(check_arity(scope, proto, &limits, opset, inputs));
+    }
     struct attributes attributes;
     struct scope **subgraphs;
     size_t subgraph_count;
     TRY(import_attributes(scope, proto, schema, opset, &attributes, &subgraphs, &subgraph_count));
+    if (op->custom && subgraph_count)
+        return mitral_fail(importer->context, MITRAL_UNSUPPORTED, "%s: expected no subgraphs of a registered operator, found %zu",
+                           import_node_label(scope, proto), subgraph_count);
     value_id *captures;
     size_t capture_count, input_count = proto->n_input;
     TRY(unite_captures(importer, subgraphs, subgraph_count, scope, &captures, &capture_count));
@@ -195,13 +213,16 @@ mitral_status import_node(struct scope *scope, const onnx_node *proto)
     const char *domain = import_domain(proto->domain), *name = import_text(proto->op_type);
     if (!*name)
         return mitral_fail(context, MITRAL_INVALID, "node '%s%s': expected an operator, found none", scope->prefix, import_text(proto->name));
-    const struct function *function = function_find(scope->importer, proto);
+    const struct op *registered = op_find_registered(context, domain, name);
+    const struct function *function = registered ? NULL : function_find(scope->importer, proto);
     if (function)
         return function_expand(scope, proto, function, NULL);
     int64_t opset = opset_of_domain(scope->opsets, domain);
     if (!opset)
         return mitral_fail(context, MITRAL_INVALID, "%s: expected its domain, '%s', among the opset imports, found none",
                            import_node_label(scope, proto), *domain ? domain : "ai.onnx");
+    if (registered)
+        return add_node(scope, proto, registered, NULL, opset);
     const struct schema *schema = schema_find(domain, name, opset);
     /* What older opsets say of an operator holds when it has not been changed since. */
     bool known = schema ? *domain || opset >= IMPORT_OLDEST_OPSET || schema == schema_find(domain, name, IMPORT_OLDEST_OPSET)

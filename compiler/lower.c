@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "runtime/cpu.h"
+#include "runtime/custom.h"
 
 static mitral_status lower_value(struct lowering *lowering, value_id id, uint32_t role)
 {
@@ -81,10 +82,8 @@ mitral_status lower_step(struct lowering *lowering, const struct node *node, con
                          const value_id *outputs, size_t output_count)
 {
     struct mitral_plan *plan = lowering->plan;
-    struct step step = {.kernel = kernel_find(kernel), .opset = node->version, .input_count = input_count, .output_count = output_count};
-    if (!step.kernel)
-        return mitral_fail(lowering->context, MITRAL_UNSUPPORTED, "%s '%s': expected a kernel named '%s', found none", node->op->name,
-                           node->name, kernel);
+    struct step step = {.opset = node->version, .input_count = input_count, .output_count = output_count};
+    TRY(kernel_resolve(&step.kernel, lowering->context, kernel, node->name));
     step.name = arena_string(&plan->arena, node->name);
     step.inputs = lower_ids(lowering, inputs, input_count);
     step.outputs = lower_ids(lowering, outputs, output_count);

@@ -28,10 +28,13 @@ struct op {
     /* Emits the nodes that compute the gradient of the inputs from those of the outputs (compiler/gradient.h). NULL: none. */
     mitral_status (*gradient)(struct gradient *gradient, const struct node *node);
     double tolerance;             /* of an output against the reference, |d| / (1 + |ref|); 0: 1e-5 */
+    const struct kernel *custom;  /* of an operator that the caller registered; NULL in all rows of the tables */
 };
 
 /* domain NULL or "" or "ai.onnx": the default one. NULL when there is no row. */
 const struct op *op_find(const char *domain, const char *name);
+/* Among what the caller registered with the context; NULL when there is none. */
+const struct op *op_find_registered(const mitral_context *context, const char *domain, const char *name);
 const struct op *op_at(size_t index); /* walks all rows; NULL after the last */
 const struct kernel *op_kernel(const struct op *op); /* the reference kernel; NULL: none (then a function body or `lower`) */
 const char *op_domain(const struct op *op);          /* "" for the default domain */

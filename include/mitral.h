@@ -25,6 +25,12 @@ extern "C" {
 #define MITRAL_API __attribute__((visibility("default")))
 #endif
 
+#if defined(__GNUC__)
+#define MITRAL_PRINTF(text, first) __attribute__((format(printf, text, first)))
+#else
+#define MITRAL_PRINTF(text, first)
+#endif
+
 #define MITRAL_MAX_RANK 12
 
 typedef enum mitral_status {
@@ -36,7 +42,7 @@ typedef enum mitral_status {
     MITRAL_CORRUPT = 5,     /* a plan or checkpoint whose checksum or bounds do not hold */
     MITRAL_LIMIT = 6,       /* a stated limit (nesting, size, trip count) was passed */
     MITRAL_CANCELLED = 7,   /* the cancel callback returned true */
-    MITRAL_DEFERRED = 8     /* internal: a shape that depends on values not known yet */
+    MITRAL_DEFERRED = 8     /* for shape functions alone: a shape that depends on values not known yet */
 } mitral_status;
 
 /* Element types; the numbers are those of ONNX's TensorProto.DataType. */
@@ -116,6 +122,60 @@ MITRAL_API size_t mitral_dtype_size(mitral_dtype dtype);
 MITRAL_API int64_t mitral_tensor_count(const mitral_tensor *tensor);
 /* Bytes of the elements; -1 as above. */
 MITRAL_API int64_t mitral_tensor_size(const mitral_tensor *tensor);
+
+/* ---- custom operators ---------------------------------------------------------------------------------------------- */
+
+/* One call of a custom operator's function, borrowed for the time of it. */
+typedef struct mitral_call mitral_call;
+
+/* An operator that ONNX files name and the caller computes. It takes and gives tensors; it owns no subgraphs.
+ *
+ * Threads. Both functions may be called from any thread that compiles, opens or runs, several at once with the same `user`: of each session,
+ * the thread that runs it. They call nothing of this library but mitral_call_…, which are for the calling thread, during the call.
+ * Ownership. Whatever a call gives is borrowed from it. The strings are copied; `user` has to live as long as the context.
+ * Errors. A function returns MITRAL_OK, or mitral_call_fail(…): then the compilation or run returns that status, and its message names the
+ * operator and the node. Whatever else it returns fails too, with a message that says so. */
+typedef struct mitral_operator {
+    const char *domain;       /* letters, digits, '.', '_', '-'; not ONNX's own ("", "ai.onnx…") and not "mitral" */
+    const char *name;         /* the same characters */
+    int32_t min_inputs, max_inputs;   /* max -1: any number; the first `min_inputs` are never left out */
+    int32_t min_outputs, max_outputs; /* max -1: any number */
+    /* Calls mitral_call_set_output for each output, from the types and shapes of the inputs and from the attributes. The data of an input
+     * is NULL where it is not known yet: a shape that depends on it returns MITRAL_DEFERRED and is asked for again in the run. It is called
+     * often, also with sizes made up to find out which dimensions vary, and has to give the same answer every time. */
+    mitral_status (*shape)(mitral_call *call, void *user);
+    /* Writes all elements of the outputs. Inputs are not to be written. With inputs that are constant it runs at compile time. */
+    mitral_status (*run)(mitral_call *call, void *user);
+    bool impure;              /* run may give something else for the same inputs: never run ahead, never merged */
+    void *user;
+} mitral_operator;
+
+/* For models that are loaded, compiled and plans that are opened with this context from now on. Comes before a function of that name in a
+ * model. MITRAL_INVALID when there is an operator of that domain and name already, or when a function or arity makes no sense. A plan
+ * file names the operator: where it is opened, it has to be registered too. Sessions run the functions of the plan's context, which has to
+ * outlive the plan. */
+MITRAL_API mitral_status mitral_context_register(mitral_context *context, const mitral_operator *description);
+
+MITRAL_API size_t mitral_call_input_count(const mitral_call *call);
+MITRAL_API size_t mitral_call_output_count(const mitral_call *call);
+/* NULL for one that is left out. Plain layout always. */
+MITRAL_API const mitral_tensor *mitral_call_input(const mitral_call *call, size_t index);
+/* NULL for one that nobody asked for. In `run` its elements may be written, at `data`. */
+MITRAL_API const mitral_tensor *mitral_call_output(const mitral_call *call, size_t index);
+/* In `shape`: element type (any but MITRAL_STRING) and shape of an output; does nothing for one that nobody asked for. */
+MITRAL_API mitral_status mitral_call_set_output(mitral_call *call, size_t index, mitral_dtype dtype, int32_t rank, const int64_t *dims);
+/* The node's attributes; `fallback` where there is none of that name and kind. */
+MITRAL_API int64_t mitral_call_int(const mitral_call *call, const char *name, int64_t fallback);
+MITRAL_API float mitral_call_float(const mitral_call *call, const char *name, float fallback);
+MITRAL_API const char *mitral_call_string(const mitral_call *call, const char *name, const char *fallback); /* NUL-terminated */
+/* NULL and a count of 0 where there is none. */
+MITRAL_API const int64_t *mitral_call_ints(const mitral_call *call, const char *name, size_t *count);
+MITRAL_API const float *mitral_call_floats(const mitral_call *call, const char *name, size_t *count);
+/* Threads that `run` may use, its own among them. */
+MITRAL_API int mitral_call_threads(const mitral_call *call);
+/* Makes the call fail, whatever the function returns then: sets the message, "<domain>:<name> '<node>': " in front, and returns `status`
+ * (MITRAL_OK, MITRAL_DEFERRED and numbers that are no status become MITRAL_INVALID): `return mitral_call_fail(call, MITRAL_INVALID, "expected …, found …");` */
+MITRAL_API mitral_status mitral_call_fail(mitral_call *call, mitral_status status, const char *format, ...) MITRAL_PRINTF(3, 4);
 
 /* ---- model: an ONNX graph ------------------------------------------------------------------------------------------ */
 

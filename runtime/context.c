@@ -1,4 +1,4 @@
-#include "runtime/context.h"
+#include "runtime/custom.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,6 +46,7 @@ void mitral_context_destroy(mitral_context **context)
 {
     if (!context || !*context)
         return;
+    custom_clear(*context);
     mitral_context_options options = (*context)->options;
     options.release(options.user, *context);
     *context = NULL;

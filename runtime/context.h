@@ -6,8 +6,11 @@
 
 #include "mitral.h"
 
+struct custom_operator;
+
 struct mitral_context {
     mitral_context_options options; /* with defaults filled in */
+    struct custom_operator *operators; /* registered by the caller (runtime/custom.h) */
     char message[2048];
 };
 

@@ -2,6 +2,7 @@
  * checked here before anything follows it. */
 #include <string.h>
 
+#include "runtime/custom.h"
 #include "runtime/plan_file.h"
 
 struct reader {
@@ -299,10 +300,7 @@ static mitral_status decode_step(struct reader *reader, struct mitral_plan *plan
     out->name = keep_text(reader, plan, message->name);
     if (!out->name)
         return MITRAL_NO_MEMORY;
-    out->kernel = kernel_find(message->kernel);
-    if (!out->kernel)
-        return mitral_fail(reader->context, MITRAL_UNSUPPORTED, "step '%s': expected a kernel that this build has, found '%s'", out->name,
-                           message->kernel);
+    TRY(kernel_resolve(&out->kernel, reader->context, message->kernel, out->name));
     out->opset = message->opset;
     TRY(decode_ids(reader, plan, out->name, message->inputs, message->n_inputs, &out->inputs));
     TRY(decode_ids(reader, plan, out->name, message->outputs, message->n_outputs, &out->outputs));

@@ -134,6 +134,8 @@ const struct op *op_find(const char *domain, const char *name)
 
 const struct kernel *op_kernel(const struct op *op)
 {
+    if (op->custom)
+        return op->custom;
     if (op->kernel)
         return kernel_find(op->kernel);
     const char *domain = op_domain(op);
