@@ -33,6 +33,10 @@ static mitral_status check_list(mitral_context *context, const struct mitral_pla
 
 mitral_status kinds_check_step(mitral_context *context, const struct mitral_plan *plan, const struct step *step)
 {
+    for (size_t i = 0; i < step->input_count && !step->kernel->packed; i++)
+        if (step->inputs[i] != NO_ID && plan->values[step->inputs[i]].constant.layout == LAYOUT_PACKED)
+            return mitral_fail(context, MITRAL_INVALID, "%s '%s': expected a plain tensor as input %zu, found packed weights",
+                               step->kernel->name, step->name, i);
     TRY(check_list(context, plan, step, "input", step->inputs, step->input_count));
     return check_list(context, plan, step, "output", step->outputs, step->output_count);
 }

@@ -4,7 +4,8 @@
 
 #include "runtime/plan.h"
 
-/* MITRAL_INVALID when the plan hands the step a value of a kind that its kernel does not take, or wants one that it does not give. */
+/* MITRAL_INVALID when the plan hands the step a value of a kind that its kernel does not take, or wants one that it does not give; packed
+ * weights, which may be fewer bytes than their shape says, are only for kernels that pack. */
 mitral_status kinds_check_step(mitral_context *context, const struct mitral_plan *plan, const struct step *step);
 /* MITRAL_INVALID when what the step has computed (`values` by id) is not of the kind that the plan says. */
 mitral_status kinds_check_results(mitral_context *context, const struct mitral_plan *plan, const struct step *step, const mitral_value *values);

@@ -283,12 +283,42 @@ static void values_of_other_kinds_are_refused(void **state)
     }
 }
 
+static void packed_weights_are_for_kernels_that_pack(void **state)
+{
+    (void)state;
+    mitral_context *context = test_context();
+    struct graph *graph = NULL;
+    mitral_plan *plan = NULL;
+    mitral_session *session = NULL;
+    assert_ok(context, graph_create(&graph, context));
+    value_id x = test_input(graph, "x", 1, (int64_t[]){3}), w = test_constant(graph, "w", 1, (int64_t[]){3}, (float[]){1, 2, 3});
+    assert_ok(context, graph_add_output(graph, test_node(graph, "Add", "y", NULL, (value_id[]){x, w}, 2)));
+    assert_ok(context, graph_infer(graph));
+    assert_ok(context, lower_graph(&plan, context, graph, 0, 1, MITRAL_PRECISION_F32, false));
+    struct mitral_packing packing = {"onednn", "", 4};
+    mitral_tensor *constant = &plan->values[plan->steps[0].inputs[1]].constant;
+    constant->layout = LAYOUT_PACKED;
+    constant->packing = &packing;
+    assert_ok(context, mitral_session_create(&session, context, plan, &(mitral_session_options){.threads = 1}));
+    mitral_value input = {.kind = MITRAL_TENSOR};
+    tensor_set(&input.tensor, MITRAL_FLOAT, 1, (int64_t[]){3});
+    input.tensor.data = (float[]){1, 2, 3};
+    const mitral_value *in[] = {&input}, *out[1];
+    assert_int_equal(mitral_session_run(session, in, 1, out, 1), MITRAL_INVALID);
+    assert_non_null(strstr(mitral_context_message(context), "packed weights"));
+    mitral_session_destroy(&session);
+    mitral_plan_destroy(&plan);
+    graph_destroy(&graph);
+    mitral_context_destroy(&context);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(steady_runs_allocate_nothing),
         cmocka_unit_test(symbolic_batch_runs),
         cmocka_unit_test(values_of_other_kinds_are_refused),
+        cmocka_unit_test(packed_weights_are_for_kernels_that_pack),
         cmocka_unit_test(threads_share_a_plan),
         cmocka_unit_test(every_value_of_the_interpreter_can_be_read),
         cmocka_unit_test(wrong_inputs_are_refused),
