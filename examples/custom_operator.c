@@ -4,7 +4,6 @@
  *     cc custom_operator.c -lmitral -o custom_operator && ./custom_operator model.onnx */
 #include <mitral.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 /* What comes out, of what goes in: the same shape, as bytes of true and false. */
 static mitral_status threshold_shape(mitral_call *call, void *user)
@@ -35,10 +34,19 @@ static mitral_status threshold_run(mitral_call *call, void *user)
     return MITRAL_OK;
 }
 
-static int fail(mitral_context *context)
+/* Two images of made-up intensities. */
+static mitral_status count_pixels(mitral_session *session)
 {
-    fprintf(stderr, "custom_operator: %s\n", mitral_context_message(context));
-    return 1;
+    enum { IMAGES = 2, SIZE = 16 };
+    float pixels[IMAGES * SIZE * SIZE];
+    for (int i = 0; i < IMAGES * SIZE * SIZE; i++)
+        pixels[i] = (float)(i * i % 23);
+    const mitral_value image = {.tensor = {.dtype = MITRAL_FLOAT, .rank = 4, .dims = {IMAGES, 1, SIZE, SIZE}, .data = pixels}};
+    const mitral_value *inputs[] = {&image}, *outputs[1];
+    mitral_status status = mitral_session_run(session, inputs, 1, outputs, 1);
+    for (int i = 0; status == MITRAL_OK && i < IMAGES; i++)
+        printf("image %d: %.0f pixels above the threshold\n", i, ((const float *)outputs[0]->tensor.data)[i]);
+    return status;
 }
 
 int main(int argc, char **argv)
@@ -53,30 +61,21 @@ int main(int argc, char **argv)
     /* Before the model is loaded, or a plan that was compiled from it is opened. */
     const mitral_operator threshold = {.domain = "com.example", .name = "MeanThreshold", .min_inputs = 1, .max_inputs = 1,
                                        .min_outputs = 1, .max_outputs = 1, .shape = threshold_shape, .run = threshold_run};
-    if (mitral_context_register(context, &threshold) != MITRAL_OK || mitral_model_load(&model, context, argv[1]) != MITRAL_OK
-        || mitral_compile(&plan, context, model, NULL) != MITRAL_OK
-        || mitral_session_create(&session, context, plan, &(mitral_session_options){.threads = 1}) != MITRAL_OK)
-        return fail(context);
-    mitral_model_destroy(&model);
+    mitral_status status = mitral_context_register(context, &threshold);
+    if (status == MITRAL_OK)
+        status = mitral_model_load(&model, context, argv[1]);
+    if (status == MITRAL_OK)
+        status = mitral_compile(&plan, context, model, NULL);
+    if (status == MITRAL_OK)
+        status = mitral_session_create(&session, context, plan, &(mitral_session_options){.threads = 1});
+    if (status == MITRAL_OK)
+        status = count_pixels(session);
+    if (status != MITRAL_OK)
+        fprintf(stderr, "custom_operator: %s\n", mitral_context_message(context));
 
-    /* Two images of made-up intensities. */
-    mitral_value image = {.tensor = {.dtype = MITRAL_FLOAT, .rank = 4, .dims = {2, 1, 16, 16}}};
-    int64_t count = mitral_tensor_count(&image.tensor);
-    float *pixels = image.tensor.data = calloc((size_t)count, sizeof *pixels);
-    if (!pixels)
-        return 1;
-    for (int64_t i = 0; i < count; i++)
-        pixels[i] = (float)(i * i % 23);
-    const mitral_value *inputs[] = {&image}, *outputs[1];
-    if (mitral_session_run(session, inputs, 1, outputs, 1) != MITRAL_OK)
-        return fail(context);
-    const float *above = outputs[0]->tensor.data;
-    for (int64_t i = 0; i < outputs[0]->tensor.dims[0]; i++)
-        printf("image %d: %.0f pixels above the threshold\n", (int)i, above[i]);
-
-    free(pixels);
     mitral_session_destroy(&session);
     mitral_plan_destroy(&plan);
+    mitral_model_destroy(&model);
     mitral_context_destroy(&context);
-    return 0;
+    return status != MITRAL_OK;
 }
