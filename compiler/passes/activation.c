@@ -1,4 +1,5 @@
 #include "compiler/passes/activation.h"
+#include "compiler/passes/passes.h"
 
 #include <float.h>
 #include <math.h>
@@ -212,4 +213,15 @@ void activation_take(struct graph *graph, node_id id, const struct activation *a
     graph->values[graph->nodes[id].outputs[0]].producer = NO_NODE;
     graph->nodes[id].outputs[0] = result;
     graph->values[result].producer = id;
+}
+
+bool type_same_dims(const struct value_type *a, const struct value_type *b)
+{
+    if (a->rank != b->rank)
+        return false;
+    for (int32_t i = 0; i < a->rank; i++)
+        if (a->dims[i] != b->dims[i]
+            || (a->dims[i] < 0 && (!a->symbols[i] || !*a->symbols[i] || !b->symbols[i] || strcmp(a->symbols[i], b->symbols[i]) != 0)))
+            return false;
+    return true;
 }

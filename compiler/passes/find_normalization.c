@@ -16,17 +16,6 @@ struct finding {
     size_t count;
 };
 
-static bool same_dims(const struct value_type *a, const struct value_type *b)
-{
-    if (a->rank != b->rank)
-        return false;
-    for (int32_t i = 0; i < a->rank; i++)
-        if (a->dims[i] != b->dims[i]
-            || (a->dims[i] < 0 && (!a->symbols[i] || !*a->symbols[i] || !b->symbols[i] || strcmp(a->symbols[i], b->symbols[i]) != 0)))
-            return false;
-    return true;
-}
-
 static const struct value_type *float_map(const struct graph *graph, value_id value)
 {
     const struct value_type *type = value == NO_VALUE ? NULL : &graph->values[value].type;
@@ -152,7 +141,7 @@ static mitral_status find_group(struct finding *f, node_id id, bool *changed)
     const struct value_type batch = {.rank = 1, .dims = {type->dims[0]}, .symbols = {type->symbols[0]}};
     const struct value_type grouped_batch = {.rank = 1, .dims = {grouped->dims[0]}, .symbols = {grouped->symbols[0]}};
     const struct node *after = take_reader(f, normalized, "Reshape");
-    if (!after || !same_dims(&batch, &grouped_batch) || !same_dims(&graph->values[after->outputs[0]].type, type)
+    if (!after || !type_same_dims(&batch, &grouped_batch) || !type_same_dims(&graph->values[after->outputs[0]].type, type)
         || tensor_count(by_group[0]) != groups || tensor_count(by_group[1]) != groups)
         return MITRAL_OK;
     value_id result = after->outputs[0];

@@ -28,17 +28,6 @@ static bool is_float(const struct graph *graph, value_id value)
            && graph->values[value].type.rank >= 0;
 }
 
-static bool same_dims(const struct value_type *a, const struct value_type *b)
-{
-    if (a->rank != b->rank)
-        return false;
-    for (int32_t i = 0; i < a->rank; i++)
-        if (a->dims[i] != b->dims[i]
-            || (a->dims[i] < 0 && (!a->symbols[i] || !*a->symbols[i] || !b->symbols[i] || strcmp(a->symbols[i], b->symbols[i]) != 0)))
-            return false;
-    return true;
-}
-
 /* A constant of one element. */
 static bool read_scalar(const struct graph *graph, value_id value, float *out)
 {
@@ -142,7 +131,7 @@ static bool add_one(struct group *group)
         const value_id input = group->inputs[i];
         const node_id producer = group->graph->values[input].producer;
         struct step step;
-        if (producer == NO_NODE || graph_constant(group->graph, input) || !same_dims(&group->graph->values[input].type, type)
+        if (producer == NO_NODE || graph_constant(group->graph, input) || !type_same_dims(&group->graph->values[input].type, type)
             || !read_step(group->graph, producer, &step) || !only_members_read(group, input))
             continue;
         group->nodes[group->count++] = producer;
@@ -164,7 +153,7 @@ static int ascending(const void *a, const void *b)
 static bool order_inputs(struct group *group, const struct value_type *type)
 {
     for (size_t i = 0; i < group->input_count; i++)
-        if (!graph_constant(group->graph, group->inputs[i]) && same_dims(&group->graph->values[group->inputs[i]].type, type)) {
+        if (!graph_constant(group->graph, group->inputs[i]) && type_same_dims(&group->graph->values[group->inputs[i]].type, type)) {
             const value_id first = group->inputs[i];
             group->inputs[i] = group->inputs[0];
             group->inputs[0] = first;

@@ -89,17 +89,6 @@ static bool is_joined_scale_shift(const struct graph *graph, const struct node *
     return true;
 }
 
-static bool same_dims(const struct value_type *a, const struct value_type *b)
-{
-    if (a->rank != b->rank)
-        return false;
-    for (int32_t i = 0; i < a->rank; i++)
-        if (a->dims[i] != b->dims[i]
-            || (a->dims[i] < 0 && (!a->symbols[i] || !*a->symbols[i] || !b->symbols[i] || strcmp(a->symbols[i], b->symbols[i]) != 0)))
-            return false;
-    return true;
-}
-
 /* Elementwise kernels give the output the layout of the first input that has its shape: that one must be a map that is computed. */
 static bool follows_layout(const struct graph *graph, const struct node *node)
 {
@@ -110,7 +99,7 @@ static bool follows_layout(const struct graph *graph, const struct node *node)
     const struct value_type *output = &graph->values[node->outputs[0]].type;
     for (size_t i = 0; i < node->input_count; i++) {
         value_id input = node->inputs[i];
-        if (input == NO_VALUE || !same_dims(&graph->values[input].type, output))
+        if (input == NO_VALUE || !type_same_dims(&graph->values[input].type, output))
             continue;
         return !graph_constant(graph, input) && is_map(graph, input);
     }

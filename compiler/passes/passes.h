@@ -20,6 +20,9 @@ pass_function pass_sink_constants, pass_fold_constants, pass_simplify, pass_merg
     pass_find_normalization, pass_fuse_attention, pass_precision, pass_layout, pass_widen, pass_fuse_normalization,
     pass_fuse_addend, pass_recompute;
 
+/* The same sizes, known or by the same symbols. */
+bool type_same_dims(const struct value_type *a, const struct value_type *b);
+
 /* Not optional, so not in the list: part of making any plan, the interpreter's too. */
 mitral_status expand_gradients(struct graph *graph);
 
