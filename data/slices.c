@@ -12,18 +12,19 @@ static mitral_status count_slices(int64_t *out, mitral_context *context, const m
     return MITRAL_OK;
 }
 
-static mitral_status allocate(mitral_slices *out, mitral_context *context, const mitral_preprocessing *preprocessing, int64_t count)
+static mitral_status allocate(mitral_slices *out, mitral_context *context, const mitral_preprocessing *preprocessing, int64_t count,
+                              bool labelled)
 {
     int64_t pixels = preprocessing->height * preprocessing->width;
     int64_t limit = context ? context->options.max_tensor_bytes : INT64_MAX;
     if (count < 1 || count > limit / pixels / (int64_t)sizeof(float))
-        return mitral_fail(context, MITRAL_LIMIT, "slices: expected 1 slice or more in at most %lld bytes, found %lld of %lldx%lld",
+        return mitral_fail(context, MITRAL_LIMIT, "slices: expected 1 slice or more in at most %lld bytes " LIMIT_TENSOR_BYTES ", found %lld of %lldx%lld",
                            (long long)limit, (long long)count, (long long)preprocessing->height, (long long)preprocessing->width);
     out->images = mitral_allocate_raw(context, (size_t)(count * pixels) * sizeof(float));
-    out->labels = mitral_allocate_raw(context, (size_t)(count * pixels));
+    out->labels = labelled ? mitral_allocate_raw(context, (size_t)(count * pixels)) : NULL;
     out->cases = mitral_allocate_raw(context, (size_t)count * sizeof *out->cases);
     out->positions = mitral_allocate_raw(context, (size_t)count * sizeof *out->positions);
-    if (!out->images || !out->labels || !out->cases || !out->positions)
+    if (!out->images || (labelled && !out->labels) || !out->cases || !out->positions)
         return MITRAL_NO_MEMORY;
     out->height = preprocessing->height;
     out->width = preprocessing->width;
@@ -34,8 +35,8 @@ static mitral_status append_case(mitral_slices *out, mitral_context *context, co
                                  const mitral_preprocessing *preprocessing, int64_t total, int threads)
 {
     mitral_volume image;
-    mitral_labels labels;
-    TRY(mitral_case_read(&image, &labels, context, dataset, index));
+    mitral_labels labels = {0};
+    TRY(mitral_case_read(&image, out->labels ? &labels : NULL, context, dataset, index));
     int64_t slices = image.geometry.size[2], pixels = out->height * out->width;
     mitral_status status = MITRAL_OK;
     if (slices > total - out->count)
@@ -43,7 +44,7 @@ static mitral_status append_case(mitral_slices *out, mitral_context *context, co
                              dataset->cases[index].image, (long long)slices);
     if (status == MITRAL_OK)
         status = mitral_preprocess_frame(out->images + out->count * pixels, context, preprocessing, &image, 0, threads);
-    if (status == MITRAL_OK)
+    if (status == MITRAL_OK && out->labels)
         status = mitral_preprocess_labels(out->labels + out->count * pixels, context, preprocessing, &labels, 0, threads);
     for (int64_t z = 0; z < slices && status == MITRAL_OK; z++) {
         out->cases[out->count] = (int32_t)index;
@@ -54,16 +55,16 @@ static mitral_status append_case(mitral_slices *out, mitral_context *context, co
     return status;
 }
 
-mitral_status mitral_slices_load(mitral_slices *out, mitral_context *context, const mitral_dataset *dataset,
-                                 const mitral_preprocessing *preprocessing, int threads)
+static mitral_status load(mitral_slices *out, mitral_context *context, const mitral_dataset *dataset,
+                          const mitral_preprocessing *preprocessing, bool labelled, int threads)
 {
     *out = (mitral_slices){0};
-    if (dataset->class_count != preprocessing->class_count)
+    if (labelled && dataset->class_count != preprocessing->class_count)
         return mitral_fail(context, MITRAL_INVALID, "%s: expected %d classes as the network has, found %d", dataset->name,
                            (int)preprocessing->class_count, (int)dataset->class_count);
     int64_t total;
     TRY(count_slices(&total, context, dataset));
-    mitral_status status = allocate(out, context, preprocessing, total);
+    mitral_status status = allocate(out, context, preprocessing, total, labelled);
     for (size_t i = 0; i < dataset->count && status == MITRAL_OK; i++) {
         status = append_case(out, context, dataset, i, preprocessing, total, threads);
         if (status == MITRAL_OK && mitral_cancelled(context))
@@ -72,6 +73,18 @@ mitral_status mitral_slices_load(mitral_slices *out, mitral_context *context, co
     if (status != MITRAL_OK)
         mitral_slices_free(context, out);
     return status;
+}
+
+mitral_status mitral_slices_load(mitral_slices *out, mitral_context *context, const mitral_dataset *dataset,
+                                 const mitral_preprocessing *preprocessing, int threads)
+{
+    return load(out, context, dataset, preprocessing, true, threads);
+}
+
+mitral_status mitral_slices_load_images(mitral_slices *out, mitral_context *context, const mitral_dataset *dataset,
+                                        const mitral_preprocessing *preprocessing, int threads)
+{
+    return load(out, context, dataset, preprocessing, false, threads);
 }
 
 void mitral_slices_free(mitral_context *context, mitral_slices *slices)

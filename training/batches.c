@@ -2,18 +2,28 @@
 
 #include <math.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
 
 #include "data/random.h"
+#include "training/loss.h"
 
 enum { STREAM_SPLIT = 1, STREAM_ORDER = 1 << 20 };
+static const uint64_t stream_unlabelled = (uint64_t)1 << 40; /* added to those of the labelled ones' orders */
 
 struct buffer {
     int64_t index; /* of the batch; -1: none */
     float *images;
     uint8_t *labels;
     int64_t *slices;
+};
+
+/* Slices that are drawn without repetition until all were seen. */
+struct source {
+    int64_t *items, count;
+    int64_t *order, epoch; /* of one epoch */
+    uint64_t stream;
 };
 
 struct batches {
@@ -24,10 +34,10 @@ struct batches {
     bool augment;
     uint64_t seed;
     int64_t batch, channels;
-    int64_t *training, *validation;
-    int64_t training_count, validation_count;
-    /* the order of one epoch */
-    int64_t epoch, *order;
+    int64_t labelled_slices;  /* those come first */
+    int64_t unlabelled_each;  /* of each batch */
+    struct source training, unlabelled;
+    int64_t *validation, validation_count;
     /* one buffer is being read, the other filled */
     struct buffer buffers[2];
     int reading;
@@ -43,12 +53,22 @@ const mitral_slices *batches_slices(const struct batches *batches) { return &bat
 
 struct slice_list batches_training(const struct batches *batches)
 {
-    return (struct slice_list){batches->training, batches->training_count};
+    return (struct slice_list){batches->training.items, batches->training.count};
 }
 
 struct slice_list batches_validation(const struct batches *batches)
 {
     return (struct slice_list){batches->validation, batches->validation_count};
+}
+
+struct slice_list batches_unlabelled(const struct batches *batches)
+{
+    return (struct slice_list){batches->unlabelled.items, batches->unlabelled.count};
+}
+
+int64_t batches_unlabelled_each(const struct batches *batches)
+{
+    return batches->unlabelled_each;
 }
 
 uint64_t batches_fingerprint(const struct batches *batches)
@@ -72,22 +92,24 @@ static void shuffle(int64_t *items, int64_t count, uint64_t seed, uint64_t strea
 
 /* ---- filling -------------------------------------------------------------------------------------------------------------- */
 
-static int64_t slice_of_sample(struct batches *batches, int64_t sample)
+static int64_t draw(struct source *source, uint64_t seed, int64_t sample)
 {
-    const int64_t epoch = sample / batches->training_count;
-    if (epoch != batches->epoch) {
-        memcpy(batches->order, batches->training, (size_t)batches->training_count * sizeof *batches->order);
-        shuffle(batches->order, batches->training_count, batches->seed, STREAM_ORDER + (uint64_t)epoch);
-        batches->epoch = epoch;
+    const int64_t epoch = sample / source->count;
+    if (epoch != source->epoch) {
+        memcpy(source->order, source->items, (size_t)source->count * sizeof *source->order);
+        shuffle(source->order, source->count, seed, source->stream + (uint64_t)epoch);
+        source->epoch = epoch;
     }
-    return batches->order[sample % batches->training_count];
+    return source->order[sample % source->count];
 }
 
 static void fill(struct batches *batches, struct buffer *buffer, int64_t index)
 {
-    const int64_t pixels = batches->slices.height * batches->slices.width;
+    const int64_t pixels = batches->slices.height * batches->slices.width, labelled = batches->batch - batches->unlabelled_each;
     for (int64_t i = 0; i < batches->batch; i++) {
-        const int64_t sample = index * batches->batch + i, slice = slice_of_sample(batches, sample);
+        const int64_t sample = index * batches->batch + i;
+        const int64_t slice = i < labelled ? draw(&batches->training, batches->seed, index * labelled + i)
+                                           : draw(&batches->unlabelled, batches->seed, index * batches->unlabelled_each + i - labelled);
         const float *image = batches->slices.images + slice * pixels;
         const uint8_t *label = batches->slices.labels + slice * pixels;
         float *into = buffer->images + i * batches->channels * pixels;
@@ -99,6 +121,8 @@ static void fill(struct batches *batches, struct buffer *buffer, int64_t index)
             memcpy(into, image, (size_t)pixels * sizeof *into);
             memcpy(buffer->labels + i * pixels, label, (size_t)pixels);
         }
+        if (i >= labelled) /* augmentation has made what comes in from outside background */
+            memset(buffer->labels + i * pixels, NO_LABEL, (size_t)pixels);
         for (int64_t c = 1; c < batches->channels; c++)
             memcpy(into + c * pixels, into, (size_t)pixels * sizeof *into);
     }
@@ -176,12 +200,16 @@ static mitral_status split(struct batches *batches, double share)
     shuffle(order, count, batches->seed, STREAM_SPLIT);
     for (int64_t i = 0; i < batches->slices.count; i++) {
         bool validation = false;
+        if (i >= batches->labelled_slices) {
+            batches->unlabelled.items[batches->unlabelled.count++] = i;
+            continue;
+        }
         for (int64_t k = 0; k < held; k++)
             validation |= order[k] == patients[batches->slices.cases[i]];
         if (validation)
             batches->validation[batches->validation_count++] = i;
         else
-            batches->training[batches->training_count++] = i;
+            batches->training.items[batches->training.count++] = i;
     }
     mitral_release(context, patients);
     return MITRAL_OK;
@@ -191,10 +219,15 @@ static mitral_status allocate(struct batches *batches)
 {
     mitral_context *context = batches->context;
     const size_t count = (size_t)batches->slices.count, pixels = (size_t)(batches->slices.height * batches->slices.width);
-    batches->training = mitral_allocate(context, count * sizeof(int64_t));
+    struct source *sources[2] = {&batches->training, &batches->unlabelled};
     batches->validation = mitral_allocate(context, count * sizeof(int64_t));
-    batches->order = mitral_allocate(context, count * sizeof(int64_t));
-    bool made = batches->training && batches->validation && batches->order;
+    bool made = batches->validation != NULL;
+    for (int i = 0; i < 2; i++) {
+        *sources[i] = (struct source){.epoch = -1, .stream = STREAM_ORDER + (i ? stream_unlabelled : 0)};
+        sources[i]->items = mitral_allocate(context, count * sizeof(int64_t));
+        sources[i]->order = mitral_allocate(context, count * sizeof(int64_t));
+        made = made && sources[i]->items && sources[i]->order;
+    }
     for (int i = 0; i < 2; i++) {
         batches->buffers[i].index = -1;
         batches->buffers[i].images = mitral_allocate(context, (size_t)(batches->batch * batches->channels) * pixels * sizeof(float));
@@ -228,14 +261,96 @@ static void match_classes(struct batches *batches, const mitral_preprocessing *n
         batches->slices.labels[i] = map[batches->slices.labels[i]];
 }
 
+/* ---- scans without labels -------------------------------------------------------------------------------------------------- */
+
+/* Leaves out the images that the labelled data have too, those held back among them. */
+static mitral_status leave_out_known(mitral_dataset *dataset, const struct batches *batches)
+{
+    const mitral_dataset *known = &batches->dataset;
+    char **paths = mitral_allocate(batches->context, (known->count + 1) * sizeof *paths);
+    size_t kept = 0;
+    if (!paths)
+        return MITRAL_NO_MEMORY;
+    for (size_t i = 0; i < known->count; i++)
+        paths[i] = realpath(known->cases[i].image, NULL);
+    for (size_t i = 0; i < dataset->count; i++) {
+        char *path = realpath(dataset->cases[i].image, NULL);
+        bool found = false;
+        for (size_t k = 0; k < known->count && path; k++)
+            found |= paths[k] && strcmp(paths[k], path) == 0;
+        free(path);
+        if (!found)
+            dataset->cases[kept++] = dataset->cases[i];
+    }
+    for (size_t i = 0; i < known->count; i++)
+        free(paths[i]);
+    mitral_release(batches->context, paths);
+    dataset->count = kept;
+    return MITRAL_OK;
+}
+
+/* Behind the labelled slices, with labels that the losses leave out. */
+static mitral_status append(mitral_slices *slices, mitral_context *context, const mitral_slices *more, int32_t first_case)
+{
+    const size_t pixels = (size_t)(slices->height * slices->width), before = (size_t)slices->count, added = (size_t)more->count;
+    mitral_slices all = *slices;
+    all.count += more->count;
+    all.images = mitral_allocate_raw(context, (before + added) * pixels * sizeof *all.images);
+    all.labels = mitral_allocate_raw(context, (before + added) * pixels);
+    all.cases = mitral_allocate_raw(context, (before + added) * sizeof *all.cases);
+    all.positions = mitral_allocate_raw(context, (before + added) * sizeof *all.positions);
+    if (!all.images || !all.labels || !all.cases || !all.positions) {
+        mitral_slices_free(context, &all);
+        return MITRAL_NO_MEMORY;
+    }
+    memcpy(all.images, slices->images, before * pixels * sizeof *all.images);
+    memcpy(all.images + before * pixels, more->images, added * pixels * sizeof *all.images);
+    memcpy(all.labels, slices->labels, before * pixels);
+    memset(all.labels + before * pixels, NO_LABEL, added * pixels);
+    memcpy(all.cases, slices->cases, before * sizeof *all.cases);
+    for (size_t i = 0; i < added; i++)
+        all.cases[before + i] = first_case + more->cases[i];
+    memcpy(all.positions, slices->positions, before * sizeof *all.positions);
+    memcpy(all.positions + before, more->positions, added * sizeof *all.positions);
+    mitral_slices_free(context, slices);
+    *slices = all;
+    return MITRAL_OK;
+}
+
+static mitral_status add_unlabelled(struct batches *batches, const struct options *options, const mitral_preprocessing *preprocessing,
+                                    int threads)
+{
+    mitral_context *context = batches->context;
+    mitral_dataset dataset;
+    mitral_slices slices = {0};
+    batches->labelled_slices = batches->slices.count;
+    if (!*options->unlabelled)
+        return MITRAL_OK;
+    const int64_t wanted = llround(options->unlabelled_share * (double)options->batch);
+    batches->unlabelled_each = wanted < 1 ? 1 : wanted >= options->batch ? options->batch - 1 : wanted;
+    TRY(mitral_dataset_open(&dataset, context, options->unlabelled, "training"));
+    mitral_status status = leave_out_known(&dataset, batches);
+    if (status == MITRAL_OK && dataset.count == 0)
+        status = mitral_fail(context, MITRAL_INVALID, "%s: expected training images that %s does not hold, found none", options->unlabelled,
+                             options->data);
+    if (status == MITRAL_OK)
+        status = mitral_slices_load_images(&slices, context, &dataset, preprocessing, threads);
+    if (status == MITRAL_OK)
+        status = append(&batches->slices, context, &slices, (int32_t)batches->dataset.count);
+    mitral_slices_free(context, &slices);
+    mitral_dataset_free(context, &dataset);
+    return status;
+}
+
 static mitral_status open_data(struct batches *batches, const struct options *options, const mitral_preprocessing *preprocessing, int threads)
 {
     TRY(mitral_dataset_open(&batches->dataset, batches->context, options->data, "training"));
     TRY(mitral_slices_load(&batches->slices, batches->context, &batches->dataset, preprocessing, threads));
     match_classes(batches, preprocessing);
+    TRY(add_unlabelled(batches, options, preprocessing, threads));
     TRY(allocate(batches));
     TRY(split(batches, options->validation));
-    if (batches->training_count == 0)
+    if (batches->training.count == 0)
         return mitral_fail(batches->context, MITRAL_INVALID, "%s: expected training slices, found none", options->data);
     if (pthread_create(&batches->thread, NULL, work, batches) != 0)
         return mitral_fail(batches->context, MITRAL_NO_MEMORY, "expected to start a thread for the data, the system refused");
@@ -255,7 +370,6 @@ mitral_status batches_open(struct batches **out, mitral_context *context, const 
     batches->batch = options->batch;
     batches->channels = channels;
     batches->augment = !options->no_augmentation;
-    batches->epoch = -1;
     batches->wanted = -1;
     mitral_augmentation_default(&batches->augmentation);
     batches->augmentation.flip_x = batches->augmentation.flip_y = options->flip;
@@ -293,9 +407,11 @@ void batches_close(struct batches **out)
         mitral_release(context, batches->buffers[i].labels);
         mitral_release(context, batches->buffers[i].slices);
     }
-    mitral_release(context, batches->training);
+    mitral_release(context, batches->training.items);
+    mitral_release(context, batches->training.order);
+    mitral_release(context, batches->unlabelled.items);
+    mitral_release(context, batches->unlabelled.order);
     mitral_release(context, batches->validation);
-    mitral_release(context, batches->order);
     mitral_slices_free(context, &batches->slices);
     mitral_dataset_free(context, &batches->dataset);
     mitral_release(context, batches);

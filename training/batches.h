@@ -1,5 +1,6 @@
 /* Batches of training slices, made by a thread of their own while the step before runs. What batch i holds depends on the options and
- * i alone: the order of each epoch comes from (seed, epoch), the augmentation from (seed, number of the sample). */
+ * i alone: the order of each epoch comes from (seed, epoch), the augmentation from (seed, number of the sample). Where there are scans
+ * without labels, a fixed number of the last slices of each batch are theirs, and their pixels' label is NO_LABEL. */
 #ifndef MITRAL_TRAINING_BATCHES_H
 #define MITRAL_TRAINING_BATCHES_H
 
@@ -21,7 +22,8 @@ struct batch {
 };
 /* Batch `index`; `next` is the one that is made meanwhile. */
 mitral_status batches_get(struct batch *out, struct batches *batches, int64_t index, int64_t next);
-/* All slices, and which of them are trained on and which held back: indices in ascending order, hence grouped by case. */
+/* All slices, those without labels last, and which of them are trained on, held back, and without labels: indices in ascending order, hence
+ * grouped by case. Cases of the ones without labels are counted on from the dataset's. */
 struct slice_list {
     const int64_t *items;
     int64_t count;
@@ -30,6 +32,9 @@ const mitral_dataset *batches_dataset(const struct batches *batches);
 const mitral_slices *batches_slices(const struct batches *batches);
 struct slice_list batches_training(const struct batches *batches);
 struct slice_list batches_validation(const struct batches *batches);
+struct slice_list batches_unlabelled(const struct batches *batches);
+/* How many slices of each batch have no labels. */
+int64_t batches_unlabelled_each(const struct batches *batches);
 /* A number that changes when the data do: of names, sizes and voxels. */
 uint64_t batches_fingerprint(const struct batches *batches);
 

@@ -43,6 +43,7 @@ static mitral_status segmentation(struct emitter *emitter, const struct options 
                                   value_id *dice)
 {
     value_id inputs[3] = {logits, labels, NO_VALUE}, outputs[3], made[3];
+    struct attributes attributes = {0};
     const int64_t classes = emitter->graph->values[logits].type.dims[1];
     *entropy = *dice = NO_VALUE;
     if (options->class_weight_count) {
@@ -53,11 +54,16 @@ static mitral_status segmentation(struct emitter *emitter, const struct options 
     }
     if (options->cross_entropy == 0 && options->dice == 0)
         return MITRAL_OK;
-    TRY(emit_node(emitter, "mitral.PixelCrossEntropy", NULL, inputs, inputs[2] == NO_VALUE ? 2 : 3, outputs, 3));
+    if (*options->unlabelled)
+        TRY(attributes_set_int(&attributes, emitter->graph->arena, "ignore_index", NO_LABEL));
+    TRY(emit_node(emitter, "mitral.PixelCrossEntropy", &attributes, inputs, inputs[2] == NO_VALUE ? 2 : 3, outputs, 3));
     if (options->cross_entropy > 0)
         *entropy = outputs[0];
     if (options->dice > 0) {
-        TRY(emit_node(emitter, "mitral.SoftDice", NULL, (value_id[]){outputs[1], labels}, 2, made, 3));
+        attributes = (struct attributes){0};
+        if (*options->unlabelled)
+            TRY(attributes_set_int(&attributes, emitter->graph->arena, "ignore_index", NO_LABEL));
+        TRY(emit_node(emitter, "mitral.SoftDice", &attributes, (value_id[]){outputs[1], labels}, 2, made, 3));
         *dice = made[0];
     }
     return MITRAL_OK;

@@ -10,6 +10,7 @@
 #include "training/options.h"
 
 #define MAX_TERMS 8
+#define NO_LABEL 255 /* of pixels of slices without label maps: left out of cross-entropy and Dice */
 
 /* Parts of the loss, in the order in which they are reported. */
 struct loss {

@@ -24,6 +24,8 @@ static const struct option_row rows[] = {
     FILE_ROW("student", student, "S.onnx", "the network to train"),
     {{"teacher", "T.onnx", "the network to learn from", true}, OPTION_PATH, AT(teacher), 0, 0, 0, "", false},
     FILE_ROW("data", data, "DIR", "ACDC's layout, or a folder with dataset.json"),
+    {{"unlabelled", "DIR", "scans to learn from the teacher alone: the training images of a folder like data's, label maps are not read [none]",
+      true}, OPTION_PATH, AT(unlabelled), 0, 0, 0, "", false},
     FILE_ROW("output", output, "OUT.onnx", "the trained network; the configuration goes beside it"),
     FILE_ROW("checkpoint", checkpoint, "DIR", "folder of the run: checkpoints, log, configuration, example pictures"),
     FILE_ROW("log", log, "FILE.jsonl", "a JSON line a step [log.jsonl in the run's folder]"),
@@ -40,6 +42,7 @@ static const struct option_row rows[] = {
     INTEGER("checkpoint-every", checkpoint_every, 0, 1e12, "50", "steps between checkpoints; 0: only at the end", false),
     INTEGER("validate-every", validate_every, 0, 1e12, "0", "steps between validations; 0: once every tenth of the run", true),
     REAL("validation", validation, 0, 0.9, "0.2", "share of the training patients that is held back to validate on; 0: none"),
+    TEACHER_REAL("unlabelled-share", unlabelled_share, 0, 1, "0.5", "part of each batch that comes from unlabelled"),
     INTEGER("patience", patience, 0, 1e6, "0", "validations without a better Dice after which training stops; 0: never", true),
     {{"keep", "best|last", "which weights are written: of the best validation Dice, or of the last step [best]", false}, OPTION_CHOICE,
      AT(keep), 0, 0, 0, "best", false},
@@ -334,6 +337,10 @@ mitral_status options_check(const struct options *options, mitral_context *conte
         return mitral_fail(context, MITRAL_INVALID, "resume: expected a folder for checkpoints (checkpoint), found none");
     if (*options->cache_teacher && !options->no_augmentation)
         return mitral_fail(context, MITRAL_INVALID, "cache-teacher: expected no-augmentation, found augmented slices, whose outputs differ each time");
+    if (*options->unlabelled && (options->method == METHOD_NONE || !*options->teacher))
+        return mitral_fail(context, MITRAL_INVALID, "unlabelled: expected a teacher and a method that learns from it, found method none");
+    if (*options->unlabelled && !timing && options->batch < 2)
+        return mitral_fail(context, MITRAL_INVALID, "unlabelled: expected a batch of 2 or more, so that some slices have labels, found 1");
     if (*options->deep && (options->deep_weight == 0 || (options->cross_entropy == 0 && options->dice == 0)))
         return mitral_fail(context, MITRAL_INVALID, "deep-supervision: expected a deep-weight and a cross-entropy or dice above 0, found none");
     if (options->cross_entropy == 0 && options->dice == 0 && (options->method == METHOD_NONE || !*options->teacher))

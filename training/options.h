@@ -15,7 +15,7 @@ enum schedule { SCHEDULE_CONSTANT, SCHEDULE_STEP, SCHEDULE_POLY, SCHEDULE_COSINE
 
 struct options {
     /* files */
-    char student[PATH_SIZE], teacher[PATH_SIZE], data[PATH_SIZE], output[PATH_SIZE], checkpoint[PATH_SIZE], log[PATH_SIZE];
+    char student[PATH_SIZE], teacher[PATH_SIZE], data[PATH_SIZE], unlabelled[PATH_SIZE], output[PATH_SIZE], checkpoint[PATH_SIZE], log[PATH_SIZE];
     char cache_teacher[PATH_SIZE];
     bool resume;
     int64_t cache_limit;        /* MB */
@@ -24,6 +24,7 @@ struct options {
     int64_t steps, batch, accumulate, threads, checkpoint_every, validate_every, patience;
     int64_t seed;
     double validation;          /* share of the training patients */
+    double unlabelled_share;    /* of each batch */
     /* the optimizer */
     int32_t optimizer, schedule;
     double rate, momentum, weight_decay, beta1, beta2, epsilon, clip, ema;

@@ -173,6 +173,8 @@ static char *describe(const struct record *record, const struct validation *vali
                 && add_patients(root, "validation_patients", batches, batches_validation(batches))
                 && cJSON_AddNumberToObject(root, "training_slices", (double)batches_training(batches).count)
                 && cJSON_AddNumberToObject(root, "validation_slices", (double)batches_validation(batches).count)
+                && (!batches_unlabelled(batches).count
+                    || cJSON_AddNumberToObject(root, "unlabelled_slices", (double)batches_unlabelled(batches).count))
                 && add_cases(root, validation, trainer, batches);
     char *text = made ? cJSON_Print(root) : NULL;
     cJSON_Delete(root);

@@ -122,6 +122,10 @@ static void tell_taps(struct run *run)
     mitral_log(run->context, "%s: training %lld weights in %zu tensors on %lld slices, %lld held back for validation", run->options->student,
                (long long)weights, network->trained_count, (long long)batches_training(run->batches).count,
                (long long)batches_validation(run->batches).count);
+    if (batches_unlabelled_each(run->batches))
+        mitral_log(run->context, "%s: %lld slices without labels, %lld of the %lld of each batch", run->options->unlabelled,
+                   (long long)batches_unlabelled(run->batches).count, (long long)batches_unlabelled_each(run->batches),
+                   (long long)network->batch);
     for (size_t i = 0; i < network->pair_count; i++) {
         const struct graph_value *student = &network->graph->values[network->pairs[i].student];
         const struct graph_value *teacher = &run->trainer.teacher_graph->values[network->pairs[i].teacher];

@@ -205,7 +205,7 @@ MITRAL_API mitral_status mitral_predictor_segment(uint8_t *out, mitral_predictor
 typedef struct mitral_slices {
     int64_t count, height, width;
     float *images;      /* owned; [count][height][width] */
-    uint8_t *labels;    /* owned; [count][height][width] */
+    uint8_t *labels;    /* owned; [count][height][width]; NULL where images alone were loaded */
     int32_t *cases;     /* owned; [count]: index into the dataset */
     int32_t *positions; /* owned; [count]: z of the slice */
 } mitral_slices;
@@ -213,6 +213,9 @@ typedef struct mitral_slices {
 /* All cases must have label maps. Memory: 5 bytes a pixel. */
 MITRAL_API mitral_status mitral_slices_load(mitral_slices *out, mitral_context *context, const mitral_dataset *dataset,
                                             const mitral_preprocessing *preprocessing, int threads);
+/* The same without label maps, which need not exist. */
+MITRAL_API mitral_status mitral_slices_load_images(mitral_slices *out, mitral_context *context, const mitral_dataset *dataset,
+                                                   const mitral_preprocessing *preprocessing, int threads);
 MITRAL_API void mitral_slices_free(mitral_context *context, mitral_slices *slices);
 
 typedef struct mitral_augmentation {

@@ -322,6 +322,38 @@ def test_cached_teacher():
     assert "no-augmentation" in error, error
 
 
+def terms(log):
+    return [line["terms"] for line in map(json.loads, (FOLDER / log).read_text().splitlines()) if "terms" in line]
+
+
+def test_scans_without_labels():
+    """They take part in what is learnt from the teacher alone: the labels' terms are those of a batch that lacks them."""
+    folder = FOLDER / "scans"
+    call(MITRAL, "phantom", folder, "--patients", 2, "--seed", 7)
+    for label in folder.rglob("*_gt.nii.gz"):
+        label.unlink()
+    still = ["--steps", 5, "--lr", 0, "--freeze-norm", "--method", "logits"]
+    FOLDER.distill(*still, "--unlabelled", folder, "--unlabelled-share", 0.6, "--batch", 5, "--log", FOLDER / "mixed.jsonl", "-o", FOLDER / "mixed.onnx",
+                   "--no-augmentation")
+    FOLDER.distill(*still, "--log", FOLDER / "labelled.jsonl", "-o", FOLDER / "labelled.onnx", "--no-augmentation")
+    for step, (mixed, labelled) in enumerate(zip(terms("mixed.jsonl"), terms("labelled.jsonl"), strict=True)):
+        for name in ("cross-entropy", "dice"):  # the same slices, float sums in another order
+            assert abs(mixed[name] - labelled[name]) < 1e-5 * abs(labelled[name]), f"step {step}: {name} {mixed[name]}, expected {labelled[name]}"
+        assert abs(mixed["logits"] - labelled["logits"]) > 1e-5 * labelled["logits"], "the scans without labels do not reach the teacher's term"
+    options = ["--steps", 4, "--batch", 4, "--unlabelled", folder, "--checkpoint-every", 2]
+    for threads in (1, 2):
+        FOLDER.distill(*options, "--threads", threads, "-o", FOLDER / f"scans{threads}.onnx", "--checkpoint", FOLDER / f"scans{threads}")
+    assert same("scans1.onnx", "scans2.onnx"), "one and two threads give different weights"
+    result = json.loads((FOLDER / "scans1/result.json").read_text())
+    assert result["unlabelled_slices"] > 0 and len(result["training_patients"]) + len(result["validation_patients"]) == 2, result
+    FOLDER.distill(*options, "--no-augmentation", "-o", FOLDER / "scans_running.onnx")
+    FOLDER.distill(*options, "--no-augmentation", "--cache-teacher", FOLDER / "scans_cache", "-o", FOLDER / "scans_cached.onnx")
+    assert same("scans_running.onnx", "scans_cached.onnx"), "the cached outputs give other weights"
+    for more, fact in ((["--method", "none"], "method none"), (["--batch", 1], "found 1"), (["--unlabelled", FOLDER / "data"], "found none")):
+        error = FOLDER.distill(*options, *more, "-o", FOLDER / "never.onnx", code=1)
+        assert "nlabelled" in error and fact in error or "does not hold, found none" in error, error
+
+
 def test_report_is_one_page():
     """Every part is there, and nothing is fetched from elsewhere."""
     run = FOLDER / "reported"
