@@ -3,12 +3,24 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+enum { HUGE_PAGE = 2 << 20, LARGE_BYTES = 8 << 20 };
 
 static void *default_allocate(void *user, size_t size, size_t alignment)
 {
     (void)user;
     void *pointer = NULL;
-    return posix_memalign(&pointer, alignment, size) == 0 ? pointer : NULL;
+    const bool large = size >= LARGE_BYTES;
+    if (posix_memalign(&pointer, large ? HUGE_PAGE : alignment, size) != 0)
+        return NULL;
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    if (large) /* a wish: maps that outgrow the caches are read and written half as fast again */
+        madvise(pointer, size / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
+#endif
+    return pointer;
 }
 
 static void default_release(void *user, void *pointer)
@@ -29,10 +41,18 @@ mitral_status mitral_context_create(mitral_context **out, const mitral_context_o
     }
     if (filled.max_tensor_bytes <= 0)
         filled.max_tensor_bytes = (int64_t)16 << 30;
+    /* What is made of one tensor's dimensions by small factors (element sizes, threads) then fits in 64 bits by construction; products of
+     * several tensors' dimensions are checked where they are made. */
+    if (filled.max_tensor_bytes > (int64_t)1 << 47)
+        filled.max_tensor_bytes = (int64_t)1 << 47;
     if (filled.max_loop_trips <= 0)
         filled.max_loop_trips = (int64_t)1 << 31;
     if (filled.max_subgraph_depth <= 0)
         filled.max_subgraph_depth = 64;
+    if (filled.max_run_bytes <= 0)
+        filled.max_run_bytes = (int64_t)64 << 30;
+    if (filled.max_image_pixels <= 0)
+        filled.max_image_pixels = (int64_t)1 << 28;
     mitral_context *context = filled.allocate(filled.user, sizeof *context, 64);
     if (!context)
         return MITRAL_NO_MEMORY;
@@ -158,6 +178,26 @@ struct arena_chunk {
 
 enum { CHUNK_BYTES = 64 * 1024, CHUNK_HEADER = 64 };
 
+bool meter_take(struct meter *meter, mitral_context *context, size_t size)
+{
+    if (!meter)
+        return true;
+    if (meter->used <= meter->limit && size <= meter->limit - meter->used) {
+        meter->used += size;
+        return true;
+    }
+    meter->passed = true;
+    mitral_fail(context, MITRAL_LIMIT, "expected a run that takes at most %zu bytes " LIMIT_RUN_BYTES ", found %zu in use and %zu more wanted",
+                meter->limit, meter->used, size);
+    return false;
+}
+
+void meter_give(struct meter *meter, size_t size)
+{
+    if (meter)
+        meter->used -= size;
+}
+
 void arena_initialise(struct arena *arena, mitral_context *context)
 {
     *arena = (struct arena){.context = context};
@@ -170,6 +210,7 @@ void arena_clear(struct arena *arena)
         mitral_release(arena->context, arena->chunks);
         arena->chunks = next;
     }
+    meter_give(arena->meter, arena->total);
     arena->total = 0;
 }
 
@@ -183,18 +224,22 @@ static struct arena_chunk *chunk_create(struct arena *arena, size_t size)
 
 void *arena_allocate(struct arena *arena, size_t size)
 {
-    if (size > (size_t)PTRDIFF_MAX / 2 || (arena->limit && size > arena->limit - arena->total)) {
+    if (size > (size_t)PTRDIFF_MAX / 2) {
         mitral_fail(arena->context, MITRAL_NO_MEMORY, "out of memory: %zu bytes were asked for, %zu are in use", size, arena->total);
         return NULL;
     }
+    if (!meter_take(arena->meter, arena->context, size))
+        return NULL;
     size_t alignment = size >= 64 ? 64 : 16;
     struct arena_chunk *chunk = arena->chunks;
     size_t offset = chunk ? (chunk->used + alignment - 1) & ~(alignment - 1) : 0;
     if (!chunk || offset > chunk->size || chunk->size - offset < size) {
         bool large = size > CHUNK_BYTES / 4;
         chunk = chunk_create(arena, large ? size : CHUNK_BYTES);
-        if (!chunk)
+        if (!chunk) {
+            meter_give(arena->meter, size);
             return NULL;
+        }
         offset = 0;
         if (large && arena->chunks) { /* keep filling the chunk that is open */
             chunk->next = arena->chunks->next;
