@@ -26,7 +26,9 @@ int cli_exit_code(mitral_status status);
 int cli_fail(const char *command, const mitral_context *context, mitral_status status);
 int cli_error(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3))); /* returns 1 */
 
-/* A context whose log lines go to standard error. */
+/* The limits that the command line gave (cli/limits.c); all else is left at its default. */
+mitral_context_options cli_context_options(void);
+/* A context of these limits whose log lines go to standard error. */
 mitral_status cli_context_create(mitral_context **out);
 /* A plan from a file: a plan is opened, an ONNX model compiled with `options` (NULL: defaults). By content, not by name. */
 mitral_status cli_open_plan(mitral_plan **out, mitral_context *context, const char *path, const mitral_compile_options *options);
@@ -35,6 +37,7 @@ bool cli_is_plan(const char *path);
 /* argp_parse, but errors are one line, "mitral COMMAND: …", and end the program with exit code 64. */
 struct argp;
 struct argp_state;
+extern const struct argp cli_limits; /* cli_parse adds it to every command */
 void cli_parse(const struct argp *argp, int argc, char **argv, void *input);
 /* Such an error, in place of argp_error: what was expected, what was found. */
 void cli_usage(const struct argp_state *state, const char *format, ...) __attribute__((format(printf, 2, 3), noreturn));

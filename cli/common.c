@@ -37,7 +37,9 @@ static void print_line(void *user, const char *line)
 
 mitral_status cli_context_create(mitral_context **out)
 {
-    return mitral_context_create(out, &(mitral_context_options){.log = print_line});
+    mitral_context_options options = cli_context_options();
+    options.log = print_line;
+    return mitral_context_create(out, &options);
 }
 
 bool cli_is_plan(const char *path)
@@ -140,8 +142,15 @@ void cli_parse(const struct argp *argp, int argc, char **argv, void *input)
     char name[64];
     snprintf(name, sizeof name, "mitral %s", argv[0]);
     argv[0] = name;
+    enum { MOST = 8 };
+    struct argp_child children[MOST + 2] = {{0}}; /* the command's own, then the limits */
+    size_t count = 0;
+    while (argp->children && argp->children[count].argp && count < MOST)
+        children[count] = argp->children[count], count++;
+    children[count] = (struct argp_child){&cli_limits, 0, "Limits; what passes one is refused:", 2};
     struct argp one_line = *argp;
     one_line.parser = parse_one;
+    one_line.children = children;
     parsed = argp;
     if (argp_parse(&one_line, argc, argv, help ? 0 : ARGP_NO_ERRS, 0, input) != 0)
         exit(64);

@@ -106,8 +106,9 @@ static void run_case(const char *folder, const struct arguments *arguments, stru
     *outcome = (struct outcome){.status = "pass"};
     read_tolerance(folder, &rtol, &atol);
     snprintf(path, sizeof path, "%s/model.onnx", folder);
+    const mitral_context_options limits = cli_context_options();
     mitral_compile_options compile = {.interpret = arguments->interpret, .threads = arguments->threads};
-    mitral_status status = mitral_context_create(&context, NULL);
+    mitral_status status = mitral_context_create(&context, &limits);
     if (status == MITRAL_OK)
         status = cli_open_plan(&plan, context, path, &compile);
     if (status == MITRAL_OK)

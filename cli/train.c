@@ -139,7 +139,11 @@ int cli_training(int argc, char **argv, const char *command, const char *documen
     cli_parse(&argp, argc, argv, &arguments);
 
     struct terminal terminal = {.live = isatty(STDERR_FILENO)};
-    const mitral_context_options options = {.log = show_log, .progress = show_progress, .cancel = was_interrupted, .user = &terminal};
+    mitral_context_options options = cli_context_options();
+    options.log = show_log;
+    options.progress = show_progress;
+    options.cancel = was_interrupted;
+    options.user = &terminal;
     mitral_context *context = NULL;
     mitral_training *training = NULL;
     mitral_training_result result;

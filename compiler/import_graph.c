@@ -267,8 +267,8 @@ mitral_status import_subgraph(struct scope *outer, const onnx_graph *proto, stru
     struct importer *importer = outer->importer;
     struct graph *graph;
     if (outer->depth >= importer->context->options.max_subgraph_depth)
-        return mitral_fail(importer->context, MITRAL_LIMIT, "expected subgraphs nested at most %d deep, found more",
-                           importer->context->options.max_subgraph_depth);
+        return mitral_fail(importer->context, MITRAL_LIMIT, "expected subgraphs nested at most %d deep " LIMIT_SUBGRAPH_DEPTH ", found one of depth %d",
+                           importer->context->options.max_subgraph_depth, outer->depth + 1);
     TRY(graph_create_subgraph(&graph, outer->graph));
     scope_initialise(inner, importer, graph);
     inner->parent = outer;

@@ -400,7 +400,7 @@ static mitral_status read_checked_header(struct header *out, const struct open_f
     TRY(check_file_size(context, path, out, file->size, file->compressed));
     int64_t limit = context ? context->options.max_tensor_bytes : 0;
     if (limit > 0 && out->count > limit / (int64_t)sizeof(float))
-        return mitral_fail(context, MITRAL_LIMIT, "%s: expected at most %lld bytes of voxels, found %lld", path, (long long)limit,
+        return mitral_fail(context, MITRAL_LIMIT, "%s: expected at most %lld bytes of voxels " LIMIT_TENSOR_BYTES ", found %lld", path, (long long)limit,
                            (long long)out->count * (int64_t)sizeof(float));
     return MITRAL_OK;
 }

@@ -100,10 +100,14 @@ typedef struct mitral_context_options {
     void (*progress)(void *user, const char *line);          /* NULL: silent */
     bool (*cancel)(void *user);                               /* NULL: never; polled between steps of long work */
     void *user;
-    /* Limits; 0 takes the default in brackets. */
-    int64_t max_tensor_bytes;   /* [16 GiB] of one tensor */
+    /* Limits; 0 takes the default in brackets. What passes one is refused with MITRAL_LIMIT, in a line that names the limit, what was
+     * found and the command line's option of that name (--max-tensor-bytes, …). */
+    int64_t max_tensor_bytes;   /* [16 GiB] of one tensor, computed or read; of one volume; more than 2^47 counts as 2^47 */
     int64_t max_loop_trips;     /* [2^31] of one Loop or Scan */
-    int32_t max_subgraph_depth; /* [64] */
+    int32_t max_subgraph_depth; /* [64] subgraphs in subgraphs, in files and in runs */
+    int64_t max_run_bytes;      /* [64 GiB] of what one session computes and works with at a time: its arena and its heap. Weights and
+                                   inputs are not counted */
+    int64_t max_image_pixels;   /* [2^28] of one image that is decoded */
 } mitral_context_options;
 
 /* options may be NULL. */

@@ -8,6 +8,13 @@
 
 struct custom_operator;
 
+/* How a message names a limit: the field of mitral_context_options, and the command line's option. */
+#define LIMIT_TENSOR_BYTES "(max_tensor_bytes, --max-tensor-bytes)"
+#define LIMIT_LOOP_TRIPS "(max_loop_trips, --max-loop-trips)"
+#define LIMIT_SUBGRAPH_DEPTH "(max_subgraph_depth, --max-subgraph-depth)"
+#define LIMIT_RUN_BYTES "(max_run_bytes, --max-run-bytes)"
+#define LIMIT_IMAGE_PIXELS "(max_image_pixels, --max-image-pixels)"
+
 struct mitral_context {
     mitral_context_options options; /* with defaults filled in */
     struct custom_operator *operators; /* registered by the caller (runtime/custom.h) */
@@ -38,17 +45,27 @@ void mitral_release(mitral_context *context, void *pointer);
             return try_status;                                                                                         \
     } while (0)
 
+/* Counts what several arenas and buffers hold together, up to a limit. */
+struct meter {
+    size_t used, limit;
+    bool passed; /* the limit was asked to be passed: what failed for want of memory failed by it */
+};
+
+/* False, with a message, when that passes the limit; `meter` NULL: nothing is counted. */
+bool meter_take(struct meter *meter, mitral_context *context, size_t size);
+void meter_give(struct meter *meter, size_t size);
+
 /* Memory that is freed all at once. */
 struct arena {
     mitral_context *context;
     struct arena_chunk *chunks;
-    size_t total; /* bytes handed out */
-    size_t limit; /* 0: none */
+    size_t total;        /* bytes handed out */
+    struct meter *meter; /* NULL: not counted */
 };
 
 void arena_initialise(struct arena *arena, mitral_context *context);
 void arena_clear(struct arena *arena); /* frees all; the arena can be used again */
-/* Zeroed, 64-byte aligned from 64 bytes up, 16 below. NULL and a message when there is no memory or the limit is passed. */
+/* Zeroed, 64-byte aligned from 64 bytes up, 16 below. NULL and a message when there is no memory or the meter's limit is passed. */
 void *arena_allocate(struct arena *arena, size_t size);
 char *arena_string(struct arena *arena, const char *text);
 char *arena_string_sized(struct arena *arena, const char *text, size_t size); /* NUL-terminated copy */

@@ -8,11 +8,12 @@ struct variable_memory {
     void *data; /* NULL for values that are no variables */
 };
 
-void frame_initialise(struct frame *frame, mitral_context *context, struct mitral_plan *plan, int threads, int depth)
+void frame_initialise(struct frame *frame, mitral_context *context, struct mitral_plan *plan, int threads, int depth, struct meter *meter)
 {
-    *frame = (struct frame){.context = context, .plan = plan, .threads = threads, .depth = depth};
+    *frame = (struct frame){.context = context, .plan = plan, .threads = threads, .depth = depth, .meter = meter};
     arena_initialise(&frame->bound, context);
     arena_initialise(&frame->run, context);
+    frame->run.meter = meter;
 }
 
 void frame_clear(struct frame *frame)
@@ -38,6 +39,7 @@ void frame_clear(struct frame *frame)
     specialisation_release(frame->specialisation);
     arena_clear(&frame->bound);
     arena_clear(&frame->run);
+    meter_give(frame->meter, frame->memory_bytes);
     mitral_release(frame->context, frame->memory);
     mitral_release(frame->context, frame->seconds);
     *frame = (struct frame){0};
@@ -103,10 +105,16 @@ static mitral_status bind(struct frame *frame, struct specialisation *s)
     arena_clear(&frame->bound);
     if (frame->memory_bytes < s->arena_bytes) {
         mitral_release(frame->context, frame->memory);
+        meter_give(frame->meter, frame->memory_bytes);
         frame->memory_bytes = 0;
+        frame->memory = NULL;
+        if (!meter_take(frame->meter, frame->context, s->arena_bytes))
+            return MITRAL_LIMIT;
         frame->memory = mitral_allocate_raw(frame->context, s->arena_bytes);
-        if (!frame->memory)
+        if (!frame->memory) {
+            meter_give(frame->meter, s->arena_bytes);
             return MITRAL_NO_MEMORY;
+        }
         frame->memory_bytes = s->arena_bytes;
     }
     if (!frame->variables)
@@ -141,7 +149,8 @@ static mitral_status run_subplan(struct kernel_call *call, int32_t index, const 
         return call_fail(call, MITRAL_INVALID, "expected a subgraph of %zu inputs and %zu outputs, found %zu and %zu", input_count,
                          output_count, plan->input_count, plan->output_count);
     if (frame->depth >= frame->context->options.max_subgraph_depth)
-        return call_fail(call, MITRAL_LIMIT, "expected subgraphs nested at most %d deep", frame->context->options.max_subgraph_depth);
+        return call_fail(call, MITRAL_LIMIT, "expected subgraphs nested at most %d deep " LIMIT_SUBGRAPH_DEPTH ", found one of depth %d",
+                         frame->context->options.max_subgraph_depth, frame->depth + 1);
     if (!frame->children
         && !(frame->children = mitral_allocate(frame->context, (frame->plan->step_count + 1) * sizeof *frame->children)))
         return MITRAL_NO_MEMORY;
@@ -152,7 +161,7 @@ static mitral_status run_subplan(struct kernel_call *call, int32_t index, const 
     if (!*child) {
         if (!(*child = mitral_allocate(frame->context, sizeof **child)))
             return MITRAL_NO_MEMORY;
-        frame_initialise(*child, frame->context, plan, frame->threads, frame->depth + 1);
+        frame_initialise(*child, frame->context, plan, frame->threads, frame->depth + 1, frame->meter);
     }
     TRY(frame_run(*child, inputs));
     for (size_t i = 0; i < output_count; i++)

@@ -64,6 +64,10 @@ mitral_status memory_plan(mitral_context *context, struct buffer *buffers, size_
     *total = *bound = 0;
     if (count == 0)
         return MITRAL_OK;
+    size_t all = 0; /* no place is beyond it */
+    for (size_t i = 0; i < count; i++)
+        if (__builtin_add_overflow(all, buffers[i].bytes, &all) || __builtin_add_overflow(all, (size_t)ALIGNMENT, &all) || all > PTRDIFF_MAX)
+            return mitral_fail(context, MITRAL_LIMIT, "expected values and scratch memory that can be addressed, found more than 2^63 bytes");
     struct rank *order = mitral_allocate(context, count * sizeof *order);
     struct interval *taken = mitral_allocate(context, count * sizeof *taken);
     size_t *offsets = mitral_allocate(context, 2 * count * sizeof *offsets);

@@ -378,7 +378,8 @@ static mitral_status decode_program(struct reader *reader, struct mitral_plan *p
 {
     mitral_context *context = reader->context;
     if (depth > context->options.max_subgraph_depth)
-        return mitral_fail(context, MITRAL_LIMIT, "expected sub-plans nested at most %d deep, found more", context->options.max_subgraph_depth);
+        return mitral_fail(context, MITRAL_LIMIT, "expected sub-plans nested at most %d deep " LIMIT_SUBGRAPH_DEPTH ", found one of depth %d",
+                           context->options.max_subgraph_depth, depth);
     if (message->n_values >= NO_ID)
         return mitral_fail(context, MITRAL_LIMIT, "expected fewer than 2^32 values");
     plan->exact = message->exact;

@@ -17,7 +17,8 @@ mitral_status mitral_session_create(mitral_session **out, mitral_context *contex
     int threads = options && options->threads > 0 ? options->threads : omp_get_num_procs();
     session->context = context;
     session->keep_denormals = (options && options->keep_denormals) || plan->exact;
-    frame_initialise(&session->frame, context, plan, threads, 0);
+    session->meter.limit = (size_t)context->options.max_run_bytes;
+    frame_initialise(&session->frame, context, plan, threads, 0, &session->meter);
     mitral_status status = options && options->pin ? pinning_create(&session->pinning, context) : MITRAL_OK;
     if (status != MITRAL_OK)
         mitral_session_destroy(&session);
@@ -90,7 +91,11 @@ mitral_status mitral_session_run(mitral_session *session, const mitral_value *co
             return mitral_fail(session->context, MITRAL_INVALID, "input '%s': expected a value, found none",
                                plan->values[plan->inputs[i]].name);
     session->ran = false;
-    TRY(run_guarded(session, inputs));
+    session->meter.passed = false;
+    mitral_status status = run_guarded(session, inputs);
+    if (status == MITRAL_NO_MEMORY && session->meter.passed)
+        status = MITRAL_LIMIT;
+    TRY(status);
     session->ran = true;
     for (size_t i = 0; i < output_count; i++)
         outputs[i] = &session->frame.values[plan->outputs[i]];

@@ -19,6 +19,7 @@ struct frame {
     struct variable_memory *variables;     /* created once, kept across specialisations */
     struct arena run;                      /* what kernels and deferred steps allocate; cleared before each run */
     struct frame ***children;              /* [step][sub-plan], made when first entered */
+    struct meter *meter;                   /* of the session: what its frames hold together */
     double *seconds;                       /* of each step, when profiling */
 };
 
@@ -26,11 +27,12 @@ struct mitral_session {
     mitral_context *context;
     struct frame frame;
     bool keep_denormals;
+    struct meter meter;
     struct pinning *pinning;               /* NULL: threads run where they like */
     bool ran;
 };
 
-void frame_initialise(struct frame *frame, mitral_context *context, struct mitral_plan *plan, int threads, int depth);
+void frame_initialise(struct frame *frame, mitral_context *context, struct mitral_plan *plan, int threads, int depth, struct meter *meter);
 void frame_clear(struct frame *frame);
 /* Binds the plan to the inputs' shapes, without running it. */
 mitral_status frame_prepare(struct frame *frame, const mitral_value *const *inputs);

@@ -301,6 +301,9 @@ static mitral_status plan_memory(struct builder *b)
             if (s->steps[i].scratch_bytes && !s->steps[i].known)
                 buffers[count++] = (struct buffer){s->steps[i].scratch_bytes, (uint32_t)i, (uint32_t)i, 0};
         status = memory_plan(b->context, buffers, count, (uint32_t)steps, &s->arena_bytes, &s->live_bound);
+        if (status == MITRAL_OK && s->arena_bytes > (size_t)b->context->options.max_run_bytes)
+            status = mitral_fail(b->context, MITRAL_LIMIT, "expected values and scratch memory of at most %lld bytes " LIMIT_RUN_BYTES ", found %zu",
+                                 (long long)b->context->options.max_run_bytes, s->arena_bytes);
     }
     if (status == MITRAL_OK) {
         count = 0;

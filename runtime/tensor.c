@@ -146,7 +146,7 @@ mitral_status tensor_check_size(mitral_context *context, const mitral_tensor *te
     if (bytes >= 0 && bytes <= context->options.max_tensor_bytes && extent <= context->options.max_tensor_bytes)
         return MITRAL_OK;
     char text[256];
-    return mitral_fail(context, MITRAL_LIMIT, "expected a tensor of at most %lld bytes, found %s",
+    return mitral_fail(context, MITRAL_LIMIT, "expected a tensor of at most %lld bytes " LIMIT_TENSOR_BYTES ", found %s",
                        (long long)context->options.max_tensor_bytes, tensor_describe(tensor, text, sizeof text));
 }
 

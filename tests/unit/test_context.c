@@ -66,11 +66,18 @@ static void arena_has_a_limit(void **state)
     mitral_context *context = test_context();
     struct arena arena;
     arena_initialise(&arena, context);
-    arena.limit = 1000;
+    struct meter meter = {.limit = 1000};
+    arena.meter = &meter;
     assert_non_null(arena_allocate(&arena, 900));
+    assert_false(meter.passed);
     assert_null(arena_allocate(&arena, 200));
-    assert_true(strstr(mitral_context_message(context), "out of memory") != NULL);
+    assert_true(meter.passed);
+    assert_true(strstr(mitral_context_message(context), "at most 1000 bytes (max_run_bytes, --max-run-bytes), found 900 in use and 200 more") != NULL);
     assert_null(arena_allocate(&arena, SIZE_MAX));
+    assert_true(strstr(mitral_context_message(context), "out of memory") != NULL);
+    arena_clear(&arena);
+    assert_int_equal(meter.used, 0);
+    assert_non_null(arena_allocate(&arena, 1000));
     arena_clear(&arena);
     mitral_context_destroy(&context);
 }

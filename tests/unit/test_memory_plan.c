@@ -1,5 +1,7 @@
 #include "support.h"
 
+#include <string.h>
+
 #include "runtime/memory_plan.h"
 
 static bool overlap(const struct buffer *a, const struct buffer *b)
@@ -59,12 +61,25 @@ static void nothing_needs_nothing(void **state)
     assert_int_equal(total, 0);
 }
 
+static void sizes_beyond_addresses_are_refused(void **state)
+{
+    (void)state;
+    mitral_context *context = test_context();
+    struct buffer buffers[3] = {{(size_t)1 << 62, 0, 1, 0}, {(size_t)1 << 62, 1, 2, 0}, {SIZE_MAX - 8, 2, 3, 0}};
+    size_t total, bound;
+    assert_int_equal(memory_plan(context, buffers, 2, 4, &total, &bound), MITRAL_LIMIT);
+    assert_non_null(strstr(mitral_context_message(context), "more than 2^63 bytes"));
+    assert_int_equal(memory_plan(context, buffers + 2, 1, 4, &total, &bound), MITRAL_LIMIT);
+    mitral_context_destroy(&context);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(chain_uses_two_buffers),
         cmocka_unit_test(random_lifetimes_never_overlap),
         cmocka_unit_test(nothing_needs_nothing),
+        cmocka_unit_test(sizes_beyond_addresses_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

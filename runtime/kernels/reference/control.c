@@ -64,6 +64,7 @@ mitral_status iteration_start(struct iteration *it, struct kernel_call *call, si
     *it = (struct iteration){.call = call, .run = call->arena, .input_count = inputs, .output_count = outputs, .state_count = states};
     arena_initialise(&it->turns[0], call->context);
     arena_initialise(&it->turns[1], call->context);
+    it->turns[0].meter = it->turns[1].meter = call->arena->meter;
     TRY(find_subplan(call, "body", &it->body));
     it->inputs = arena_allocate(call->arena, (inputs + 1) * sizeof(*it->inputs));
     it->outputs = arena_allocate(call->arena, (outputs + 1) * sizeof(*it->outputs));
@@ -81,7 +82,8 @@ mitral_status iterate(struct iteration *it, size_t first_state)
 {
     struct kernel_call *call = it->call;
     if (it->trips >= call->context->options.max_loop_trips)
-        return call_fail(call, MITRAL_LIMIT, "at most %lld trips expected", (long long)call->context->options.max_loop_trips);
+        return call_fail(call, MITRAL_LIMIT, "at most %lld trips " LIMIT_LOOP_TRIPS " expected, found one more",
+                         (long long)call->context->options.max_loop_trips);
     struct arena *turn = &it->turns[it->trips & 1];
     arena_clear(turn);
     call->arena = turn;
@@ -139,8 +141,8 @@ static mitral_status stack_push(struct iteration *it, struct stack *stack, const
     }
     size_t bytes = tensor_bytes(&tensor), needed;
     if (__builtin_add_overflow(stack->used, bytes, &needed) || needed > (size_t)context->options.max_tensor_bytes)
-        return call_fail(it->call, MITRAL_LIMIT, "scan outputs of at most %lld bytes expected",
-                         (long long)context->options.max_tensor_bytes);
+        return call_fail(it->call, MITRAL_LIMIT, "scan outputs of at most %lld bytes " LIMIT_TENSOR_BYTES " expected, found %zu and %zu more",
+                         (long long)context->options.max_tensor_bytes, stack->used, bytes);
     if (needed > stack->capacity) {
         size_t capacity = needed < SIZE_MAX / 2 ? 2 * needed : needed;
         char *grown = mitral_allocate_raw(context, capacity);

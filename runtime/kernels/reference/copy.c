@@ -268,7 +268,7 @@ mitral_status set_output(struct kernel_call *call, size_t index, int32_t dtype, 
     int64_t bytes = mitral_tensor_size(&result);
     if (bytes < 0 || bytes > call->context->options.max_tensor_bytes) {
         char text[256];
-        return call_fail(call, MITRAL_LIMIT, "output of at most %lld bytes expected, found %s",
+        return call_fail(call, MITRAL_LIMIT, "output of at most %lld bytes " LIMIT_TENSOR_BYTES " expected, found %s",
                          (long long)call->context->options.max_tensor_bytes, tensor_describe(&result, text, sizeof(text)));
     }
     call_set_output(call, index, dtype, rank, dims);

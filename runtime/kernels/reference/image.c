@@ -10,13 +10,17 @@ mitral_status image_start(struct image *image, int64_t width, int64_t height)
 {
     if (width <= 0 || height <= 0)
         return MITRAL_CORRUPT;
-    int64_t bytes, limit = image->call->context->options.max_tensor_bytes;
-    if (__builtin_mul_overflow(width, height, &bytes) || bytes > IMAGE_MAX_PIXELS || bytes > limit / 3)
-        return call_fail(image->call, MITRAL_LIMIT, "an image of at most %lld pixels and %lld bytes expected, found %lldx%lld",
-                         (long long)IMAGE_MAX_PIXELS, (long long)limit, (long long)width, (long long)height);
+    const mitral_context_options *options = &image->call->context->options;
+    int64_t pixels;
+    if (__builtin_mul_overflow(width, height, &pixels) || pixels > options->max_image_pixels)
+        return call_fail(image->call, MITRAL_LIMIT, "an image of at most %lld pixels " LIMIT_IMAGE_PIXELS " expected, found %lldx%lld",
+                         (long long)options->max_image_pixels, (long long)width, (long long)height);
+    if (pixels > options->max_tensor_bytes / 3)
+        return call_fail(image->call, MITRAL_LIMIT, "an image of at most %lld bytes " LIMIT_TENSOR_BYTES " expected, found %lldx%lldx3",
+                         (long long)options->max_tensor_bytes, (long long)height, (long long)width);
     image->width = width;
     image->height = height;
-    image->pixels = mitral_allocate(image->call->context, (size_t)bytes * 3);
+    image->pixels = mitral_allocate(image->call->context, (size_t)pixels * 3);
     return image->pixels ? MITRAL_OK : MITRAL_NO_MEMORY;
 }
 

@@ -4,9 +4,6 @@
 
 #include "runtime/kernel.h"
 
-/* No image above this is decoded, whatever its stream's few bytes promise; nor any above the context's max_tensor_bytes. */
-#define IMAGE_MAX_PIXELS ((int64_t)1 << 28)
-
 struct image {
     struct kernel_call *call;
     const uint8_t *data; /* the encoded stream */
@@ -15,7 +12,7 @@ struct image {
     uint8_t *pixels;     /* height × width × 3: red, green, blue; from image_start */
 };
 
-/* Before decoding: checks the size against the limits and makes the buffer. MITRAL_CORRUPT for an empty size. */
+/* Before decoding, and whatever the stream's few bytes promise: checks the size against the context's limits and makes the buffer. MITRAL_CORRUPT for an empty size. */
 mitral_status image_start(struct image *image, int64_t width, int64_t height);
 
 /* Each returns MITRAL_CORRUPT when the stream cannot be decoded (the operator then gives an empty result), and MITRAL_LIMIT

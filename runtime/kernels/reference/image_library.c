@@ -247,7 +247,8 @@ mitral_status decode_tiff(struct image *image)
     TIFFOpenOptions *options = TIFFOpenOptionsAlloc();
     if (!options)
         return call_fail(image->call, MITRAL_NO_MEMORY, "out of memory while decoding");
-    TIFFOpenOptionsSetMaxSingleMemAlloc(options, (tmsize_t)IMAGE_MAX_PIXELS * 4);
+    const int64_t pixels = image->call->context->options.max_image_pixels;
+    TIFFOpenOptionsSetMaxSingleMemAlloc(options, (tmsize_t)(pixels > INT64_MAX / 4 ? INT64_MAX : pixels * 4));
     TIFFOpenOptionsSetErrorHandlerExtR(options, tiff_message, NULL);
     TIFFOpenOptionsSetWarningHandlerExtR(options, tiff_message, NULL);
     TIFF *tiff = TIFFClientOpenExt("stream", "rm", &source, tiff_read, tiff_write, tiff_seek, tiff_close, tiff_size, NULL, NULL, options);

@@ -96,6 +96,7 @@ static mitral_status scan_trips(struct iteration *it, const struct scan *scan, m
     struct kernel_call *call = it->call;
     struct arena slice_arena, *run = it->run; /* slices that are copies live for one trip */
     arena_initialise(&slice_arena, call->context);
+    slice_arena.meter = run->meter;
     mitral_status status = MITRAL_OK;
     for (int64_t t = 0; t < scan->length && status == MITRAL_OK; t++) {
         arena_clear(&slice_arena);
@@ -133,6 +134,9 @@ static mitral_status scan_length(const struct kernel_call *call, struct scan *sc
         if (scan->longest >= 0 && length != scan->longest)
             return call_fail(call, MITRAL_INVALID, "scanned inputs of one length expected, found %lld and %lld",
                              (long long)scan->longest, (long long)length);
+        if (length > call->context->options.max_loop_trips)
+            return call_fail(call, MITRAL_LIMIT, "at most %lld trips " LIMIT_LOOP_TRIPS " expected, found %lld",
+                             (long long)call->context->options.max_loop_trips, (long long)length);
         scan->longest = length;
         if (lead && value->tensor.dims[0] != scan->batches)
             return call_fail(call, MITRAL_INVALID, "scanned inputs of batch %lld expected, found %lld", (long long)scan->batches,
