@@ -1,5 +1,7 @@
 #include "compiler/planar.h"
 
+#include "compiler/passes/activation.h"
+
 #include <string.h>
 
 #include "runtime/kernels/planar/dilated.h"
@@ -84,13 +86,20 @@ static bool is_one_loop(const struct node *node, const int64_t *stages, size_t s
     return true;
 }
 
-bool planar_block_likes_planes(const struct graph *graph, const struct node *node)
+bool planar_block_is_one_loop(const struct node *node)
 {
     size_t count, branch_count;
     const int64_t *branches = attribute_ints(&node->attributes, "branches", &branch_count);
     const int64_t *stages = attribute_ints(&node->attributes, "stages", &count);
-    if (branch_count == 0 || branches[0] < 0 || (size_t)branches[0] >= count / 12
-        || !is_one_loop(node, stages, count / 12, branches, branch_count))
+    return node_is_own(node, "DilatedParallelBlock") && branch_count > 0 && branches[0] >= 0 && (size_t)branches[0] < count / 12
+           && is_one_loop(node, stages, count / 12, branches, branch_count);
+}
+
+bool planar_block_likes_planes(const struct graph *graph, const struct node *node)
+{
+    size_t branch_count;
+    const int64_t *branches = attribute_ints(&node->attributes, "branches", &branch_count);
+    if (!planar_block_is_one_loop(node))
         return false;
     const mitral_tensor *weights = fixed(graph, node_input(node, source_count(node) + 3 * (size_t)branches[0]));
     return weights && weights->rank == 4 && dilated_prefers_planes((int)weights->dims[1]);

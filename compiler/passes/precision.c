@@ -82,16 +82,29 @@ static bool is_matrix_product(const struct node *node)
     return node_is(node, "MatMul") || node_is_own(node, "MatMul") || is_gemm(node);
 }
 
+static enum convolution_way way_of(const struct graph *graph, const struct node *node)
+{
+    struct convolution_shape shape;
+    if (!is_convolution(node) || !planar_convolution_of(graph, node, &shape))
+        return WAY_NONE;
+    shape.input_layout = shape.output_layout = shape.residual_layout = LAYOUT_CHANNELS_LAST;
+    return planar_convolution_preferred(&shape) ? planar_convolution_way(&shape) : WAY_NONE;
+}
+
+/* It can take and give float32 and multiply in bfloat16 inside (planar.convolution, attribute "bfloat16"). */
+static bool rounds_inside(const struct graph *graph, const struct node *node)
+{
+    return planar_pair_blocks() && way_of(graph, node) == WAY_POINTWISE_CHANNELS;
+}
+
 /* Winograd's products are fewer; bfloat16 has no such way here. */
 static double float_cost(const struct graph *graph, const struct node *node, double flops)
 {
-    struct convolution_shape shape;
     if (is_transposed(node))
         return 1.2 * flops;
-    if (!is_convolution(node) || !planar_convolution_of(graph, node, &shape))
-        return flops;
-    shape.input_layout = shape.output_layout = shape.residual_layout = LAYOUT_CHANNELS_LAST;
-    return planar_convolution_way(&shape) == WAY_WINOGRAD ? flops / 2.4 : flops;
+    if (rounds_inside(graph, node))
+        return flops / 2; /* no tiles, whatever the CPU has */
+    return way_of(graph, node) == WAY_WINOGRAD ? flops / 2.4 : flops;
 }
 
 static bool weigh_product(const struct graph *graph, const struct node *node, struct choice *out)
@@ -333,6 +346,24 @@ static mitral_status apply(struct precision *precision, size_t *products)
     return status;
 }
 
+/* Nodes that keep float32 outside: dilated-parallel blocks, whose kernel rounds where that is accurate enough, and 1×1 convolutions
+ * which would have won nothing that conversions do not cost. */
+static mitral_status round_inside(const struct precision *precision, size_t *products, size_t *blocks)
+{
+    struct graph *graph = precision->graph;
+    for (size_t i = 0; i < precision->node_count && planar_pair_blocks(); i++) {
+        struct node *node = &graph->nodes[i];
+        if (!node->op)
+            continue;
+        const bool block = planar_block_is_one_loop(node);
+        if (block || (precision->choices[i].either && !precision->choices[i].bfloat16 && rounds_inside(graph, node))) {
+            TRY(attributes_set_int(&node->attributes, graph->arena, "bfloat16", 1));
+            ++*(block ? blocks : products);
+        }
+    }
+    return MITRAL_OK;
+}
+
 mitral_status pass_precision(struct graph *graph, const struct pass_options *options, bool *changed)
 {
     if (options->precision != MITRAL_PRECISION_BF16)
@@ -342,19 +373,22 @@ mitral_status pass_precision(struct graph *graph, const struct pass_options *opt
         return MITRAL_OK;
     }
     struct precision precision = {.graph = graph, .node_count = graph->node_count};
-    size_t products = 0;
+    size_t products = 0, blocks = 0;
     TRY(graph_find_uses(graph, &precision.uses));
     precision.choices = mitral_allocate(graph->context, (graph->node_count + 1) * sizeof *precision.choices);
     mitral_status status = precision.choices ? choose(&precision) : MITRAL_NO_MEMORY;
     if (status == MITRAL_OK)
         status = apply(&precision, &products);
-    *changed = products > 0;
+    if (status == MITRAL_OK)
+        status = round_inside(&precision, &products, &blocks);
+    *changed = products + blocks > 0;
     if (status == MITRAL_OK && *changed)
         status = graph_sort(graph); /* conversions come before their readers */
-    if (status == MITRAL_OK && products == 0)
+    if (status == MITRAL_OK && !*changed)
         mitral_log(graph->context, "precision bf16: no step is faster in bfloat16 here, all compute in f32");
     else if (status == MITRAL_OK)
-        mitral_log(graph->context, "precision bf16: %zu convolutions and matrix products compute in bfloat16", products);
+        mitral_log(graph->context, "precision bf16: %zu convolutions and matrix products and %zu dilated-parallel blocks compute in bfloat16",
+                   products, blocks);
     mitral_release(graph->context, precision.choices);
     graph_free_uses(graph, &precision.uses);
     return status;

@@ -79,6 +79,29 @@ static void small_ones_and_outputs_stay(void **state)
     finish(graph, pointwise(graph, "a", map(graph, "x", 512), 512, 512), 0);
 }
 
+static int64_t rounded_inside(const struct graph *graph)
+{
+    for (size_t i = 0; i < graph->node_count; i++)
+        if (graph->nodes[i].op && attribute_int(&graph->nodes[i].attributes, "bfloat16", 0))
+            return 1;
+    return 0;
+}
+
+/* A 1×1 convolution that would lose to conversions what it gains: it takes and gives float32, and rounds its operands itself. */
+static void rounds_inside(void **state)
+{
+    (void)state;
+    if (!cpu_has_avx512_bf16())
+        skip();
+    struct graph *graph = test_open();
+    value_id a = pointwise(graph, "a", map(graph, "x", 32), 32, 32);
+    assert_ok(graph->context, graph_add_output(graph, relu(graph, "y", a)));
+    test_passes_keep_results_in(graph, passes, 1, tolerance, MITRAL_PRECISION_BF16);
+    assert_int_equal(test_count(graph, NULL, "Cast"), 0);
+    assert_int_equal(rounded_inside(graph), 1);
+    test_close(graph);
+}
+
 static void float32_is_left_alone(void **state)
 {
     (void)state;
@@ -87,6 +110,7 @@ static void float32_is_left_alone(void **state)
     assert_ok(graph->context, graph_add_output(graph, relu(graph, "y", a)));
     test_passes_keep_results(graph, passes, 1, 0);
     assert_int_equal(test_count(graph, NULL, "Cast"), 0);
+    assert_int_equal(rounded_inside(graph), 0);
     test_close(graph);
 }
 
@@ -96,6 +120,7 @@ int main(void)
         cmocka_unit_test(chain),
         cmocka_unit_test(carriers),
         cmocka_unit_test(small_ones_and_outputs_stay),
+        cmocka_unit_test(rounds_inside),
         cmocka_unit_test(float32_is_left_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -21,7 +21,7 @@ enum { CHAIN = 16 };
             _Pragma("GCC unroll 32") for (int r = 0; r < ROWS; r++) {                                                  \
                 vec x = vec_set(from[r / 4][r % 4 * (pixel)]);                                                         \
                 _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                              \
-                    sum[r][v] = vec_fma(x, w[v], sum[r][v]);                                                           \
+                    sum[r][v] = vec_product(x, w[v], sum[r][v]);                                                       \
             }                                                                                                          \
             _Pragma("GCC unroll 8") for (int q = 0; q < (ROWS + 3) / 4; q++)                                           \
                 from[q] += (step);                                                                                     \

@@ -87,7 +87,7 @@ bool planar_convolution_preferred(const struct convolution_shape *s)
 /* Products on channels-last data walk taps, and the channels of a tap: of a row of taps all at once where they are neighbours. */
 static size_t depth_of(const struct convolution *c)
 {
-    return (size_t)(c->shape.channels * c->shape.kernel[0] * c->shape.kernel[1]);
+    return (size_t)(pack_depth((int)c->shape.channels, c->pairs) * c->shape.kernel[0] * c->shape.kernel[1]);
 }
 
 static bool by_planes(const struct convolution *c)
@@ -123,15 +123,15 @@ static void pack_panel(const struct convolution *c, const float *weights, int co
         return;
     }
     int64_t taps = s->kernel[0] * s->kernel[1];
-    struct pack_matrix matrix = {.values = weights, .rows = columns, .depth = (int)s->channels, .row = (ptrdiff_t)depth_of(c),
-                                 .step = (ptrdiff_t)taps};
+    struct pack_matrix matrix = {.values = weights, .rows = columns, .depth = (int)s->channels,
+                                 .row = (ptrdiff_t)(s->channels * taps), .step = (ptrdiff_t)taps, .pairs = c->pairs};
     for (int64_t tap = 0; tap < taps; tap++, matrix.values++)
         out += pack_channel_weights(&matrix, out);
 }
 
 void convolution_pack(const struct convolution *c, const float *weights, float *out)
 {
-    const int features = (int)c->shape.features, depth = (int)depth_of(c);
+    const int features = (int)c->shape.features, depth = (int)(c->shape.channels * c->shape.kernel[0] * c->shape.kernel[1]);
     if (by_planes(c)) {
         struct pack_matrix matrix = {.values = weights, .rows = features, .depth = depth, .row = depth, .step = 1};
         pack_plane_weights(&matrix, out);
@@ -235,8 +235,8 @@ static mitral_status pack(struct kernel_call *call, struct state *state)
                                         "winograd4x4"};
     struct convolution *c = &state->convolution;
     const mitral_tensor *w = call_input(call, W);
-    snprintf(state->description, sizeof state->description, "%s", names[c->way]);
-    snprintf(state->text, sizeof state->text, "%s:%s", names[c->way], c->blocks->name);
+    snprintf(state->description, sizeof state->description, "%s%s", names[c->way], c->pairs ? ":bf16" : "");
+    snprintf(state->text, sizeof state->text, "%s:%s", names[c->way], c->pairs ? planar_pair_blocks()->name : c->blocks->name);
     state->raw_floats = ((size_t)tensor_count(w) + 15) / 16 * 16;
     state->packing = (struct mitral_packing){scheme, state->description,
                                              (state->raw_floats + convolution_packed_floats(c) + PLANAR_SLACK) * sizeof(float)};
@@ -268,6 +268,7 @@ static mitral_status prepare(struct kernel_call *call, void **out, size_t *scrat
     c->y_pitch = (ptrdiff_t)c->shape.features;
     c->threads = call->threads > 0 ? call->threads : 1;
     c->blocks = planar_blocks_of(cpu_isa());
+    c->pairs = c->way == WAY_POINTWISE_CHANNELS && attribute_int(call->attributes, "bfloat16", 0) && planar_pair_blocks();
     if (status == MITRAL_OK)
         status = pack(call, state);
     if (status != MITRAL_OK) {

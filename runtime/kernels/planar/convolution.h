@@ -33,6 +33,7 @@ bool planar_convolution_likes_planes(const struct convolution_shape *shape);
 struct convolution {
     struct convolution_shape shape;
     enum convolution_way way;
+    bool pairs; /* WAY_POINTWISE_CHANNELS: products of pairs of bfloat16, by planar_pair_blocks() */
     const struct planar_blocks *blocks;
     int threads;
     const float *x, *weights, *bias, *residual, *slope; /* weights packed for the way */

@@ -32,6 +32,8 @@ static void measure(const struct convolution *c, struct geometry *g)
         for (g->chunk = CHUNK_PIXELS; g->chunk > 56 && s->batch * divided(pixels, g->chunk) < 4 * c->threads; g->chunk /= 2)
             ;
         g->chunks = divided(pixels, g->chunk);
+        g->depth = pack_depth(g->depth, c->pairs);
+        g->thread = c->pairs ? ((size_t)g->chunk * (size_t)g->depth + PLANAR_SLACK + ALIGN - 1) / ALIGN * ALIGN : 0;
         return;
     }
     int64_t reach = (s->output[1] - 1) * s->stride[1] + (s->kernel[1] - 1) * s->dilation[1] + 1;
@@ -74,11 +76,11 @@ static void multiply(const struct convolution *c, const struct geometry *g, stru
         product->shift = c->bias ? c->bias + first : NULL;
         product->slope = c->slope ? c->slope + first : NULL;
         product->residual = c->residual ? c->residual + at * c->y_pitch + first : NULL;
-        c->blocks->channel_product(product);
+        (c->pairs ? planar_pair_blocks() : c->blocks)->channel_product(product);
     }
 }
 
-static void run_pointwise(const struct convolution *c, const struct geometry *g, int64_t item)
+static void run_pointwise(const struct convolution *c, const struct geometry *g, int64_t item, float *own)
 {
     const struct convolution_shape *s = &c->shape;
     ptrdiff_t pixels = (ptrdiff_t)(s->output[0] * s->output[1]), image = (ptrdiff_t)(item / g->chunks);
@@ -87,6 +89,14 @@ static void run_pointwise(const struct convolution *c, const struct geometry *g,
     struct channel_product product = {.rows = pixels - first < g->chunk ? (int)(pixels - first) : g->chunk,
                                       .pixel = plain ? 1 : c->x_pitch, .step = plain ? pixels : 1};
     product.input = c->x + image * pixels * (plain ? (ptrdiff_t)s->channels : c->x_pitch) + first * product.pixel;
+    if (c->pairs) {
+        struct row_pairs pairs = {.pixels = product.rows, .channels = (int)s->channels, .planes = plain, .input = product.input,
+                                  .pixel = product.pixel, .step = product.step, .output = own};
+        product.input = own;
+        product.pixel = pairs.pixel_out = plain ? 1 : g->depth;
+        product.step = pairs.step_out = plain ? product.rows : 1;
+        planar_pair_blocks()->row_pairs(&pairs);
+    }
     multiply(c, g, &product, image * pixels + first);
 }
 
@@ -162,7 +172,7 @@ void convolution_channels_run(const struct convolution *c)
 #pragma omp for schedule(static)
         for (int64_t item = 0; item < items; item++) {
             if (c->way == WAY_POINTWISE_CHANNELS)
-                run_pointwise(c, &g, item);
+                run_pointwise(c, &g, item, own);
             else
                 run_direct(c, &g, item, own, offsets);
         }

@@ -88,6 +88,8 @@ struct dilated_block {
     int widest;                      /* dilation */
     int span;                        /* rows and columns that all branches' tiles divide */
     bool planes;                     /* lanes along pixels (few channels), else along channels */
+    bool pairs;                      /* products of bfloat16: of x's pixels, and the branches' on planes (Winograd in both directions
+                                        would lose too much) */
 };
 
 void dilated_place_branches(const struct dilated_form *form, struct dilated_branch branches[DILATED_BRANCHES]);
@@ -100,6 +102,7 @@ bool dilated_block_of(const struct dilated_form *form, struct dilated_block *out
 struct dilated_plan {
     struct dilated_block block;
     const struct planar_blocks *blocks;
+    const struct planar_blocks *products;   /* planar_pair_blocks() with pairs, else `blocks` */
     const float *weights[DILATED_STAGES];   /* [stage] packed */
     const float *shift[DILATED_STAGES], *slope[DILATED_STAGES]; /* [stage] NULL: none */
     const float *scale, *offset, *last_slope; /* of the affine and of the last activation; NULL: none */

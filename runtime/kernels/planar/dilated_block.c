@@ -36,7 +36,7 @@ bool dilated_prefers_planes(int channels)
     return channels < planar_blocks_of(cpu_isa())->lanes && channels <= DILATED_PLANES;
 }
 
-static void choose_blocks(struct dilated_plan *plan)
+static void choose_blocks(struct dilated_plan *plan, bool bfloat16)
 {
     enum isa isa = cpu_isa();
     struct dilated_block *block = &plan->block;
@@ -46,6 +46,8 @@ static void choose_blocks(struct dilated_plan *plan)
     /* Half a vector is lost on the last channels, but where a wide vector is two halves anyway, narrow ones lose nothing. */
     if (!block->planes && cpu_splits_avx512() && isa == ISA_AVX512 && rest > 0 && rest <= plan->blocks->lanes / 2)
         plan->blocks = planar_blocks_of(ISA_AVX2);
+    block->pairs = bfloat16 && planar_pair_blocks() && (block->planes || block->reduce || block->shortcut == SHORTCUT_STAGE);
+    plan->products = block->pairs ? planar_pair_blocks() : plan->blocks;
 }
 
 static void describe_packing(const struct state *state, int stage, char *text, size_t size)
@@ -55,7 +57,8 @@ static void describe_packing(const struct state *state, int stage, char *text, s
         snprintf(text, size, "%s:%d", composed_packing_name(&state->composed, stage), state->form.stages[stage].groups);
         return;
     }
-    int length = snprintf(text, size, "%s:%s", block->planes ? "planes" : "channels", is_branch_stage(&state->form, stage) ? "3x3" : "1x1");
+    int length = snprintf(text, size, "%s%s:%s", block->planes ? "planes" : "channels", block->pairs ? ":bf16" : "",
+                          is_branch_stage(&state->form, stage) ? "3x3" : "1x1");
     for (int s = 0; s < block->source_count && !is_branch_stage(&state->form, stage) && length > 0 && (size_t)length < size; s++)
         length += snprintf(text + length, size - (size_t)length, ":%d", block->sources[s].channels);
 }
@@ -138,10 +141,10 @@ static void prepare_fused(struct kernel_call *call, struct state *state)
         block->sources[i].layout = call_input(call, (size_t)i)->layout;
     block->output_layout = call_output(call, 0) ? call_output(call, 0)->layout : LAYOUT_PLAIN;
     state->plan.threads = call->threads > 0 ? call->threads : 1;
-    choose_blocks(&state->plan);
+    choose_blocks(&state->plan, attribute_int(call->attributes, "bfloat16", 0) != 0);
     place_stages(state);
-    snprintf(state->text, sizeof state->text, "%s:%s:winograd%s%s", block->planes ? "planes" : "channels", state->plan.blocks->name,
-             block->planes ? "4" : "4x4", block->source_count > 1 ? ":concat" : "");
+    snprintf(state->text, sizeof state->text, "%s:%s:winograd%s%s%s", block->planes ? "planes" : "channels", state->plan.blocks->name,
+             block->planes ? "4" : "4x4", block->pairs ? ":bf16" : "", block->source_count > 1 ? ":concat" : "");
 }
 
 static void prepare_composed(struct kernel_call *call, struct state *state)

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "runtime/kernels/planar/dilated.h"
+#include "runtime/kernels/planar/pack.h"
 
 enum { ALIGN = 16, PIECE = 32, CHUNK_PIXELS = 224, LARGEST_GROUP = 48, POSITIONS = WINOGRAD_INPUTS * WINOGRAD_INPUTS };
 
@@ -22,7 +23,7 @@ struct geometry {
     bool waiting;                       /* the shortcut waits in the output: a stage, or x in another layout */
     ptrdiff_t spread_pitch, spread_position, product_pitch, product_position;
     /* Floats of the parts of one thread's scratch, and of the team's. */
-    size_t spread, products, sums, rows, temporary, thread, reduced, low, branches, whole;
+    size_t spread, products, sums, rows, pairs, temporary, thread, reduced, low, branches, whole;
 };
 
 static size_t aligned(size_t floats)
@@ -77,9 +78,10 @@ static void measure(const struct dilated_plan *plan, struct geometry *g)
     g->products = aligned((size_t)(POSITIONS * g->product_position) + PLANAR_SLACK);
     g->sums = g->split ? 0 : aligned((size_t)g->piece_height * (size_t)g->piece_width * (size_t)most + PLANAR_SLACK);
     g->rows = aligned((size_t)g->chunk_rows * (size_t)b->width * (size_t)widest + PLANAR_SLACK);
+    g->pairs = b->pairs ? aligned((size_t)g->chunk_rows * (size_t)b->width * (size_t)pack_depth(widest, true) + PLANAR_SLACK) : 0;
     int project = b->shortcut == SHORTCUT_STAGE ? b->outputs : 0, most_low = b->reduced > project ? b->reduced : project;
     g->temporary = g->upsampled ? aligned(((size_t)g->low_width + 2) * (size_t)most_low + PLANAR_SLACK) : 0;
-    g->thread = g->spread + g->products + g->sums + g->rows + g->temporary;
+    g->thread = g->spread + g->products + g->sums + g->rows + g->pairs + g->temporary;
     g->reduced = b->reduce || g->copied ? aligned(pixels * (size_t)b->reduced + PLANAR_SLACK) : 0;
     g->low = g->upsampled ? aligned((size_t)(b->reduced + project) * (size_t)g->low_height * (size_t)g->low_width + PLANAR_SLACK) : 0;
     g->branches = g->split ? aligned(pixels * branches + PLANAR_SLACK) : 0;
@@ -100,10 +102,11 @@ struct worker {
     const float *const *sources;
     int image;
     float *output;                       /* of the image, channels last */
-    float *spread, *products, *sums, *rows, *temporary; /* its own */
+    float *spread, *products, *sums, *rows, *pairs, *temporary; /* its own */
     float *reduced, *low, *branches;     /* the team's */
     const float *input;                  /* of the branches */
     int row_source, row_first, row_image; /* what `rows` holds; −1: nothing */
+    int pair_source, pair_first, pair_image; /* what `pairs` holds */
 };
 
 /* Pixels of rows [y, y + rows) of a source, as they enter a product: element (pixel, channel) is at [pixel * *pixel + channel * *step]. */
@@ -134,6 +137,29 @@ static const float *source_rows(struct worker *w, int source, int y, int rows, p
     return w->rows;
 }
 
+/* The product's input: those rows, as pairs where products take pairs. */
+static void set_input(struct worker *w, int source, int y, int rows, struct channel_product *product)
+{
+    const int channels = w->plan->block.sources[source].channels;
+    if (!w->plan->block.pairs) {
+        product->input = source_rows(w, source, y, rows, &product->pixel, &product->step);
+        return;
+    }
+    const bool there = w->pair_source == source && w->pair_first == y && w->pair_image == w->image;
+    const bool plain = w->plan->block.sources[source].layout == LAYOUT_PLAIN;
+    struct row_pairs pairs = {.pixels = product->rows, .channels = channels, .planes = plain, .output = w->pairs};
+    product->pixel = pairs.pixel_out = plain ? 1 : pack_depth(channels, true);
+    product->step = pairs.step_out = plain ? product->rows : 1;
+    product->input = w->pairs;
+    if (there)
+        return;
+    pairs.input = source_rows(w, source, y, rows, &pairs.pixel, &pairs.step);
+    w->plan->products->row_pairs(&pairs);
+    w->pair_source = source;
+    w->pair_first = y;
+    w->pair_image = w->image;
+}
+
 /* A product of every source that is (or is not) upsampled with its part of a stage's weights; the activation follows the last one. */
 static void multiply_sources(struct worker *w, int stage, int columns, bool upsampled, int y, int rows, int width,
                              enum planar_activation activation, bool started, float *output)
@@ -144,7 +170,7 @@ static void multiply_sources(struct worker *w, int stage, int columns, bool upsa
     for (int s = 0; s < b->source_count; s++)
         left += (b->sources[s].scale == SCALE_UPSAMPLED) == upsampled;
     for (int s = 0; s < b->source_count; s++) {
-        int depth = b->sources[s].channels;
+        int depth = pack_depth(b->sources[s].channels, b->pairs);
         ptrdiff_t padded = divided(columns, PLANAR_WIDTH) * PLANAR_WIDTH;
         if ((b->sources[s].scale == SCALE_UPSAMPLED) == upsampled) {
             struct channel_product product = {.rows = rows * width, .columns = columns, .depth = depth, .taps = 1, .weights = weights,
@@ -152,8 +178,8 @@ static void multiply_sources(struct worker *w, int stage, int columns, bool upsa
                                               .shift = upsampled ? NULL : w->plan->shift[stage],
                                               .activation = --left == 0 && !upsampled ? activation : PLANAR_LINEAR,
                                               .slope = w->plan->slope[stage]};
-            product.input = source_rows(w, s, y, rows, &product.pixel, &product.step);
-            w->plan->blocks->channel_product(&product);
+            set_input(w, s, y, rows, &product);
+            w->plan->products->channel_product(&product);
             started = true;
         }
         weights += padded * depth;
@@ -485,8 +511,9 @@ void dilated_channels_run(const struct dilated_plan *plan, const float *const *s
         w.products = w.spread + g.spread;
         w.sums = w.products + g.products;
         w.rows = w.sums + g.sums;
-        w.temporary = w.rows + g.rows;
-        w.row_source = -1;
+        w.pairs = w.rows + g.rows;
+        w.temporary = w.pairs + g.pairs;
+        w.row_source = w.pair_source = -1;
         for (int image = 0; image < b->batch; image++) {
             w.image = image;
             w.output = b->output_layout == LAYOUT_PLAIN ? whole : output + image * image_size;

@@ -5,6 +5,13 @@
 size_t dilated_packed_size(const struct dilated_block *block, const struct dilated_stage *stage, bool branch)
 {
     size_t outputs = (size_t)stage->outputs, channels = (size_t)stage->channels;
+    if (block->pairs && !branch) {
+        channels = 0;
+        for (int s = 0; s < block->source_count; s++)
+            channels += (size_t)pack_depth(block->sources[s].channels, true);
+    } else if (block->pairs && block->planes) {
+        channels = (size_t)pack_depth(stage->channels, true);
+    }
     size_t width = block->planes ? (outputs + 3) / 4 * 4 : pack_width(outputs);
     return width * channels * (!branch ? 1 : block->planes ? 3 * WINOGRAD_INPUTS : WINOGRAD_INPUTS * WINOGRAD_INPUTS);
 }
@@ -14,7 +21,8 @@ static void pack_product(const struct dilated_block *block, const struct dilated
 {
     for (int s = 0; s < block->source_count; s++) {
         struct pack_matrix matrix = {.values = weights + block->sources[s].first, .rows = stage->outputs,
-                                     .depth = block->sources[s].channels, .row = stage->channels, .step = 1};
+                                     .depth = block->sources[s].channels, .row = stage->channels, .step = 1,
+                                     .pairs = block->pairs};
         out += block->planes ? pack_plane_weights(&matrix, out) : pack_channel_weights(&matrix, out);
     }
 }
@@ -24,7 +32,7 @@ void dilated_pack(const struct dilated_block *block, const struct dilated_stage 
     if (!branch)
         pack_product(block, stage, weights, out);
     else if (block->planes)
-        pack_plane_winograd(stage->outputs, stage->channels, weights, out);
+        (block->pairs ? pack_plane_winograd_pairs : pack_plane_winograd)(stage->outputs, stage->channels, weights, out);
     else
         pack_channel_winograd(stage->outputs, stage->channels, weights, out);
 }

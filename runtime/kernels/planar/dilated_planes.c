@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "runtime/kernels/planar/dilated.h"
+#include "runtime/kernels/planar/pack.h"
 
 enum { ALIGN = 16, WIDEST_STRIPE = 256, NARROWEST_STRIPE = 48 };
 
@@ -20,7 +21,7 @@ struct geometry {
     bool waiting;                      /* the shortcut waits in the output: a stage, or x in another layout */
     ptrdiff_t ring_pitch, ring_plane, row_pitch, spread_pitch, spread_position, product_pitch, product_position;
     /* Floats of the parts of one thread's scratch, and of the team's. */
-    size_t ring, spread, products, sums, rows, upsampled_rows, temporary, thread, low, whole;
+    size_t ring, spread, products, sums, rows, pairs, upsampled_rows, temporary, thread, low, whole;
 };
 
 static size_t aligned(size_t floats)
@@ -41,9 +42,10 @@ struct worker {
     int image, first, columns;          /* of the stripe */
     int start, end;                     /* rows of the part */
     float *output;                      /* of the image, planes */
-    float *ring, *spread, *products, *sums, *rows, *upsampled, *temporary;
+    float *ring, *spread, *products, *sums, *rows, *pairs, *upsampled, *temporary;
     const float *low;
     int row_source, row, row_from, row_columns; /* what `rows` holds; −1: nothing */
+    int pair_source, pair_row, pair_from, pair_columns; /* what `pairs` holds */
 };
 
 /* Every thread takes as many whole bands of rows as there are for all; those that are left over are cut into stripes of columns. Whole
@@ -110,7 +112,7 @@ static void measure(const struct dilated_plan *plan, struct geometry *g)
     g->ring_pitch = g->stripe + 2 * g->pad + ALIGN;
     g->ring_plane = (g->ring_rows + 1) * g->ring_pitch + ALIGN;
     g->spread_pitch = g->ring_pitch;
-    g->spread_position = b->reduced * g->spread_pitch + ALIGN;
+    g->spread_position = pack_depth(b->reduced, b->pairs) * g->spread_pitch + ALIGN;
     g->product_pitch = g->stripe;
     g->product_position = divided(most, 4) * 4 * g->product_pitch + ALIGN; /* products come in fours */
     /* The running sum can stay in the last branch's part of the output until that branch replaces it, unless the shortcut waits
@@ -125,10 +127,11 @@ static void measure(const struct dilated_plan *plan, struct geometry *g)
     g->sums = g->separate_sum ? aligned((size_t)most * (size_t)g->band * (size_t)g->stripe + PLANAR_SLACK) : 0;
     g->row_pitch = g->ring_pitch > g->low_width ? g->ring_pitch : g->low_width;
     g->rows = aligned(2 * (size_t)rows * (size_t)g->row_pitch + PLANAR_SLACK);
+    g->pairs = b->pairs ? aligned((size_t)pack_depth(rows, true) * (size_t)g->row_pitch + PLANAR_SLACK) : 0;
     g->temporary = aligned(UPSAMPLED_TOGETHER * ((size_t)g->ring_pitch + PLANAR_SLACK));
     int project = b->shortcut == SHORTCUT_STAGE ? b->outputs : 0;
     g->upsampled_rows = g->upsampled ? aligned((size_t)(project > b->reduced ? project : b->reduced) * (size_t)g->ring_pitch) : 0;
-    g->thread = g->ring + g->spread + g->products + g->sums + g->rows + g->upsampled_rows + g->temporary;
+    g->thread = g->ring + g->spread + g->products + g->sums + g->rows + g->pairs + g->upsampled_rows + g->temporary;
     g->low = g->upsampled ? aligned((size_t)(b->reduced + project) * (size_t)g->low_height * (size_t)g->low_width + PLANAR_SLACK) : 0;
     g->whole = b->output_layout == LAYOUT_PLAIN ? 0 : aligned((size_t)b->outputs * (size_t)b->height * (size_t)b->width);
 }
@@ -184,6 +187,25 @@ static const float *source_row(struct worker *w, int source, int y, int from, in
     return planes;
 }
 
+/* The same as the products take it: pairs of planes, or planes. */
+static const float *product_row(struct worker *w, int source, int y, int from, int columns, ptrdiff_t *step)
+{
+    if (!w->plan->block.pairs)
+        return source_row(w, source, y, from, columns, step);
+    *step = w->g->row_pitch;
+    if (w->pair_source == source && w->pair_row == y && w->pair_from == from && w->pair_columns >= columns)
+        return w->pairs;
+    struct row_pairs pairs = {.pixels = columns, .channels = w->plan->block.sources[source].channels, .planes = true, .pixel = 1,
+                              .output = w->pairs, .step_out = *step};
+    pairs.input = source_row(w, source, y, from, columns, &pairs.step);
+    w->plan->products->row_pairs(&pairs);
+    w->pair_source = source;
+    w->pair_row = y;
+    w->pair_from = from;
+    w->pair_columns = columns;
+    return w->pairs;
+}
+
 /* A product of every source that is (or is not) upsampled with its part of a stage's weights. The first one adds `start` (NULL:
  * nothing), the activation follows the last one. */
 static void multiply_sources(struct worker *w, int stage, int rows, bool upsampled, int y, int from, int columns,
@@ -196,10 +218,10 @@ static void multiply_sources(struct worker *w, int stage, int rows, bool upsampl
     for (int s = 0; s < b->source_count; s++)
         left += (b->sources[s].scale == SCALE_UPSAMPLED) == upsampled;
     for (int s = 0; s < b->source_count; s++) {
-        int depth = b->sources[s].channels;
+        int depth = pack_depth(b->sources[s].channels, b->pairs);
         if ((b->sources[s].scale == SCALE_UPSAMPLED) == upsampled) {
             ptrdiff_t step, offsets[256];
-            const float *input = source_row(w, s, y, from, columns, &step);
+            const float *input = product_row(w, s, y, from, columns, &step);
             left--;
             for (int done = 0; done < depth; done += 256) {
                 int part = depth - done < 256 ? depth - done : 256;
@@ -213,7 +235,7 @@ static void multiply_sources(struct worker *w, int stage, int rows, bool upsampl
                                                 .shift = upsampled ? NULL : w->plan->shift[stage],
                                                 .activation = last ? activation : PLANAR_LINEAR, .slope = w->plan->slope[stage],
                                                 .prefetch = 3 * ALIGN};
-                w->plan->blocks->plane_product(&product);
+                w->plan->products->plane_product(&product);
                 started = true;
             }
         }
@@ -309,7 +331,7 @@ static void run_group(const struct worker *w, int branch, int y, int band_start,
         row = row < 0 || row >= b->height ? g->ring_rows : row % g->ring_rows; /* the one behind the ring is zero */
         spread.rows[i] = w->ring + (ptrdiff_t)row * g->ring_pitch + g->pad - dilation;
     }
-    plan->blocks->plane_spread(&spread);
+    plan->products->plane_spread(&spread);
     ptrdiff_t plane = plane_of(b), at = (ptrdiff_t)y * b->width + w->first;
     float *output = w->output + first * plane + at;
     struct planar_finish finish = {
@@ -332,14 +354,14 @@ static void run_group(const struct worker *w, int branch, int y, int band_start,
         finish.residual = w->sources[0] + ((ptrdiff_t)w->image * b->channels + first) * plane + at;
     int rows = (b->height - y + dilation - 1) / dilation;
     rows = rows < WINOGRAD_OUTPUTS ? rows : WINOGRAD_OUTPUTS;
-    struct plane_batch batch = {.count = WINOGRAD_INPUTS, .rows = channels, .columns = w->columns, .depth = 3 * b->reduced,
+    struct plane_batch batch = {.count = WINOGRAD_INPUTS, .rows = channels, .columns = w->columns, .depth = 3 * pack_depth(b->reduced, b->pairs),
                                 .weights = plan->weights[plan->branch_stages[branch]], .input = w->spread,
                                 .position = g->spread_position, .offsets = offsets, .output = w->products,
                                 .position_out = g->product_position, .pitch_out = g->product_pitch,
                                 .written = output, .read = finish.residual ? finish.residual : output, .ahead_step = plane,
                                 .ahead_row = finish.row, .ahead_rows = rows, .ahead_count = rows * channels,
                                 .ahead_lines = divided(w->columns, ALIGN)};
-    plan->blocks->plane_batch(&batch);
+    plan->products->plane_batch(&batch);
     struct plane_gather gather = {.channels = channels, .columns = w->columns, .rows = rows,
                                   .input = w->products, .position = g->product_position, .pitch = g->product_pitch, .finish = finish};
     plan->blocks->plane_gather(&gather);
@@ -350,7 +372,7 @@ static void run_band(const struct worker *w, int start, ptrdiff_t *offsets)
     const struct dilated_block *b = &w->plan->block;
     for (int k = 0; k < b->branch_count; k++) {
         int dilation = b->branches[k].dilation;
-        for (int c = 0; c < b->reduced; c++)
+        for (int c = 0; c < pack_depth(b->reduced, b->pairs); c++)
             for (int tap = 0; tap < 3; tap++)
                 offsets[3 * c + tap] = c * w->g->spread_pitch + (ptrdiff_t)tap * dilation;
         for (int base = start; base < start + w->g->band; base += 4 * dilation)
@@ -411,12 +433,13 @@ void dilated_planes_run(const struct dilated_plan *plan, const float *const *sou
         w.products = w.spread + g.spread;
         w.sums = w.products + g.products;
         w.rows = w.sums + g.sums;
-        w.upsampled = w.rows + g.rows;
+        w.pairs = w.rows + g.rows;
+        w.upsampled = w.pairs + g.pairs;
         w.temporary = w.upsampled + g.upsampled_rows;
         for (int image = 0; image < b->batch; image++) {
             w.image = image;
             w.output = plain ? output + image * image_size : whole;
-            w.row_source = -1;
+            w.row_source = w.pair_source = -1;
             if (g.upsampled) {
 #pragma omp for schedule(static)
                 for (int y = 0; y < g.low_height; y++)

@@ -12,3 +12,12 @@ const struct planar_blocks *planar_blocks_of(enum isa isa)
 #endif
     return &planar_blocks_portable;
 }
+
+const struct planar_blocks *planar_pair_blocks(void)
+{
+#if defined(__x86_64__)
+    if (cpu_has_avx512_bf16())
+        return &planar_blocks_avx512_bf16;
+#endif
+    return NULL;
+}

@@ -189,6 +189,17 @@ struct row_planes {
     ptrdiff_t plane;
 };
 
+/* Pixels of channels as pairs of bfloat16 for the products of planar_pair_blocks(): a pair (even channel in the lower half, the odd one
+ * after it in the upper) takes a float's place; where the number is odd, the last partner is zero. Channels last (step is 1): output[p * pixel_out + c / 2]; planes (pixel is 1): output[c / 2 * step_out + p]. */
+struct row_pairs {
+    int pixels, channels;
+    bool planes;
+    const float *input;
+    ptrdiff_t pixel, step;
+    float *output;
+    ptrdiff_t pixel_out, step_out;
+};
+
 /* Channels last: the finish by itself, of values input[p * pitch + c]. */
 struct channel_finish {
     int pixels, channels;
@@ -226,11 +237,16 @@ struct planar_blocks {
     void (*row_upsample)(const struct row_upsample *upsample);
     void (*row_pool)(const struct row_pool *pool);
     void (*row_planes)(const struct row_planes *planes);
+    void (*row_pairs)(const struct row_pairs *pairs); /* of planar_pair_blocks() alone */
 };
 
 /* The best table for `isa` (which the machine must be able to run). */
 const struct planar_blocks *planar_blocks_of(enum isa isa);
 
-extern const struct planar_blocks planar_blocks_avx512, planar_blocks_avx2, planar_blocks_portable;
+/* Products whose operands are pairs of bfloat16, in depths of pairs, and what makes pairs: row_pairs, and plane_spread, which writes
+ * them; their other members are NULL. NULL where the CPU has no such arithmetic. */
+const struct planar_blocks *planar_pair_blocks(void);
+
+extern const struct planar_blocks planar_blocks_avx512_bf16, planar_blocks_avx512, planar_blocks_avx2, planar_blocks_portable;
 
 #endif

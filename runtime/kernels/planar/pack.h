@@ -9,7 +9,14 @@ struct pack_matrix {
     const float *values;
     int rows, depth;
     ptrdiff_t row, step;
+    bool pairs; /* packed as pairs of bfloat16 along the depth, which then has half as many entries */
 };
+
+/* Entries of the depth that `channels` are packed in. */
+static inline int pack_depth(int channels, bool pairs)
+{
+    return pairs ? (channels + 1) / 2 : channels;
+}
 
 static inline size_t pack_width(size_t columns)
 {
@@ -26,8 +33,9 @@ static inline int pack_panel_columns(int columns, int first)
 {
     return columns - first < PACK_PANEL ? columns - first : PACK_PANEL;
 }
-/* Filters transformed along the rows: six products of depth 3·C (channel, then column) for plane_product. */
+/* Filters transformed along the rows: six products of depth 3·C (channel, then column) for plane_product; or of pairs of channels. */
 size_t pack_plane_winograd(int outputs, int channels, const float *weights, float *out);
+size_t pack_plane_winograd_pairs(int outputs, int channels, const float *weights, float *out);
 /* The way back for gradients: those of a filter's six values to those of its three. */
 void pack_winograd_gradient(const double values[WINOGRAD_INPUTS], double filter[3]);
 /* Filters transformed in both directions: thirty-six products of depth C for channel_batch. */

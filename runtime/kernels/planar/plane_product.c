@@ -47,7 +47,7 @@ INLINE vec finish(const struct plane_product *p, vec value, int row, ptrdiff_t c
             _Pragma("GCC unroll 8") for (int r = 0; r < 4 * GROUPS; r++) {                                             \
                 vec w = vec_set(weights[r / 4 * next + r % 4]);                                                        \
                 _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                              \
-                    sum[r][v] = vec_fma(w, x[v], sum[r][v]);                                                           \
+                    sum[r][v] = vec_product(w, x[v], sum[r][v]);                                                       \
             }                                                                                                          \
         }                                                                                                              \
         _Pragma("GCC unroll 8") for (int r = 0; r < 4 * GROUPS; r++)                                                   \
@@ -91,7 +91,7 @@ INLINE vec finish(const struct plane_product *p, vec value, int row, ptrdiff_t c
             _Pragma("GCC unroll 8") for (int r = 0; r < 4 * GROUPS; r++) {                                             \
                 vec w = vec_set(weights[r / 4 * next + r % 4]);                                                        \
                 _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                              \
-                    sum[r][v] = vec_fma(w, x[v], sum[r][v]);                                                           \
+                    sum[r][v] = vec_product(w, x[v], sum[r][v]);                                                       \
             }                                                                                                          \
         }                                                                                                              \
         _Pragma("GCC unroll 8") for (int r = 0; r < 4 * GROUPS; r++, to += pitch)                                      \

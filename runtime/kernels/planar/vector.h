@@ -13,7 +13,11 @@
 #include <immintrin.h>
 #define LANES 16
 #define VECTOR_REGISTERS 32
+#if defined(__AVX512BF16__)
+#define BLOCK(name) name##_avx512_bf16
+#else
 #define BLOCK(name) name##_avx512
+#endif
 #elif defined(__AVX2__)
 #include <immintrin.h>
 #define LANES 8
@@ -132,6 +136,32 @@ INLINE vec vec_max(vec a, vec b)
     typedef int32_t mask __attribute__((vector_size(LANES * 4)));
     mask greater = a > b;
     return (vec)((greater & (mask)a) | (~greater & (mask)b));
+}
+#endif
+
+/* What the loops of the products do. Under AVX-512 BF16 lanes of a and b are pairs of bfloat16 (pairs.c), both of whose products are
+ * added. */
+#if defined(__AVX512BF16__)
+INLINE vec vec_product(vec a, vec b, vec sum)
+{
+    return (vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
+}
+/* Rounded to nearest even; the lanes of low, then those of high. */
+INLINE vec vec_round(vec low, vec high)
+{
+    return (vec)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low);
+}
+/* Lane i is the pair of even[i] and odd[i]. */
+INLINE vec vec_pair(vec even, vec odd)
+{
+    const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3,
+                                           18, 2, 17, 1, 16, 0);
+    return (vec)_mm512_permutexvar_epi16(order, (__m512i)vec_round(even, odd));
+}
+#else
+INLINE vec vec_product(vec a, vec b, vec sum)
+{
+    return vec_fma(a, b, sum);
 }
 #endif
 
