@@ -19,7 +19,7 @@ static const char style[] =
     "border:1px solid var(--line);border-radius:8px;padding:10px 14px}.card b{display:block;font-size:22px;font-weight:600;"
     "font-variant-numeric:tabular-nums}.card span{color:var(--dim);font-size:13px}\n"
     ".wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums;margin:8px 0}th,td{padding:5px 14px 5px 0;"
-    "text-align:left;border-bottom:1px solid var(--line);vertical-align:top}th{font-weight:600;white-space:nowrap}td.n,th.n{text-align:right}"
+    "text-align:left;border-bottom:1px solid var(--line);vertical-align:top}th{font-weight:600;white-space:nowrap}td.n,th.n{text-align:right;white-space:nowrap}"
     "tr.set td:first-child{font-weight:600}\n"
     "figure{margin:18px 0}figcaption{font-weight:600}svg{width:100%;height:auto;display:block}img{max-width:100%;height:auto;display:block;"
     "border-radius:6px;background:#000}.legend{margin:4px 0;font-size:13px;color:var(--dim)}.legend span{margin-right:16px;white-space:nowrap}"
@@ -87,7 +87,8 @@ static void write_cards(FILE *out, const struct report *report)
         card(out, "steps logged so far", "%.0f", loss->count ? loss->x[loss->count - 1] : NAN);
     }
     card(out, "loss of the last step", "%.4f", loss->count ? loss->y[loss->count - 1] : NAN);
-    card(out, "minutes of training steps", "%.1f", loss->count ? report->seconds / 60 : NAN);
+    const bool long_run = report->seconds >= 120;
+    card(out, long_run ? "minutes of training steps" : "seconds of training steps", "%.1f", loss->count ? report->seconds / (long_run ? 60 : 1) : NAN);
     const double images = number_of(report->configuration, "batch") * number_of(report->configuration, "accumulate") * (double)loss->count;
     card(out, "images a second", "%.1f", report->seconds > 0 ? images / report->seconds : NAN);
     fputs("</div>\n", out);
@@ -367,6 +368,12 @@ void report_page(FILE *out, const struct report *report)
     fputs("<h2>Data</h2>\n", out);
     write_patients(out, report, "training_patients", "Trained on", "training_slices");
     write_patients(out, report, "validation_patients", "Held back for validation", "validation_slices");
+    const double unlabelled = number_of(report->result, "unlabelled_slices");
+    if (unlabelled > 0) {
+        fprintf(out, "<p>Without labels, learnt from the teacher alone: %.0f slices of <code>", unlabelled);
+        report_escape(out, text_of(report->configuration, "unlabelled"));
+        fputs("</code>.</p>\n", out);
+    }
     fputs("<h2>Configuration</h2>\n", out);
     if (mitral_context_create(&context, NULL) == MITRAL_OK && mitral_training_create(&defaults, context) == MITRAL_OK) {
         write_configuration(out, report, true, defaults);

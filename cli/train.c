@@ -1,6 +1,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -93,6 +94,15 @@ static void clear_line(struct terminal *terminal)
     terminal->drawn = false;
 }
 
+/* A line that wraps could not be drawn over. */
+static int visible_width(const char *line)
+{
+    struct winsize size;
+    const int length = (int)strlen(line);
+    const bool known = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1;
+    return known && length >= size.ws_col ? size.ws_col - 1 : length;
+}
+
 static void show_progress(void *user, const char *line)
 {
     struct terminal *terminal = user;
@@ -105,7 +115,7 @@ static void show_progress(void *user, const char *line)
     terminal->last = now;
     if (terminal->live) {
         clear_line(terminal);
-        fputs(line, stderr);
+        fprintf(stderr, "%.*s", visible_width(line), line);
         fflush(stderr);
         terminal->drawn = true;
     } else {

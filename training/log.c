@@ -99,13 +99,14 @@ static void show_step(struct log *log, const struct options *options, const stru
     if (!log->context->options.progress)
         return;
     duration(left, sizeof left, log->seconds_a_step * (double)(options->steps - progress->step));
-    used += (size_t)snprintf(line, sizeof line, "step %lld/%lld  loss %.4f =", (long long)progress->step, (long long)options->steps, report->loss);
+    /* Terminals may cut the end off: the terms stand there. */
+    used += (size_t)snprintf(line, sizeof line, "step %lld/%lld  %s left  %.1f images/s", (long long)progress->step, (long long)options->steps, left,
+                             (double)log->images_a_step / log->seconds_a_step);
+    if (isfinite(progress->dice))
+        used += (size_t)snprintf(line + used, sizeof line - used, "  Dice %.1f %%", 100 * progress->dice);
+    used += (size_t)snprintf(line + used, sizeof line - used, "  lr %.2g  loss %.4f =", rate, report->loss);
     for (size_t i = 0; i < report->term_count && used < sizeof line; i++)
         used += (size_t)snprintf(line + used, sizeof line - used, "%s %s %.4f", i ? " +" : "", report->names[i], report->terms[i]);
-    if (isfinite(progress->dice) && used < sizeof line)
-        used += (size_t)snprintf(line + used, sizeof line - used, "  Dice %.1f %%", 100 * progress->dice);
-    if (used < sizeof line)
-        snprintf(line + used, sizeof line - used, "  lr %.2g  %.1f images/s  %s left", rate, (double)log->images_a_step / log->seconds_a_step, left);
     log->context->options.progress(log->context->options.user, line);
 }
 

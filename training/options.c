@@ -65,6 +65,8 @@ static const struct option_row rows[] = {
     REAL("final-lr", final_rate, 0, 1e6, "0", "poly and cosine schedule: learning rate at the end"),
     {{"memory", "normal|low", "low: compute cheap values again in the backward half instead of keeping them; the same results [normal]", false},
      OPTION_CHOICE, AT(memory), 0, 0, 0, "normal", false},
+    {{"precision", "f32|bf16", "f32 alone: bf16 is refused, gradients have no bfloat16 arithmetic yet [f32]", false}, OPTION_CHOICE,
+     AT(precision), 0, 0, 0, "f32", true},
     SWITCH("freeze-norm", freeze_norm, "batch norms keep their running statistics", true),
     REAL("cross-entropy", cross_entropy, 0, 1e6, "1", "weight of the cross-entropy"),
     REAL("dice", dice, 0, 1e6, "1", "weight of the soft Dice loss"),
@@ -345,6 +347,8 @@ mitral_status options_check(const struct options *options, mitral_context *conte
         return mitral_fail(context, MITRAL_INVALID, "deep-supervision: expected a deep-weight and a cross-entropy or dice above 0, found none");
     if (options->cross_entropy == 0 && options->dice == 0 && (options->method == METHOD_NONE || !*options->teacher))
         return mitral_fail(context, MITRAL_INVALID, "cross-entropy and dice: expected a loss of weight above 0, found none");
+    if (options->precision != MITRAL_PRECISION_F32)
+        return mitral_fail(context, MITRAL_UNSUPPORTED, "precision: expected f32, found bf16: the gradients of convolutions are computed in float32 alone");
     if (options->scale_min > options->scale_max || options->gamma_min > options->gamma_max)
         return mitral_fail(context, MITRAL_INVALID, "augmentation: expected a minimum below its maximum");
     if (options->warmup >= options->steps)

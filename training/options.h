@@ -29,6 +29,7 @@ struct options {
     int32_t optimizer, schedule;
     double rate, momentum, weight_decay, beta1, beta2, epsilon, clip, ema;
     int32_t memory;             /* 0 normal, 1 low */
+    int32_t precision;          /* a mitral_precision */
     bool nesterov, decay_all, freeze_norm;
     int64_t warmup, step_size;
     double power, gamma, final_rate;

@@ -82,6 +82,14 @@ static mitral_status make_folder(struct run *run)
     return MITRAL_OK;
 }
 
+/* After a file of the run's folder could not be written. */
+static void tell_saved(struct run *run)
+{
+    if (run->saved >= 0)
+        mitral_log(run->context, "step %lld could not be kept; %s still holds step %lld, and --resume goes on from there",
+                   (long long)run->progress.step, run->checkpoint, (long long)run->saved);
+}
+
 static mitral_status save(struct run *run)
 {
     if (!*run->checkpoint)
@@ -89,9 +97,8 @@ static mitral_status save(struct run *run)
     const mitral_status status = checkpoint_write(&run->trainer, &run->progress, run->identity, run->checkpoint);
     if (status == MITRAL_OK)
         run->saved = run->progress.step;
-    else if (run->saved >= 0)
-        mitral_log(run->context, "step %lld could not be kept; %s still holds step %lld, and --resume goes on from there",
-                   (long long)run->progress.step, run->checkpoint, (long long)run->saved);
+    else
+        tell_saved(run);
     return status;
 }
 
@@ -208,8 +215,12 @@ static mitral_status update(struct run *run)
 /* The best weights so far: in the run's folder, or in memory where there is none. */
 static mitral_status keep_best(struct run *run)
 {
-    if (*run->best)
-        return checkpoint_write(&run->trainer, &run->progress, run->identity, run->best);
+    if (*run->best) {
+        const mitral_status status = checkpoint_write(&run->trainer, &run->progress, run->identity, run->best);
+        if (status != MITRAL_OK)
+            tell_saved(run);
+        return status;
+    }
     return run->options->keep == KEEP_BEST ? trainer_keep(&run->trainer) : MITRAL_OK;
 }
 

@@ -279,6 +279,12 @@ def test_loss_that_is_no_number_stops():
     assert not (FOLDER / "nan.onnx").exists()
 
 
+def test_bfloat16_is_refused():
+    error = FOLDER.distill("--steps", 1, "--precision", "bf16", "-o", FOLDER / "never.onnx", code=2)
+    assert "precision: expected f32, found bf16" in error and len(error.strip().splitlines()) == 1, error
+    assert not (FOLDER / "never.onnx").exists()
+
+
 def test_configuration_file():
     (FOLDER / "config.json").write_text(json.dumps({"steps": 2, "lr": 0.02, "method": "cwd", "class-weights": [1, 2, 2, 2], "nesterov": True}))
     FOLDER.distill("--lr", 0.03, "--config", FOLDER / "config.json", "-o", FOLDER / "configured.onnx")
@@ -345,6 +351,8 @@ def test_scans_without_labels():
         FOLDER.distill(*options, "--threads", threads, "-o", FOLDER / f"scans{threads}.onnx", "--checkpoint", FOLDER / f"scans{threads}")
     assert same("scans1.onnx", "scans2.onnx"), "one and two threads give different weights"
     result = json.loads((FOLDER / "scans1/result.json").read_text())
+    call(MITRAL, "report", FOLDER / "scans1", "-o", FOLDER / "scans.html")
+    assert f"Without labels, learnt from the teacher alone: {result['unlabelled_slices']:.0f} slices" in (FOLDER / "scans.html").read_text()
     assert result["unlabelled_slices"] > 0 and len(result["training_patients"]) + len(result["validation_patients"]) == 2, result
     FOLDER.distill(*options, "--no-augmentation", "-o", FOLDER / "scans_running.onnx")
     FOLDER.distill(*options, "--no-augmentation", "--cache-teacher", FOLDER / "scans_cache", "-o", FOLDER / "scans_cached.onnx")
@@ -366,6 +374,7 @@ def test_report_is_one_page():
                  f"{100 * result['dice']:.2f} %", *result["validation_patients"]):
         assert part in page, f"the page lacks {part}"
     assert page.count("<svg") == 4 and page.count("data:image/png;base64,") == 2, "expected four charts, and pictures of ED and ES"
+    assert "Without labels" not in page
     assert "http" not in page and "<script" not in page and "src=\"data:" in page
     error = call(MITRAL, "report", FOLDER / "data", "-o", FOLDER / "never.html", code=1)
     assert "configuration.json" in error and not (FOLDER / "never.html").exists()
