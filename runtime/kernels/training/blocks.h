@@ -23,6 +23,13 @@ struct training_spread {
     ptrdiff_t position, pitch;
 };
 
+/* Rows that are needed next, fetched into the cache while sums are made: `each` lines of 16 floats in every step. */
+struct training_ahead {
+    const float *const *rows;
+    int count, lines, each; /* lines of a row */
+    int row, line;          /* how far it has come */
+};
+
 /* sums[r * sum_pitch + k] += Σ_x a[r * pitch + x] · b[offsets[k] + x] for x below `columns`; nothing beyond is read. */
 struct training_outer {
     int rows, depth, columns;
@@ -32,6 +39,7 @@ struct training_outer {
     const ptrdiff_t *offsets;
     float *sums;
     ptrdiff_t sum_pitch;
+    struct training_ahead *ahead; /* NULL: none */
 };
 
 /* One row of a normalisation. Forward: y = act(a x + b + residual). */

@@ -12,7 +12,7 @@
 
 /* A tile's sums are added up over the lanes at the end of an item's columns, so there should be many; few channels have room for more. */
 enum { ALIGN = 16, ROWS_COLUMNS = 960, ROWS_FEWER = 512, FEW_CHANNELS = 48, POINT_COLUMNS = 768, TAPS_BYTES = 2 << 20, UNITS = 16,
-       UNIT_BYTES = 8 << 20 };
+       UNIT_BYTES = 8 << 20, POINTER_FLOATS = 2 };
 
 enum way { BY_POINTS, BY_TAPS, BY_ROWS };
 
@@ -32,6 +32,7 @@ struct state {
     ptrdiff_t pitch, plane;     /* by taps: of a row of X's; of a channel's */
     ptrdiff_t slid_position, gradient_pitch, gradient_position;
     size_t slid, gradient;      /* floats of a thread's scratch */
+    int64_t ahead_rows;         /* that an item reads, at most */
     char text[64];
 };
 
@@ -135,6 +136,7 @@ static void measure(struct state *state)
         state->slid = (size_t)rounded(WINOGRAD_INPUTS * state->slid_position + TRAINING_SLACK);
         state->gradient = (size_t)rounded(WINOGRAD_INPUTS * state->gradient_position + TRAINING_SLACK);
     }
+    state->ahead_rows = state->way == BY_ROWS ? state->segments.together * WINOGRAD_OUTPUTS * (s->channels + s->features) : 0;
     state->items = state->way == BY_ROWS ? state->segments.items : s->batch * state->items_each;
     const int64_t fits = UNIT_BYTES / (state->positions * s->features * state->depth * (int64_t)sizeof(float) + 1);
     state->units = fits < 1 ? 1 : fits > UNITS ? UNITS : fits;
@@ -150,6 +152,17 @@ static size_t unit_floats(const struct state *state)
 static size_t offsets_bytes(const struct state *state)
 {
     return ((size_t)state->depth * sizeof(ptrdiff_t) + 63) / 64 * 64;
+}
+
+/* Floats of a thread's scratch: the rows that come next, then what is spread. */
+static size_t ahead_floats(const struct state *state)
+{
+    return (size_t)rounded(state->ahead_rows * POINTER_FLOATS);
+}
+
+static size_t thread_floats(const struct state *state)
+{
+    return ahead_floats(state) + state->slid + state->gradient;
 }
 
 static mitral_status prepare(struct kernel_call *call, void **out, size_t *scratch_bytes)
@@ -168,7 +181,7 @@ static mitral_status prepare(struct kernel_call *call, void **out, size_t *scrat
     state->wants_bias = call_output(call, 1) != NULL;
     measure(state);
     *scratch_bytes = offsets_bytes(state)
-                     + ((size_t)state->units * unit_floats(state) + (size_t)state->threads * (state->slid + state->gradient)) * sizeof(float);
+                     + ((size_t)state->units * unit_floats(state) + (size_t)state->threads * thread_floats(state)) * sizeof(float);
     snprintf(state->text, sizeof state->text, "%s:%s", names[state->way], state->blocks->name);
     *out = state;
     return MITRAL_OK;
@@ -184,8 +197,47 @@ static void release(mitral_context *context, void *state)
 struct operands {
     const float *x, *dy;
     const ptrdiff_t *offsets;
-    float *own; /* of the thread */
+    float *own;          /* of the thread */
+    const float **ahead;
 };
+
+/* Those of an item of rows: its gradients, and of the input what the items before have not read. */
+static void rows_ahead(const struct state *state, const struct operands *o, int64_t item, struct training_ahead *ahead)
+{
+    const struct slide *s = &state->slide;
+    const struct segments *q = &state->segments;
+    const ptrdiff_t in_plane = (ptrdiff_t)(s->input[0] * s->input[1]), out_plane = (ptrdiff_t)(s->output[0] * s->output[1]);
+    const int64_t first = item * q->together, left = s->batch * q->down - first;
+    int count = 0;
+    for (int i = 0; i < (left < q->together ? left : q->together); i++) {
+        const int64_t image = (first + i) / q->down, y = segment_row((first + i) % q->down, s->dilation[0]);
+        for (int r = 0; r < WINOGRAD_OUTPUTS; r++) {
+            const int64_t from = y - s->pad[0] + (r + 2) * s->dilation[0], to = y + r * s->dilation[0];
+            for (int64_t c = 0; from < s->input[0] && from >= 0 && c < s->channels; c++)
+                o->ahead[count++] = o->x + (image * s->channels + c) * in_plane + from * s->input[1];
+            for (int64_t f = 0; to < s->output[0] && f < s->features; f++)
+                o->ahead[count++] = o->dy + (image * s->features + f) * out_plane + to * s->output[1];
+        }
+    }
+    *ahead = (struct training_ahead){.rows = o->ahead, .count = count, .lines = (int)((s->output[1] + 15) / 16)};
+}
+
+/* What the next item reads, fetched in even portions over the steps of this one's products. */
+static void look_ahead(const struct state *state, const struct operands *o, int64_t item, int64_t steps, struct training_ahead *ahead)
+{
+    *ahead = (struct training_ahead){0};
+    if (item + 1 >= state->items || steps < 1)
+        return;
+    rows_ahead(state, o, item + 1, ahead);
+    const int64_t each = ((int64_t)ahead->count * ahead->lines + steps - 1) / steps;
+    ahead->each = each > 4 ? 4 : (int)each;
+}
+
+/* Steps of sums of products: groups of rows and of depth, vectors of columns. */
+static int64_t steps_of(const struct state *state, int64_t columns)
+{
+    return divided(state->slide.features, 4) * divided(state->depth, 6) * (columns / state->blocks->lanes);
+}
 
 static void run_points(const struct state *state, const struct operands *o, int64_t item, float *sums)
 {
@@ -237,6 +289,9 @@ static void run_rows(const struct state *state, const struct operands *o, int64_
     const int64_t first = item * q->together, left = s->batch * q->down - first;
     const int count = left < q->together ? (int)left : q->together, slices = 16;
     const bool shared = state->units == 1 && state->threads > 1;
+    const ptrdiff_t columns = (ptrdiff_t)((count - 1) * q->step + s->output[1]);
+    struct training_ahead ahead;
+    look_ahead(state, o, item, shared ? 0 : WINOGRAD_INPUTS * steps_of(state, columns), &ahead);
 #pragma omp parallel num_threads(state->threads) if (shared)
     {
 #pragma omp for schedule(static)
@@ -248,7 +303,7 @@ static void run_rows(const struct state *state, const struct operands *o, int64_
 #pragma omp for schedule(static)
         for (int i = 0; i < WINOGRAD_INPUTS; i++) {
             struct training_outer outer = {.rows = (int)s->features, .depth = (int)state->depth,
-                                           .columns = (int)((count - 1) * q->step + s->output[1]),
+                                           .columns = (int)columns, .ahead = shared ? NULL : &ahead,
                                            .a = o->own + state->slid + i * state->gradient_position, .pitch = state->gradient_pitch,
                                            .b = o->own + i * state->slid_position, .offsets = o->offsets,
                                            .sums = sums + i * s->features * state->depth, .sum_pitch = (ptrdiff_t)state->depth};
@@ -375,7 +430,8 @@ static mitral_status run(struct kernel_call *call)
 #pragma omp parallel num_threads(state->threads) if (state->threads > 1 && state->units > 1)
     {
         struct operands o = {.x = call_input(call, 0)->data, .dy = dy->data, .offsets = offsets,
-                             .own = threads + (size_t)omp_get_thread_num() * (state->slid + state->gradient)};
+                             .ahead = (const float **)(threads + (size_t)omp_get_thread_num() * thread_floats(state))};
+        o.own = (float *)o.ahead + ahead_floats(state);
         if (state->way == BY_ROWS) /* what lies between the segments stays zero */
             memset(o.own, 0, (state->slid + state->gradient) * sizeof *o.own);
 #pragma omp for schedule(static)

@@ -124,6 +124,17 @@ INLINE vec sum_lanes(vec square[LANES])
         }                                                                                                              \
     } while (0)
 
+INLINE void fetch_ahead(struct training_ahead *ahead)
+{
+    for (int i = 0; i < ahead->each && ahead->row < ahead->count; i++) {
+        __builtin_prefetch(ahead->rows[ahead->row] + 16 * ahead->line);
+        if (++ahead->line == ahead->lines) {
+            ahead->line = 0;
+            ahead->row++;
+        }
+    }
+}
+
 /* ROWS by DEPTH sums; of those beyond rows and depth nothing is kept. */
 __attribute__((noinline)) static void outer_tile(const struct training_outer *o, int row, int rows, int k, int depth)
 {
@@ -138,8 +149,18 @@ __attribute__((noinline)) static void outer_tile(const struct training_outer *o,
             sum[r][j] = vec_set(0);
     const ptrdiff_t columns = o->columns;
     ptrdiff_t x = 0;
-    for (; x + LANES <= columns; x += LANES)
-        OUTER_STEP(vec_load(a[r] + x), vec_load(b[j] + x));
+    if (o->ahead && o->ahead->row < o->ahead->count) {
+        struct training_ahead ahead = *o->ahead;
+        for (; x + LANES <= columns; x += LANES) {
+            fetch_ahead(&ahead);
+            OUTER_STEP(vec_load(a[r] + x), vec_load(b[j] + x));
+        }
+        o->ahead->row = ahead.row;
+        o->ahead->line = ahead.line;
+    } else {
+        for (; x + LANES <= columns; x += LANES)
+            OUTER_STEP(vec_load(a[r] + x), vec_load(b[j] + x));
+    }
     if (x < columns) {
         const int part = (int)(columns - x);
         OUTER_STEP(vec_load_part(a[r] + x, part), vec_load_part(b[j] + x, part));

@@ -57,6 +57,26 @@ size_t planes_scratch(const struct planes_call *c)
     return offsets_bytes(&c->slide) + (g.spread + g.products) * (size_t)c->threads * sizeof(float);
 }
 
+/* What the next item reads for the first time, and this one writes, comes into the cache while products are computed. */
+static void look_ahead(const struct planes_call *c, const struct segments *q, int64_t item, struct plane_batch *batch)
+{
+    const struct slide *s = &c->slide;
+    const int64_t d = s->dilation[0], next = item + 1;
+    if (next >= s->batch * q->items || s->input[0] != s->output[0] || s->input[1] != s->output[1])
+        return;
+    const int64_t image = next / q->items, y = segment_row(next % q->items * q->together, d);
+    const int64_t plane = s->input[0] * s->input[1], fewer = s->channels < s->features ? s->channels : s->features;
+    if (y + 4 * d >= s->input[0])
+        return;
+    batch->read = c->x + image * s->channels * plane + (y + d) * s->input[1];
+    batch->written = c->y + image * s->features * plane + y * s->output[1];
+    batch->ahead_step = (ptrdiff_t)plane;
+    batch->ahead_row = (ptrdiff_t)(d * s->input[1]);
+    batch->ahead_rows = WINOGRAD_OUTPUTS;
+    batch->ahead_count = (int)(WINOGRAD_OUTPUTS * fewer);
+    batch->ahead_lines = (int)((s->input[1] * (int64_t)sizeof(float) + 63) / 64);
+}
+
 static void run_item(const struct planes_call *c, const struct geometry *g, int64_t item, float *own, const ptrdiff_t *offsets)
 {
     const struct slide *s = &c->slide;
@@ -80,6 +100,7 @@ static void run_item(const struct planes_call *c, const struct geometry *g, int6
                                 .depth = (int)(3 * s->channels), .weights = c->weights, .input = own, .position = g->spread_position,
                                 .offsets = offsets, .output = products, .position_out = g->product_position, .pitch_out = g->product_pitch,
                                 .written = c->y, .read = c->y, .ahead_rows = 1};
+    look_ahead(c, q, item, &batch);
     c->planar->plane_batch(&batch);
     for (int i = 0; i < count; i++) {
         const int64_t y = segment_row(first + i, s->dilation[0]), rows = (s->output[0] - y + s->dilation[0] - 1) / s->dilation[0];
