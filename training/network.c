@@ -6,6 +6,7 @@
 #include "compiler/gradient.h"
 #include "compiler/pipeline.h"
 #include "data/random.h"
+#include "training/coarse.h"
 
 enum { STREAM_ADAPTERS = 1000, STREAM_HEADS = 2000 }; /* of random numbers */
 
@@ -385,6 +386,7 @@ static mitral_status build(struct network *network, mitral_context *context, con
     TRY(add_distillation(&emitter, network, options, teacher, teacher_interface, logits));
     TRY(loss_total(&emitter, &network->loss));
     TRY(graph_infer(graph));
+    TRY(coarse_convolutions(graph));
     TRY(add_gradients(network));
     emitter.prefix = "training/update";
     TRY(emit_input(&emitter, &network->inputs.rate, "training/rate", MITRAL_FLOAT, 0, NULL));
