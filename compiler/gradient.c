@@ -255,6 +255,15 @@ static void mark_wanted(struct gradient *gradient)
     }
 }
 
+static mitral_status fail_without_gradient(struct gradient *gradient, const struct node *node)
+{
+    const char *reason = gradient_reason(node->op);
+    if (!reason && node->op->compose)
+        reason = "found a form of it that is not composed of others";
+    return gradient_fail(gradient, node, MITRAL_UNSUPPORTED, "expected a differentiable operator between the loss and a trained value; %s",
+                         reason ? reason : "found one without a gradient");
+}
+
 static mitral_status sweep(struct gradient *gradient, size_t node_count)
 {
     for (size_t n = node_count; n-- > 0;) {
@@ -267,8 +276,7 @@ static mitral_status sweep(struct gradient *gradient, size_t node_count)
         if (!arrived || !wanted)
             continue;
         if (!node.op->gradient)
-            return gradient_fail(gradient, &node, MITRAL_UNSUPPORTED, "expected a differentiable operator, found one without "
-                                 "a gradient between the loss and a trained value");
+            return fail_without_gradient(gradient, &node);
         gradient->node = &node;
         mitral_status status = node.op->gradient(gradient, &node);
         gradient->node = NULL;
@@ -279,28 +287,207 @@ static mitral_status sweep(struct gradient *gradient, size_t node_count)
     return MITRAL_OK;
 }
 
-static mitral_status build(struct gradient *gradient, value_id loss, const value_id *wrt, size_t count, value_id *gradients)
+/* ---- composition ----------------------------------------------------------------------------------------------------- */
+
+mitral_status gradient_become(struct gradient *gradient, const struct node *node, size_t output, value_id value)
+{
+    value_id target = node_output(node, output);
+    if (target == NO_VALUE)
+        return MITRAL_OK;
+    return graph_add_node(gradient->graph, op_find(NULL, "Identity"), 0, NULL, NULL, &value, 1, &target, 1, NULL);
+}
+
+static mitral_status inline_node(struct gradient *gradient, const struct node *from, value_id *map)
 {
     struct graph *graph = gradient->graph;
-    const struct value_type type = graph->values[loss].type;
-    for (size_t i = 0; i < count; i++) {
+    value_id *ids = arena_allocate(graph->arena, (from->input_count + from->output_count + 1) * sizeof *ids);
+    if (!ids)
+        return MITRAL_NO_MEMORY;
+    value_id *outputs = ids + from->input_count;
+    for (size_t i = 0; i < from->input_count; i++)
+        ids[i] = from->inputs[i] == NO_VALUE ? NO_VALUE : map[from->inputs[i]];
+    for (size_t i = 0; i < from->output_count; i++) {
+        outputs[i] = NO_VALUE;
+        if (from->outputs[i] == NO_VALUE)
+            continue;
+        TRY(new_value(gradient, &outputs[i]));
+        map[from->outputs[i]] = outputs[i];
+    }
+    char *name = arena_format(graph->arena, "gradient/%s/%s%zu", gradient->node->name, from->name, gradient->emitted++);
+    node_id added;
+    if (!name)
+        return MITRAL_NO_MEMORY;
+    TRY(graph_add_node(graph, from->op, from->version, name, &from->attributes, ids, from->input_count, outputs, from->output_count, &added));
+    struct node *to = &graph->nodes[added];
+    to->subgraph_count = from->subgraph_count;
+    to->capture_count = from->capture_count;
+    to->subgraphs = arena_allocate(graph->arena, (from->subgraph_count + 1) * sizeof *to->subgraphs);
+    if (!to->subgraphs)
+        return MITRAL_NO_MEMORY;
+    for (size_t i = 0; i < from->subgraph_count; i++)
+        TRY(graph_copy_subgraph(&graph->nodes[added].subgraphs[i], graph, from->subgraphs[i]));
+    return MITRAL_OK;
+}
+
+mitral_status gradient_inline(struct gradient *gradient, const struct graph *inner, const value_id *inputs, value_id *outputs)
+{
+    struct graph *graph = gradient->graph;
+    value_id *map = arena_allocate(graph->arena, (inner->value_count + 1) * sizeof *map);
+    if (!map)
+        return MITRAL_NO_MEMORY;
+    for (size_t v = 0; v < inner->value_count; v++) {
+        map[v] = NO_VALUE;
+        if (inner->values[v].constant)
+            TRY(add_constant(gradient, &map[v], inner->values[v].constant));
+    }
+    for (size_t i = 0; i < inner->input_count; i++)
+        map[inner->inputs[i]] = inputs[i];
+    for (size_t n = 0; n < inner->node_count; n++)
+        if (inner->nodes[n].op)
+            TRY(inline_node(gradient, &inner->nodes[n], map));
+    for (size_t i = 0; i < inner->output_count; i++)
+        outputs[i] = map[inner->outputs[i]];
+    return MITRAL_OK;
+}
+
+/* Of values that carry a gradient from one of `values`: not those that only shapes or indices are taken from. */
+static void mark_needed(const struct gradient *gradient, const value_id *values, size_t count, bool *needed)
+{
+    const struct graph *graph = gradient->graph;
+    for (size_t i = 0; i < count; i++)
+        needed[values[i]] = gradient->wanted[values[i]];
+    for (size_t n = graph->node_count; n-- > 0;) {
+        const struct node *node = &graph->nodes[n];
+        bool any = false;
+        for (size_t i = 0; node->op && i < node->output_count && !any; i++)
+            any = node->outputs[i] != NO_VALUE && needed[node->outputs[i]];
+        for (size_t i = 0; any && i < node->input_count; i++)
+            if (gradient_wants(gradient, node, i))
+                needed[node->inputs[i]] = true;
+    }
+}
+
+/* One round: parts may be composed of parts themselves. */
+static mitral_status compose_nodes(struct gradient *gradient, const bool *needed, bool *changed)
+{
+    struct graph *graph = gradient->graph;
+    *changed = false;
+    for (size_t n = 0, count = graph->node_count; n < count; n++) {
+        struct node node = graph->nodes[n];
+        bool wanted = false, reached = false, done = true;
+        if (!node.op || !node.op->compose)
+            continue;
+        for (size_t i = 0; i < node.input_count; i++)
+            wanted |= gradient_wants(gradient, &node, i);
+        for (size_t i = 0; i < node.output_count; i++)
+            reached |= node.outputs[i] != NO_VALUE && needed[node.outputs[i]];
+        if (!wanted || !reached)
+            continue;
+        gradient->node = &node;
+        mitral_status status = node.op->compose(gradient, &node, &done);
+        gradient->node = NULL;
+        TRY(status);
+        if (!done)
+            continue;
+        /* Its outputs have other producers by now. */
+        graph->nodes[n].op = NULL;
+        for (size_t i = 0; i < node.output_count; i++)
+            if (node.outputs[i] != NO_VALUE && graph->values[node.outputs[i]].producer == n)
+                graph->values[node.outputs[i]].producer = NO_NODE;
+        *changed = true;
+    }
+    return MITRAL_OK;
+}
+
+static mitral_status allocate_marks(struct gradient *gradient, const value_id *wrt, size_t count)
+{
+    mitral_context *context = gradient->graph->context;
+    mitral_release(context, gradient->wanted);
+    gradient->wanted = mitral_allocate(context, gradient->graph->value_count * sizeof *gradient->wanted);
+    if (!gradient->wanted)
+        return MITRAL_NO_MEMORY;
+    for (size_t i = 0; i < count; i++)
+        gradient->wanted[wrt[i]] = true;
+    mark_wanted(gradient);
+    return MITRAL_OK;
+}
+
+enum { MAX_COMPOSITIONS = 16 };
+
+static mitral_status compose(struct gradient *gradient, const value_id *values, size_t value_count, const value_id *wrt, size_t count)
+{
+    struct graph *graph = gradient->graph;
+    for (int round = 0; round < MAX_COMPOSITIONS; round++) {
+        bool changed = false;
+        TRY(allocate_marks(gradient, wrt, count));
+        bool *needed = mitral_allocate(graph->context, graph->value_count + 1);
+        if (!needed)
+            return MITRAL_NO_MEMORY;
+        mark_needed(gradient, values, value_count, needed);
+        mitral_status status = compose_nodes(gradient, needed, &changed);
+        mitral_release(graph->context, needed);
+        TRY(status);
+        if (!changed)
+            return MITRAL_OK;
+        TRY(graph_sort(graph));
+        TRY(graph_infer(graph));
+    }
+    return MITRAL_OK; /* what is left has to have gradients of its own */
+}
+
+static mitral_status build(struct gradient *gradient, const value_id *values, const value_id *seeds, size_t value_count,
+                           const value_id *wrt, size_t count, value_id *gradients)
+{
+    struct graph *graph = gradient->graph;
+    for (size_t i = 0; i < count; i++)
         if (!may_carry_gradient(graph, wrt[i]))
             return mitral_fail(graph->context, MITRAL_INVALID, "gradient with respect to '%s': expected a floating-point value, found %s",
                                graph->values[wrt[i]].name, mitral_dtype_name((mitral_dtype)graph->values[wrt[i]].type.dtype));
-        gradient->wanted[wrt[i]] = true;
+    TRY(compose(gradient, values, value_count, wrt, count));
+    const size_t node_count = graph->node_count; /* what is emitted from here on is not differentiated */
+    gradient->value_count = graph->value_count;
+    gradient->sums = mitral_allocate(graph->context, graph->value_count * sizeof *gradient->sums);
+    if (!gradient->sums)
+        return MITRAL_NO_MEMORY;
+    for (size_t i = 0; i < graph->value_count; i++)
+        gradient->sums[i] = NO_VALUE;
+    bool any = false;
+    for (size_t k = 0; k < value_count; k++) {
+        if (!gradient->wanted[values[k]])
+            continue;
+        value_id seed = seeds ? seeds[k] : NO_VALUE;
+        if (!seeds) {
+            const struct value_type type = graph->values[values[k]].type;
+            TRY(gradient_scalar(gradient, &seed, type.dtype, 1));
+            if (type.rank != 0)
+                TRY(gradient_reshape_like(gradient, &seed, seed, values[k]));
+        }
+        if (seed == NO_VALUE)
+            continue;
+        TRY(accumulate(gradient, values[k], seed));
+        any = true;
     }
-    mark_wanted(gradient);
-    if (gradient->wanted[loss]) {
-        value_id one;
-        TRY(gradient_scalar(gradient, &one, type.dtype, 1));
-        if (type.rank > 0)
-            TRY(gradient_reshape_like(gradient, &one, one, loss));
-        gradient->sums[loss] = one;
-        TRY(sweep(gradient, graph->node_count));
-    }
+    if (any)
+        TRY(sweep(gradient, node_count));
     for (size_t i = 0; i < count; i++)
         gradients[i] = gradient->sums[wrt[i]];
     return MITRAL_OK;
+}
+
+static mitral_status build_and_clear(struct graph *graph, const value_id *values, const value_id *seeds, size_t value_count,
+                                     const value_id *wrt, size_t count, value_id *gradients)
+{
+    struct gradient gradient = {.graph = graph};
+    mitral_status status = build(&gradient, values, seeds, value_count, wrt, count, gradients);
+    mitral_release(graph->context, gradient.wanted);
+    mitral_release(graph->context, gradient.sums);
+    return status;
+}
+
+mitral_status gradient_build_from(struct graph *graph, const value_id *values, const value_id *seeds, size_t value_count,
+                                  const value_id *wrt, size_t count, value_id *gradients)
+{
+    return build_and_clear(graph, values, seeds, value_count, wrt, count, gradients);
 }
 
 mitral_status gradient_build(struct graph *graph, value_id loss, const value_id *wrt, size_t count, value_id *gradients)
@@ -309,20 +496,10 @@ mitral_status gradient_build(struct graph *graph, value_id loss, const value_id 
     if (!dtype_is_float(type->dtype))
         return mitral_fail(graph->context, MITRAL_INVALID, "gradient of '%s': expected a floating-point loss, found %s",
                            graph->values[loss].name, type->dtype ? mitral_dtype_name((mitral_dtype)type->dtype) : "no type");
-    for (int32_t i = 0; i < type->rank || type->rank < 0; i++)
-        if (type->rank < 0 || type->dims[i] != 1)
+    /* Where the rank is not known (sizes that depend on data came before) the run checks it. */
+    for (int32_t i = 0; i < type->rank; i++)
+        if (type->dims[i] != 1)
             return mitral_fail(graph->context, MITRAL_INVALID, "gradient of '%s': expected a loss of one element, found rank %d",
                                graph->values[loss].name, (int)type->rank);
-    struct gradient gradient = {.graph = graph, .value_count = graph->value_count};
-    gradient.wanted = mitral_allocate(graph->context, graph->value_count * sizeof *gradient.wanted);
-    gradient.sums = mitral_allocate(graph->context, graph->value_count * sizeof *gradient.sums);
-    mitral_status status = MITRAL_NO_MEMORY;
-    if (gradient.wanted && gradient.sums) {
-        for (size_t i = 0; i < graph->value_count; i++)
-            gradient.sums[i] = NO_VALUE;
-        status = build(&gradient, loss, wrt, count, gradients);
-    }
-    mitral_release(graph->context, gradient.wanted);
-    mitral_release(graph->context, gradient.sums);
-    return status;
+    return build_and_clear(graph, &loss, NULL, 1, wrt, count, gradients);
 }

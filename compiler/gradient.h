@@ -6,10 +6,16 @@
 #include "compiler/op.h"
 
 /* Appends the nodes that compute d loss / d wrt[i]. `loss` has one element of a floating-point type; types must have been
- * inferred, and have to be inferred again afterwards. gradients[i] is NO_VALUE where the loss does not depend on wrt[i].
+ * inferred, and have to be inferred again afterwards. Nodes between the two whose operators are composed of others are replaced by
+ * these first: node ids change, value ids do not. gradients[i] is NO_VALUE where the loss does not depend on wrt[i].
  * Nodes on no path from a wrt to the loss get no gradient and need no hook. MITRAL_UNSUPPORTED names the node whose operator
  * has none. On failure the graph may hold nodes that nobody uses. */
 mitral_status gradient_build(struct graph *graph, value_id loss, const value_id *wrt, size_t count, value_id *gradients);
+/* The same for several values at once, whose own gradients (of a bigger graph's loss) are the values seeds[k]; NO_VALUE: zero. */
+mitral_status gradient_build_from(struct graph *graph, const value_id *values, const value_id *seeds, size_t value_count,
+                                  const value_id *wrt, size_t count, value_id *gradients);
+/* Why the operator is not differentiated, for people; NULL when it is, or when that of a custom one is not known. */
+const char *gradient_reason(const struct op *op);
 
 /* ---- for hooks ------------------------------------------------------------------------------------------------------
  * `node` is a copy that stays valid while nodes are added. A hook is called only if the gradient of at least one output is
@@ -51,5 +57,12 @@ mitral_status gradient_fail(struct gradient *gradient, const struct node *node, 
     __attribute__((format(printf, 4, 5)));
 /* The integers of a constant input; NULL when it is absent or no constant. Memory of the graph's arena. */
 const int64_t *gradient_constant_ints(struct gradient *gradient, const struct node *node, size_t input, size_t *count);
+
+/* ---- for compose hooks: the node's inputs have types, what the hook emits has none yet ---------------------------------- */
+
+/* Output `output` of the node that is replaced is `value` from now on; nothing happens when nobody asked for that output. */
+mitral_status gradient_become(struct gradient *gradient, const struct node *node, size_t output, value_id value);
+/* The nodes of `inner` in place of the node: its inputs are `inputs`, its outputs go to `outputs`. */
+mitral_status gradient_inline(struct gradient *gradient, const struct graph *inner, const value_id *inputs, value_id *outputs);
 
 #endif

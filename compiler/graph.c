@@ -400,11 +400,16 @@ static mitral_status copy_into(struct graph *out, const struct graph *graph)
         if (!to->inputs || !to->outputs || !to->subgraphs)
             return MITRAL_NO_MEMORY;
         for (size_t j = 0; j < from->subgraph_count; j++) {
-            TRY(graph_create_subgraph(&to->subgraphs[j], out));
-            TRY(copy_into(to->subgraphs[j], from->subgraphs[j]));
+            TRY(graph_copy_subgraph(&to->subgraphs[j], out, from->subgraphs[j]));
         }
     }
     return MITRAL_OK;
+}
+
+mitral_status graph_copy_subgraph(struct graph **out, struct graph *parent, const struct graph *graph)
+{
+    TRY(graph_create_subgraph(out, parent));
+    return copy_into(*out, graph);
 }
 
 mitral_status graph_copy(struct graph **out, const struct graph *graph)

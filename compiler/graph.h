@@ -87,6 +87,8 @@ mitral_status graph_create_subgraph(struct graph **out, struct graph *parent);
 void graph_destroy(struct graph **graph); /* of an outermost graph */
 mitral_status graph_copy(struct graph **out, const struct graph *graph); /* deep, but for constant data, which is shared:
                                                                             `graph` must outlive the copy */
+/* The same as a subgraph in the arena of `parent`. */
+mitral_status graph_copy_subgraph(struct graph **out, struct graph *parent, const struct graph *graph);
 
 mitral_status graph_add_value(struct graph *graph, const char *name, const struct value_type *type, value_id *out);
 /* A constant; `tensor` is copied (its data too) into the arena unless `borrow`. */

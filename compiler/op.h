@@ -27,6 +27,9 @@ struct op {
     mitral_status (*lower)(struct lowering *lowering, const struct node *node, bool *done);
     /* Emits the nodes that compute the gradient of the inputs from those of the outputs (compiler/gradient.h). NULL: none. */
     mitral_status (*gradient)(struct gradient *gradient, const struct node *node);
+    /* Emits the nodes that this one is made of (compiler/gradients/compose.h): before gradients are built they take its place, and
+     * the gradient is that of the parts. *done = false: the node stays, and its own `gradient` serves. NULL: never. */
+    mitral_status (*compose)(struct gradient *gradient, const struct node *node, bool *done);
     double tolerance;             /* of an output against the reference, |d| / (1 + |ref|); 0: 1e-5 */
     const struct kernel *custom;  /* of an operator that the caller registered; NULL in all rows of the tables */
 };

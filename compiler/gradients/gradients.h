@@ -42,6 +42,12 @@ gradient_hook differentiate_reshape /* Reshape, Flatten, Squeeze, Unsqueeze, Ide
     differentiate_reverse_sequence;
 /* indexing.c */
 gradient_hook differentiate_gather, differentiate_gather_elements, differentiate_gather_nd, differentiate_scatter_elements, differentiate_scatter_nd;
+/* sampling.c */
+gradient_hook differentiate_grid_sample, differentiate_roi_align, differentiate_max_roi_pool, differentiate_determinant, differentiate_col2im;
+/* scatter.c: reductions mul, max and min */
+mitral_status differentiate_scatter_reduction(struct gradient *gradient, const struct node *node, const char *reduction, bool elements);
+/* compose_signal.c, compose_control.c: whose operators have no composition in general */
+gradient_hook differentiate_dft, differentiate_if;
 /* loss.c: the losses of training, domain mitral */
 gradient_hook differentiate_pixel_cross_entropy, differentiate_soft_dice, differentiate_divergence, differentiate_unit_distance,
     differentiate_mean_squared_error;

@@ -38,9 +38,6 @@ mitral_status differentiate_gather_elements(struct gradient *gradient, const str
 mitral_status differentiate_gather_nd(struct gradient *gradient, const struct node *node)
 {
     value_id value;
-    if (attribute_int(&node->attributes, "batch_dims", 0) != 0)
-        return gradient_fail(gradient, node, MITRAL_UNSUPPORTED, "expected batch_dims 0, found %lld",
-                             (long long)attribute_int(&node->attributes, "batch_dims", 0));
     TRY(scatter_add(gradient, &value, node, "ScatterND", node->inputs[0], node->inputs[1], gradient_of(gradient, node, 0)));
     return gradient_contribute(gradient, node, 0, value);
 }
@@ -55,7 +52,7 @@ static mitral_status scatter(struct gradient *gradient, const struct node *node,
     value_id arriving = gradient_of(gradient, node, 0), value, zeros;
     struct attributes attributes = {0};
     if (!add && strcmp(reduction, "none") != 0)
-        return gradient_fail(gradient, node, MITRAL_UNSUPPORTED, "expected reduction none or add, found %s", reduction);
+        return differentiate_scatter_reduction(gradient, node, reduction, elements);
     if (elements)
         TRY(attributes_set_int(&attributes, arena, "axis", attribute_int(&node->attributes, "axis", 0)));
     if (gradient_wants(gradient, node, 2)) {

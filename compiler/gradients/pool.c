@@ -80,13 +80,39 @@ mitral_status differentiate_global_lp_pool(struct gradient *gradient, const stru
     return differentiate_lp_pool(gradient, &window);
 }
 
-/* Each element came from one place of the output: the indices count through the whole of it. */
+/* What the indices count in: the tensor that had been pooled, which an output shape may exceed at the ends. */
+static mitral_status unpooled_part(struct gradient *gradient, const struct node *node, value_id *value)
+{
+    const struct value_type x = *gradient_type(gradient, node->inputs[0]);
+    int64_t ends[MITRAL_MAX_RANK], zeros[MITRAL_MAX_RANK] = {0};
+    size_t kernels, strides, pads;
+    const int64_t *kernel = attribute_ints(&node->attributes, "kernel_shape", &kernels);
+    const int64_t *stride = attribute_ints(&node->attributes, "strides", &strides);
+    const int64_t *pad = attribute_ints(&node->attributes, "pads", &pads);
+    value_id first, last;
+    if (node_input(node, 2) == NO_VALUE)
+        return MITRAL_OK;
+    if (!type_is_static(&x) || kernels != (size_t)x.rank - 2)
+        return gradient_fail(gradient, node, MITRAL_UNSUPPORTED, "expected an input of fixed shape");
+    for (int32_t i = 0; i < x.rank; i++) {
+        const size_t s = (size_t)i - 2;
+        ends[i] = i < 2 ? x.dims[i] : (x.dims[i] - 1) * (s < strides ? stride[s] : 1) + kernel[s];
+        if (i >= 2 && pads == 2 * kernels)
+            ends[i] -= pad[s] + pad[kernels + s];
+    }
+    TRY(gradient_ints(gradient, &first, zeros, (size_t)x.rank));
+    TRY(gradient_ints(gradient, &last, ends, (size_t)x.rank));
+    return gradient_emit(gradient, "Slice", NULL, (value_id[]){*value, first, last}, 3, value, 1);
+}
+
+/* Each element came from one place of the output. */
 mitral_status differentiate_max_unpool(struct gradient *gradient, const struct node *node)
 {
     struct attributes attributes = {0};
-    value_id flat, value;
+    value_id flat, value = gradient_of(gradient, node, 0);
+    TRY(unpooled_part(gradient, node, &value));
     TRY(gradient_ints(gradient, &flat, (const int64_t[]){-1}, 1));
-    TRY(gradient_binary(gradient, &value, "Reshape", gradient_of(gradient, node, 0), flat));
+    TRY(gradient_binary(gradient, &value, "Reshape", value, flat));
     TRY(attributes_set_int(&attributes, gradient_graph(gradient)->arena, "axis", 0));
     TRY(gradient_emit(gradient, "Gather", &attributes, (value_id[]){value, node->inputs[1]}, 2, &value, 1));
     return gradient_contribute(gradient, node, 0, value);

@@ -1,4 +1,5 @@
 /* Activations and Dropout. */
+#include "compiler/gradients/compose.h"
 #include "compiler/gradients/gradients.h"
 
 enum { ELEMENTWISE = OP_ELEMENTWISE | OP_LAYOUT_ANY, ACTIVATION = ELEMENTWISE | OP_ACTIVATION };
@@ -18,7 +19,7 @@ const struct op ops_activation[] = {
     {"Softsign", .traits = ACTIVATION, .gradient = differentiate_elementwise},
     {"Swish", .traits = ACTIVATION, .gradient = differentiate_elementwise},
     {"ThresholdedRelu", .traits = ACTIVATION, .gradient = differentiate_elementwise},
-    {"Dropout", .traits = ELEMENTWISE | OP_RANDOM, .gradient = differentiate_dropout},
+    {"Dropout", .traits = ELEMENTWISE | OP_RANDOM, .gradient = differentiate_dropout, .compose = compose_dropout},
     {"Shrink", .traits = ELEMENTWISE, .gradient = differentiate_elementwise},
     {"Gelu", "com.microsoft", .traits = ACTIVATION, .gradient = differentiate_elementwise},
     {"QuickGelu", "com.microsoft", .traits = ACTIVATION, .gradient = differentiate_elementwise},

@@ -1,10 +1,10 @@
 /* Attention and what goes with it. */
-#include "compiler/op.h"
+#include "compiler/gradients/compose.h"
 
 const struct op ops_attention[] = {
-    {.name = "Attention"},
+    {.name = "Attention", .compose = compose_attention},
     {.name = "FlexAttention", .domain = "ai.onnx.preview", .traits = OP_CONTROL},
     {.name = "LinearAttention"},
-    {.name = "RotaryEmbedding"},
+    {.name = "RotaryEmbedding", .compose = compose_rotary_embedding},
 };
 const size_t ops_attention_count = sizeof(ops_attention) / sizeof(*ops_attention);

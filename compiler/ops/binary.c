@@ -1,4 +1,5 @@
 /* Elementwise operators of two inputs. */
+#include "compiler/gradients/compose.h"
 #include "compiler/gradients/gradients.h"
 
 enum { ELEMENTWISE = OP_ELEMENTWISE | OP_LAYOUT_ANY };
@@ -21,7 +22,7 @@ const struct op ops_binary[] = {
     {"Or", .traits = ELEMENTWISE | OP_COMMUTATIVE},
     {"PRelu", .traits = ELEMENTWISE | OP_ACTIVATION, .gradient = differentiate_prelu},
     {"Sub", .traits = ELEMENTWISE, .gradient = differentiate_subtract},
-    {"SwiGLU", .traits = ELEMENTWISE},
+    {"SwiGLU", .traits = ELEMENTWISE, .compose = compose_swiglu},
     {"Xor", .traits = ELEMENTWISE | OP_COMMUTATIVE},
 };
 const size_t ops_binary_count = sizeof(ops_binary) / sizeof(ops_binary[0]);

@@ -1,21 +1,22 @@
 /* Operators of com.microsoft that ONNX Runtime's optimiser and quantiser leave in files, and the one that it puts into ai.onnx. */
+#include "compiler/gradients/compose.h"
 #include "compiler/gradients/gradients.h"
 
 #define MICROSOFT "com.microsoft"
 
 const struct op ops_microsoft[] = {
-    {.name = "SimplifiedLayerNormalization"},
-    {.name = "Attention", .domain = MICROSOFT},
+    {.name = "SimplifiedLayerNormalization", .compose = compose_simplified_normalization},
+    {.name = "Attention", .domain = MICROSOFT, .compose = compose_projected_attention},
     {.name = "BiasGelu", .domain = MICROSOFT, .gradient = differentiate_biased_gelu},
     {.name = "DynamicQuantizeLSTM", .domain = MICROSOFT},
     {.name = "DynamicQuantizeMatMul", .domain = MICROSOFT},
-    {.name = "EmbedLayerNormalization", .domain = MICROSOFT},
+    {.name = "EmbedLayerNormalization", .domain = MICROSOFT, .compose = compose_embedding},
     {.name = "FastGelu", .domain = MICROSOFT, .gradient = differentiate_biased_gelu},
-    {.name = "FusedConv", .domain = MICROSOFT},
-    {.name = "FusedGemm", .domain = MICROSOFT},
-    {.name = "FusedMatMul", .domain = MICROSOFT},
+    {.name = "FusedConv", .domain = MICROSOFT, .compose = compose_fused_convolution},
+    {.name = "FusedGemm", .domain = MICROSOFT, .compose = compose_fused_gemm},
+    {.name = "FusedMatMul", .domain = MICROSOFT, .compose = compose_fused_matmul},
     {.name = "MatMulIntegerToFloat", .domain = MICROSOFT},
-    {.name = "MultiHeadAttention", .domain = MICROSOFT},
+    {.name = "MultiHeadAttention", .domain = MICROSOFT, .compose = compose_separate_attention},
     {.name = "QAttention", .domain = MICROSOFT},
     {.name = "QGemm", .domain = MICROSOFT},
     {.name = "QLinearAdd", .domain = MICROSOFT},
@@ -27,9 +28,9 @@ const struct op ops_microsoft[] = {
     {.name = "QLinearSigmoid", .domain = MICROSOFT},
     {.name = "QLinearSoftmax", .domain = MICROSOFT},
     {.name = "QLinearWhere", .domain = MICROSOFT},
-    {.name = "RotaryEmbedding", .domain = MICROSOFT},
-    {.name = "SkipLayerNormalization", .domain = MICROSOFT},
-    {.name = "SkipSimplifiedLayerNormalization", .domain = MICROSOFT},
-    {.name = "TransposeMatMul", .domain = MICROSOFT},
+    {.name = "RotaryEmbedding", .domain = MICROSOFT, .compose = compose_rotary_embedding},
+    {.name = "SkipLayerNormalization", .domain = MICROSOFT, .compose = compose_skip_normalization},
+    {.name = "SkipSimplifiedLayerNormalization", .domain = MICROSOFT, .compose = compose_skip_normalization},
+    {.name = "TransposeMatMul", .domain = MICROSOFT, .compose = compose_fused_matmul},
 };
 const size_t ops_microsoft_count = sizeof(ops_microsoft) / sizeof(*ops_microsoft);

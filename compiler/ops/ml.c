@@ -1,22 +1,22 @@
 /* Classical machine learning: domain ai.onnx.ml. */
-#include "compiler/op.h"
+#include "compiler/gradients/compose.h"
 
 const struct op ops_ml[] = {
-    {"ArrayFeatureExtractor", "ai.onnx.ml"},
+    {"ArrayFeatureExtractor", "ai.onnx.ml", .compose = compose_array_feature_extractor},
     {"Binarizer", "ai.onnx.ml", .traits = OP_ELEMENTWISE | OP_LAYOUT_ANY},
     {"CastMap", "ai.onnx.ml"},
     {"CategoryMapper", "ai.onnx.ml"},
     {"DictVectorizer", "ai.onnx.ml"},
-    {"FeatureVectorizer", "ai.onnx.ml"},
-    {"Imputer", "ai.onnx.ml"},
+    {"FeatureVectorizer", "ai.onnx.ml", .compose = compose_feature_vectorizer},
+    {"Imputer", "ai.onnx.ml", .compose = compose_imputer},
     {"LabelEncoder", "ai.onnx.ml"},
     {"LinearClassifier", "ai.onnx.ml"},
-    {"LinearRegressor", "ai.onnx.ml"},
-    {"Normalizer", "ai.onnx.ml"},
+    {"LinearRegressor", "ai.onnx.ml", .compose = compose_linear_regressor},
+    {"Normalizer", "ai.onnx.ml", .compose = compose_normalizer},
     {"OneHotEncoder", "ai.onnx.ml"},
     {"SVMClassifier", "ai.onnx.ml"},
     {"SVMRegressor", "ai.onnx.ml"},
-    {"Scaler", "ai.onnx.ml"},
+    {"Scaler", "ai.onnx.ml", .compose = compose_scaler},
     {"TreeEnsemble", "ai.onnx.ml"},
     {"TreeEnsembleClassifier", "ai.onnx.ml"},
     {"TreeEnsembleRegressor", "ai.onnx.ml"},

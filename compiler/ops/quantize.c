@@ -1,9 +1,9 @@
 /* Quantization, and products of quantized tensors. */
-#include "compiler/op.h"
+#include "compiler/gradients/compose.h"
 
 const struct op ops_quantize[] = {
     {"ConvInteger"},
-    {"DequantizeLinear"},
+    {"DequantizeLinear", .compose = compose_dequantize},
     {"DynamicQuantizeLinear"},
     {"MatMulInteger"},
     {"QLinearConv"},

@@ -1,9 +1,9 @@
 /* Recurrent layers. */
-#include "compiler/op.h"
+#include "compiler/gradients/compose.h"
 
 const struct op ops_recurrent[] = {
-    {.name = "GRU"},
-    {.name = "LSTM"},
-    {.name = "RNN"},
+    {.name = "GRU", .compose = compose_gru},
+    {.name = "LSTM", .compose = compose_lstm},
+    {.name = "RNN", .compose = compose_rnn},
 };
 const size_t ops_recurrent_count = sizeof(ops_recurrent) / sizeof(*ops_recurrent);

@@ -1,10 +1,11 @@
 /* Reductions and running sums. */
+#include "compiler/gradients/compose.h"
 #include "compiler/gradients/gradients.h"
 
 const struct op ops_reduce[] = {
     {"ArgMax"},
     {"ArgMin"},
-    {"CumProd"},
+    {"CumProd", .compose = compose_cumulative_product},
     {"CumSum", .gradient = differentiate_cumulative_sum},
     {"ReduceL1", .gradient = differentiate_reduce_l1},
     {"ReduceL2", .gradient = differentiate_reduce_l2},

@@ -1,12 +1,13 @@
 /* Fourier transforms and window functions. */
-#include "compiler/op.h"
+#include "compiler/gradients/compose.h"
+#include "compiler/gradients/gradients.h"
 
 const struct op ops_signal[] = {
     {.name = "BlackmanWindow"},
-    {.name = "DFT"},
+    {.name = "DFT", .gradient = differentiate_dft},
     {.name = "HammingWindow"},
     {.name = "HannWindow"},
     {.name = "MelWeightMatrix"},
-    {.name = "STFT"},
+    {.name = "STFT", .compose = compose_stft},
 };
 const size_t ops_signal_count = sizeof(ops_signal) / sizeof(*ops_signal);

@@ -32,9 +32,21 @@ static mitral_status make_zeros(struct graph *graph, value_id like, value_id *ou
     return graph_add_constant(graph, NULL, &zeros, true, out);
 }
 
+static node_id producer_of(const struct graph *graph, const struct node *node)
+{
+    for (size_t i = 0; i < node->output_count; i++)
+        if (node->outputs[i] != NO_VALUE)
+            return graph->values[node->outputs[i]].producer;
+    return NO_NODE;
+}
+
 static mitral_status expand(struct graph *graph, node_id id)
 {
     struct node node = graph->nodes[id]; /* adding nodes moves the array */
+    if (producer_of(graph, &node) == NO_NODE) {
+        graph->nodes[id].op = NULL; /* nobody asked for anything */
+        return MITRAL_OK;
+    }
     const char *name = attribute_string(&node.attributes, "y", "");
     value_id y = find_value(graph, name);
     size_t count;
@@ -46,6 +58,7 @@ static mitral_status expand(struct graph *graph, node_id id)
     if (!gradients)
         return MITRAL_NO_MEMORY;
     TRY(gradient_build(graph, y, node.inputs, count, gradients));
+    id = producer_of(graph, &node); /* node ids may have changed */
     for (size_t i = 0; i < node.output_count && i < count; i++) {
         if (node.outputs[i] == NO_VALUE)
             continue;
@@ -61,10 +74,11 @@ static mitral_status expand(struct graph *graph, node_id id)
 mitral_status expand_gradients(struct graph *graph)
 {
     bool changed = false;
-    for (size_t i = 0, count = graph->node_count; i < count; i++)
+    for (size_t i = 0; i < graph->node_count; i++)
         if (is_gradient(&graph->nodes[i])) {
             TRY(expand(graph, (node_id)i));
             changed = true;
+            i = (size_t)-1; /* the order of the nodes may have changed */
         }
     if (!changed)
         return MITRAL_OK;

@@ -45,6 +45,7 @@
     FAMILY(reference_gradient_pool)                                                                                    \
     FAMILY(reference_gradient_reduce)                                                                                  \
     FAMILY(reference_gradient_resize)                                                                                  \
+    FAMILY(reference_gradient_sample)                                                                                  \
     FAMILY(reference_gradient_softmax)                                                                                 \
     FAMILY(reference_gradient_update)                                                                                  \
     FAMILY(reference_grid)                                                                                             \

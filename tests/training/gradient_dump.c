@@ -1,5 +1,6 @@
-/* gradient_dump MODEL.onnx FOLDER NAME=FILE.npy…: gradients of the model's first output (one element) with respect to every
- * float64 initializer and input but those given as @NAME=FILE.npy, as FOLDER/<index>.npy in the order of the lines on standard output, which name them; the
+/* gradient_dump --operators: a line for each row of the operators' tables: domain, name, and "gradient" or why there is none.
+ * gradient_dump MODEL.onnx FOLDER NAME=FILE.npy…: gradients of the model's first output (one element) with respect to every
+ * float64 initializer and every float32 or float64 input but those given as @NAME=FILE.npy, as FOLDER/<index>.npy in the order of the lines on standard output, which name them; the
  * loss itself is FOLDER/loss.npy. */
 #include <stdio.h>
 #include <string.h>
@@ -16,8 +17,18 @@ static int fail(mitral_context *context, const char *what)
     return 1;
 }
 
+static int list_operators(void)
+{
+    const struct op *op;
+    for (size_t i = 0; (op = op_at(i)); i++)
+        printf("%s\t%s\t%s\n", op_domain(op), op->name, gradient_reason(op) ? gradient_reason(op) : "gradient");
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
+    if (argc == 2 && strcmp(argv[1], "--operators") == 0)
+        return list_operators();
     mitral_context *context;
     mitral_model *model = NULL;
     mitral_plan *plan = NULL;
@@ -51,10 +62,11 @@ int main(int argc, char **argv)
     if (graph_infer(graph) != MITRAL_OK)
         return fail(context, "types");
     for (size_t v = 0; v < graph->value_count && count < MAX_VALUES; v++) {
-        bool wanted = graph->values[v].parameter && graph->values[v].constant;
+        const int32_t dtype = graph->values[v].type.dtype;
+        bool wanted = graph->values[v].parameter && graph->values[v].constant && dtype == MITRAL_DOUBLE;
         for (size_t i = 0; i < graph->input_count; i++)
-            wanted |= graph->inputs[i] == v && !fixed[i];
-        if (wanted && graph->values[v].type.dtype == MITRAL_DOUBLE) {
+            wanted |= graph->inputs[i] == v && !fixed[i] && (dtype == MITRAL_DOUBLE || dtype == MITRAL_FLOAT);
+        if (wanted) {
             graph->values[v].variable = graph->values[v].constant != NULL;
             wrt[count++] = (value_id)v;
         }

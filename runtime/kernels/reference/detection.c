@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "runtime/kernels/reference/copy.h"
+#include "runtime/kernels/reference/detection.h"
 #include "runtime/kernels/reference/operand.h"
 #include "runtime/kernels/registry.h"
 
@@ -183,19 +184,7 @@ static mitral_status run_non_max_suppression(struct kernel_call *call)
 
 /* ---- RoiAlign -------------------------------------------------------------------------------------------------------- */
 
-struct align_request {
-    int64_t height, width, sampling; /* of the output; samples per bin and direction, 0: adaptive */
-    double scale;
-    bool half_pixel, maximum;
-};
-
-/* One direction of one sample: two neighbours and their weights; a sample outside has none. */
-struct neighbours {
-    int64_t low, high;
-    double low_weight, high_weight;
-};
-
-static mitral_status read_align(const struct kernel_call *call, struct align_request *request)
+mitral_status align_read(const struct kernel_call *call, struct align_request *request)
 {
     const char *mode = attribute_string(call->attributes, "mode", "avg");
     const char *coordinates = attribute_string(call->attributes, "coordinate_transformation_mode",
@@ -234,7 +223,7 @@ static mitral_status shape_roi_align(struct kernel_call *call)
 {
     struct align_request request;
     const mitral_tensor *regions, *batches;
-    TRY(read_align(call, &request));
+    TRY(align_read(call, &request));
     TRY(shape_regions(call, 4, request.height, request.width));
     TRY(need_tensor(call, 1, &regions));
     TRY(need_rank(call, 2, 1, &batches));
@@ -257,7 +246,7 @@ static mitral_status prepare_regions(struct kernel_call *call, void **state, siz
     return work_measure(call, &work, scratch_bytes);
 }
 
-static struct neighbours place_sample(double at, int64_t size)
+struct neighbours align_place_sample(double at, int64_t size)
 {
     if (!(at >= -1 && at <= (double)size))
         return (struct neighbours){0};
@@ -280,9 +269,9 @@ static double pool_bin(const struct align_request *request, const void *data, en
     double sum = 0;
     bool first = true;
     for (int64_t iy = 0; iy < grid[0]; iy++) {
-        struct neighbours y = place_sample(start[0] + ((double)iy + 0.5) * bin[0] / (double)grid[0], size[0]);
+        struct neighbours y = align_place_sample(start[0] + ((double)iy + 0.5) * bin[0] / (double)grid[0], size[0]);
         for (int64_t ix = 0; ix < grid[1]; ix++) {
-            struct neighbours x = place_sample(start[1] + ((double)ix + 0.5) * bin[1] / (double)grid[1], size[1]);
+            struct neighbours x = align_place_sample(start[1] + ((double)ix + 0.5) * bin[1] / (double)grid[1], size[1]);
             int64_t above = plane + y.low * size[1], below = plane + y.high * size[1];
             double a = y.low_weight * x.low_weight * load(data, compute, above + x.low);
             double b = y.low_weight * x.high_weight * load(data, compute, above + x.high);
@@ -301,7 +290,7 @@ static double pool_bin(const struct align_request *request, const void *data, en
     return request->maximum ? sum : sum / (double)(count > 1 ? count : 1);
 }
 
-static mitral_status check_batches(const struct kernel_call *call, const mitral_tensor *indices, int64_t step, int64_t batches)
+mitral_status check_batches(const struct kernel_call *call, const mitral_tensor *indices, int64_t step, int64_t batches)
 {
     for (int64_t i = 0; i < tensor_count(indices); i += step) {
         double index = tensor_get_double(indices, i);
@@ -311,8 +300,7 @@ static mitral_status check_batches(const struct kernel_call *call, const mitral_
     return MITRAL_OK;
 }
 
-/* Start and bin size in both directions, and how many samples a bin takes. */
-static mitral_status place_region(const struct kernel_call *call, const struct align_request *request, int64_t region,
+mitral_status align_place_region(const struct kernel_call *call, const struct align_request *request, int64_t region,
                                   double start[2], double bin[2], int64_t grid[2])
 {
     const int64_t out[2] = {request->height, request->width};
@@ -338,7 +326,7 @@ static mitral_status run_roi_align(struct kernel_call *call)
     mitral_tensor *output = call_output(call, 0);
     struct align_request request;
     enum compute compute;
-    TRY(read_align(call, &request));
+    TRY(align_read(call, &request));
     TRY(check_batches(call, batches, 1, data->dims[0]));
     TRY(check_float_operand(call, 0, &compute));
     struct work work = work_of(call);
@@ -351,7 +339,7 @@ static mitral_status run_roi_align(struct kernel_call *call)
     for (int64_t r = 0; r < output->dims[0]; r++) {
         double start[2], bin[2];
         int64_t grid[2];
-        TRY(place_region(call, &request, r, start, bin, grid));
+        TRY(align_place_region(call, &request, r, start, bin, grid));
         int64_t batch = ((const int64_t *)batches->data)[r];
         int team = copy_team(call->threads, channels * bins * grid[0] * grid[1] * 32);
     (void)team; /* without OpenMP */
@@ -397,6 +385,18 @@ static double bounded(double value, int64_t high)
     return !(value > 0) ? 0 : value > (double)high ? (double)high : value;
 }
 
+void max_roi_bin(const mitral_tensor *regions, int64_t region, double scale, const int64_t at[2], const int64_t out[2], const int64_t size[2],
+                 int64_t from[2], int64_t to[2])
+{
+    for (int d = 0; d < 2; d++) {
+        double low = round(tensor_get_double(regions, 5 * region + 2 - d) * scale);
+        double high = round(tensor_get_double(regions, 5 * region + 4 - d) * scale);
+        double length = high - low + 1 > 1 ? high - low + 1 : 1, bin = length / (double)out[d];
+        from[d] = (int64_t)bounded(floor((double)at[d] * bin) + low, size[d]);
+        to[d] = (int64_t)bounded(ceil((double)(at[d] + 1) * bin) + low, size[d]);
+    }
+}
+
 static mitral_status run_max_roi_pool(struct kernel_call *call)
 {
     const mitral_tensor *data = call_input(call, 0), *regions = call_input(call, 1);
@@ -417,13 +417,7 @@ static mitral_status run_max_roi_pool(struct kernel_call *call)
     for (int64_t i = 0; i < output->dims[0] * channels * bins; i++) {
         int64_t region = i / (channels * bins), channel = i / bins % channels, from[2], to[2];
         int64_t batch = (int64_t)tensor_get_double(regions, 5 * region), at[2] = {i % bins / out[1], i % bins % out[1]};
-        for (int d = 0; d < 2; d++) {
-            double low = round(tensor_get_double(regions, 5 * region + 2 - d) * scale);
-            double high = round(tensor_get_double(regions, 5 * region + 4 - d) * scale);
-            double length = high - low + 1 > 1 ? high - low + 1 : 1, bin = length / (double)out[d];
-            from[d] = (int64_t)bounded(floor((double)at[d] * bin) + low, size[d]);
-            to[d] = (int64_t)bounded(ceil((double)(at[d] + 1) * bin) + low, size[d]);
-        }
+        max_roi_bin(regions, region, scale, at, out, size, from, to);
         double most = 0;
         bool first = true;
         for (int64_t y = from[0]; y < to[0]; y++)

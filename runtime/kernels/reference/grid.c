@@ -3,12 +3,11 @@
 #include <string.h>
 
 #include "runtime/kernels/reference/copy.h"
+#include "runtime/kernels/reference/grid.h"
 #include "runtime/kernels/reference/operand.h"
 #include "runtime/kernels/registry.h"
 
-enum grid_mode { GRID_NEAREST, GRID_LINEAR, GRID_CUBIC };
-enum grid_padding { GRID_ZEROS, GRID_BORDER, GRID_REFLECTION };
-enum { MAX_SAMPLES = 1024 };
+enum { MAX_SAMPLES = GRID_MAX_SAMPLES };
 
 /* What one output position reads of each channel. */
 struct samples {
@@ -28,14 +27,7 @@ struct samples {
 #undef REAL
 #undef SAMPLE
 
-struct grid_request {
-    enum grid_mode mode;
-    enum grid_padding padding;
-    bool align;
-    int taps; /* of each dimension */
-};
-
-static mitral_status read_request(const struct kernel_call *call, struct grid_request *request)
+mitral_status grid_read_request(const struct kernel_call *call, struct grid_request *request)
 {
     const char *mode = attribute_string(call->attributes, "mode", call->opset >= 20 ? "linear" : "bilinear");
     const char *padding = attribute_string(call->attributes, "padding_mode", "zeros");
@@ -76,7 +68,7 @@ static mitral_status shape_grid_sample(struct kernel_call *call)
     TRY(need_tensor(call, 0, &data));
     TRY(need_rank(call, 1, data->rank, &grid));
     struct grid_request request;
-    TRY(read_request(call, &request));
+    TRY(grid_read_request(call, &request));
     int32_t spatial = data->rank - 2;
     if (spatial < 1 || (call->opset < 20 && spatial != 2))
         return call_fail(call, MITRAL_INVALID, "rank %s expected, found %d", call->opset < 20 ? "4" : "3 or more", (int)data->rank);
@@ -111,7 +103,7 @@ static mitral_status prepare_grid_sample(struct kernel_call *call, void **state,
 {
     (void)state;
     struct grid_request request;
-    TRY(read_request(call, &request));
+    TRY(grid_read_request(call, &request));
     const mitral_tensor *data = call_input(call, 0);
     enum compute compute = grid_compute(&request, data->dtype);
     struct work work = {0};
@@ -122,19 +114,23 @@ static mitral_status prepare_grid_sample(struct kernel_call *call, void **state,
     return work_measure(call, &work, scratch_bytes);
 }
 
-/* Mirrors x at the borders until it lies between them. */
-static double reflect(double x, double low, double high)
+/* Mirrors x at the borders until it lies between them; *slope: whether the result moves with x, against it, or not at all. */
+static double reflect(double x, double low, double high, double *slope)
 {
     double range = high - low;
+    *slope = 0;
     if (!(range > 0))
         return low;
     double away = x < low ? low - x : x > high ? x - high : 0;
+    *slope = 1;
     if (away == 0)
         return x;
     away = fmod(away, 2 * range);
+    *slope = 0;
     if (away != away)
         return low;
     bool back = away > range;
+    *slope = back ? 1 : -1;
     if (back)
         away -= range;
     return (x < low) != back ? low + away : high - away;
@@ -147,7 +143,7 @@ static int64_t place_tap(const struct grid_request *request, double at, int64_t 
     switch (request->padding) {
     case GRID_BORDER: return at < 0 ? 0 : size - 1;
     case GRID_REFLECTION: {
-        double mirrored = reflect(at, low, high);
+        double ignored, mirrored = reflect(at, low, high, &ignored);
         return mirrored < 0 ? 0 : mirrored >= (double)size ? size - 1 : (int64_t)mirrored;
     }
     default: return -1;
@@ -170,10 +166,20 @@ static void tap_weights(enum grid_mode mode, double ratio, double weights[4])
     }
 }
 
-/* The taps of one dimension for normalised coordinate n. */
-static void place_dimension(const struct grid_request *request, double n, bool single, int64_t size, int64_t taps[4],
-                            double weights[4])
+static void tap_slopes(enum grid_mode mode, double ratio, double scale, double slopes[4])
 {
+    const double a = -0.75;
+    for (int t = 0; t < 4; t++) {
+        const double side = ratio + 1 - t, x = fabs(side);
+        const double slope = x <= 1 ? (3 * (a + 2) * x - 2 * (a + 3)) * x : (3 * a * x - 10 * a) * x + 8 * a;
+        slopes[t] = mode == GRID_NEAREST ? 0 : mode == GRID_LINEAR ? (t == 0 ? -scale : scale) : copysign(slope, slope * side) * scale;
+    }
+}
+
+void grid_place(const struct grid_request *request, double n, bool single, int64_t size, int64_t taps[4], double weights[4],
+                double slopes[4])
+{
+    double slope = 1;
     double low = request->align ? 0 : -0.5, high = request->align ? (double)size - 1 : (double)size - 0.5;
     double x = request->align ? (n + 1) / 2 * (double)(size - 1) : ((n + 1) * (double)size - 1) / 2;
     if (single) /* ties of the nearest mode fall as in single precision */
@@ -181,15 +187,19 @@ static void place_dimension(const struct grid_request *request, double n, bool s
     if (request->mode == GRID_NEAREST)
         x = rint(x);
     if (!(x >= low && x <= high)) {
-        if (request->padding == GRID_BORDER)
+        if (request->padding == GRID_BORDER) {
             x = x > high ? (double)(size - 1) : 0;
-        else if (request->padding == GRID_REFLECTION)
-            x = reflect(x, low, high);
-        else if (!(x > -8 && x < (double)size + 8))
+            slope = 0;
+        } else if (request->padding == GRID_REFLECTION) {
+            x = reflect(x, low, high, &slope);
+        } else if (!(x > -8 && x < (double)size + 8)) {
             x = -8; /* far outside, or not a number: nothing but zeros */
+        }
     }
     double first = floor(x);
     tap_weights(request->mode, x - first, weights);
+    if (slopes)
+        tap_slopes(request->mode, x - first, slope * (double)(request->align ? size - 1 : size) / 2, slopes);
     if (request->mode == GRID_CUBIC)
         first -= 1;
     for (int t = 0; t < request->taps; t++)
@@ -208,7 +218,7 @@ static const struct samples *collect_samples(const struct grid_request *request,
     for (int d = 0; d < spatial; d++) {
         int64_t taps[4];
         double weights[4], n = tensor_get_double(grid, point * spatial + (spatial - 1 - d));
-        place_dimension(request, n, grid->dtype != MITRAL_DOUBLE, data->dims[d + 2], taps, weights);
+        grid_place(request, n, grid->dtype != MITRAL_DOUBLE, data->dims[d + 2], taps, weights, NULL);
         to->count = 0;
         for (int k = 0; k < from->count; k++)
             for (int t = 0; t < request->taps; t++)
@@ -228,7 +238,7 @@ static mitral_status run_grid_sample(struct kernel_call *call)
     const mitral_tensor *data = call_input(call, 0), *grid = call_input(call, 1);
     mitral_tensor *output = call_output(call, 0);
     struct grid_request request;
-    TRY(read_request(call, &request));
+    TRY(grid_read_request(call, &request));
     int64_t strides[MITRAL_MAX_RANK], channels = data->dims[1];
     int64_t points = dims_product(output->dims, 2, output->rank), total = output->dims[0] * points;
     if (!tensor_count(output))

@@ -297,7 +297,7 @@ static mitral_status prepare_determinant(struct kernel_call *call, void **state,
 }
 
 /* Gaussian elimination with the largest pivot of each column. */
-static double determinant(double *a, int64_t n)
+double determinant(double *a, int64_t n)
 {
     double product = 1;
     for (int64_t column = 0; column < n; column++) {

@@ -36,4 +36,7 @@ struct gemm_parameters {
 
 mitral_status call_gemm_parameters(const struct kernel_call *call, struct gemm_parameters *out);
 
+/* Of an n × n matrix, which is overwritten. */
+double determinant(double *a, int64_t n);
+
 #endif
