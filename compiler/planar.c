@@ -23,6 +23,9 @@ static bool read_activation(const struct graph *graph, const struct node *node, 
         out->activation = PLANAR_SLOPE;
         return slope && slope->dtype == MITRAL_FLOAT;
     }
+    struct planar_function function;
+    if (planar_function_of(name, 0, 0, 1, 0, &function) && strcmp(name, "Relu") != 0 && strcmp(name, "LeakyRelu") != 0)
+        return true;
     out->activation = strcmp(name, "Relu") == 0 ? PLANAR_RELU : strcmp(name, "LeakyRelu") == 0 ? PLANAR_SLOPE : PLANAR_LINEAR;
     return !*name || out->activation != PLANAR_LINEAR;
 }

@@ -121,6 +121,46 @@ static bool read_gate(const struct graph *graph, const struct graph_uses *uses, 
     return false;
 }
 
+static bool is_scalar(const struct graph *graph, const struct node *node, size_t index, double wanted)
+{
+    double number;
+    return node_input(node, index) != NO_VALUE && scalar_input(graph, node, index, 0, &number) && fabs(number - wanted) < 1e-6;
+}
+
+/* value · clip(value + 3, 0, 6) / 6, the division before or after the product, or a product with 1/6. */
+static bool read_hard_swish(const struct graph *graph, const struct graph_uses *uses, value_id value, struct activation *out)
+{
+    if (graph_use_count(uses, value) != 2 || uses->is_output[value])
+        return false;
+    for (uint32_t i = 0; i < 2; i++) {
+        const node_id add_id = uses->nodes[uses->offsets[value] + i], product_id = uses->nodes[uses->offsets[value] + 1 - i];
+        const struct node *add = &graph->nodes[add_id], *product = &graph->nodes[product_id];
+        struct activation clip;
+        if (!add->op || !product->op || !node_is(add, "Add") || !node_is(product, "Mul")
+            || !is_scalar(graph, add, add->inputs[0] == value ? 1 : 0, 3))
+            continue;
+        const node_id clip_id = only_reader(graph, uses, add->outputs[0]);
+        if (clip_id == NO_NODE || !node_is(&graph->nodes[clip_id], "Clip") || !read_clip(graph, &graph->nodes[clip_id], &clip) || clip.alpha != 0
+            || clip.beta != 6)
+            continue;
+        node_id next = only_reader(graph, uses, graph->nodes[clip_id].outputs[0]);
+        const bool before = next != product_id;
+        const node_id scale_id = before ? next : only_reader(graph, uses, product->outputs[0]);
+        const struct node *scale = scale_id == NO_NODE ? NULL : &graph->nodes[scale_id];
+        const value_id scaled = before ? graph->nodes[clip_id].outputs[0] : product->outputs[0];
+        if (!scale || scale->input_count < 2 || (before && only_reader(graph, uses, scale->outputs[0]) != product_id))
+            continue;
+        const bool divides = node_is(scale, "Div") && scale->inputs[0] == scaled && is_scalar(graph, scale, 1, 6);
+        if (!divides && !(node_is(scale, "Mul") && is_scalar(graph, scale, scale->inputs[0] == scaled ? 1 : 0, 1.0 / 6)))
+            continue;
+        *out = (struct activation){.name = "HardSwish", .slope = NO_VALUE, .nodes = {add_id, clip_id}, .node_count = 4};
+        out->nodes[2] = before ? scale_id : product_id;
+        out->nodes[3] = before ? product_id : scale_id;
+        return true;
+    }
+    return false;
+}
+
 /* 0.5 · value · (1 + erf(value / √2)), in the orders of factors that exporters write. */
 static bool read_gelu(const struct graph *graph, const struct graph_uses *uses, value_id value, struct activation *out)
 {
@@ -176,7 +216,8 @@ bool activation_find(const struct graph *graph, const struct graph_uses *uses, v
         out->node_count = 1;
         return true;
     }
-    return value != NO_VALUE && (read_gate(graph, uses, value, out) || read_gelu(graph, uses, value, out));
+    return value != NO_VALUE && (read_gate(graph, uses, value, out) || read_hard_swish(graph, uses, value, out)
+                                 || read_gelu(graph, uses, value, out));
 }
 
 mitral_status node_extend_inputs(struct graph *graph, node_id id, size_t count)
@@ -192,6 +233,35 @@ mitral_status node_extend_inputs(struct graph *graph, node_id id, size_t count)
     node->inputs = inputs;
     node->input_count = count;
     return MITRAL_OK;
+}
+
+bool affine_find(const struct graph *graph, const struct graph_uses *uses, value_id value, struct affine *out)
+{
+    *out = (struct affine){.scale = 1, .result = value};
+    for (;;) {
+        const node_id id = only_reader(graph, uses, out->result);
+        const struct node *node = id == NO_NODE ? NULL : &graph->nodes[id];
+        double number;
+        if (!node || node->input_count != 2 || out->node_count == sizeof out->nodes / sizeof *out->nodes
+            || !type_same_dims(&graph->values[node->outputs[0]].type, &graph->values[value].type))
+            break;
+        const size_t side = node->inputs[0] == out->result ? 1 : 0;
+        const bool ordered = side == 1;
+        if (!graph_constant(graph, node->inputs[side]) || !scalar_input(graph, node, side, 0, &number))
+            break;
+        if (node_is(node, "Mul") || (node_is(node, "Div") && ordered && number != 0)) {
+            const double factor = node_is(node, "Mul") ? number : 1 / number;
+            out->scale = (float)((double)out->scale * factor);
+            out->shift = (float)((double)out->shift * factor);
+        } else if (node_is(node, "Add") || (node_is(node, "Sub") && ordered)) {
+            out->shift = (float)((double)out->shift + (node_is(node, "Add") ? number : -number));
+        } else {
+            break;
+        }
+        out->nodes[out->node_count++] = id;
+        out->result = node->outputs[0];
+    }
+    return out->node_count > 0;
 }
 
 mitral_status activation_set(struct graph *graph, node_id id, const struct activation *activation)

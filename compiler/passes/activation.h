@@ -17,6 +17,14 @@ struct activation {
  * the end: where a PRelu's slopes lie. */
 bool activation_find(const struct graph *graph, const struct graph_uses *uses, value_id value, int32_t channel_axis,
                      struct activation *out);
+/* value · scale + shift of constant numbers, however many operators in a row write it. */
+struct affine {
+    float scale, shift;
+    node_id nodes[4];
+    size_t node_count;
+    value_id result;
+};
+bool affine_find(const struct graph *graph, const struct graph_uses *uses, value_id value, struct affine *out);
 /* The only node that reads `value`; NO_NODE when there are several or none, or it is an output of the graph. */
 node_id only_reader(const struct graph *graph, const struct graph_uses *uses, value_id value);
 /* Puts the attributes activation, activation_alpha and activation_beta on the node. */

@@ -80,6 +80,23 @@ static mitral_status become(struct fusion *fusion, node_id id, const char *name)
                     : mitral_fail(fusion->graph->context, MITRAL_UNSUPPORTED, "expected the operator mitral.%s, found none", name);
 }
 
+/* What multiplies and shifts the activation's result by numbers (before an activation such are in the weights already). */
+static mitral_status take_affine(struct fusion *fusion, node_id id)
+{
+    struct graph *graph = fusion->graph;
+    struct affine affine;
+    if (!affine_find(graph, &fusion->uses, graph->nodes[id].outputs[0], &affine))
+        return MITRAL_OK;
+    TRY(attributes_set_float(&graph->nodes[id].attributes, graph->arena, "activation_scale", affine.scale));
+    TRY(attributes_set_float(&graph->nodes[id].attributes, graph->arena, "activation_shift", affine.shift));
+    for (size_t i = 0; i < affine.node_count; i++)
+        graph_remove_node(graph, affine.nodes[i]);
+    graph->values[graph->nodes[id].outputs[0]].producer = NO_NODE;
+    graph->nodes[id].outputs[0] = affine.result;
+    graph->values[affine.result].producer = id;
+    return MITRAL_OK;
+}
+
 static mitral_status fuse_convolution(struct fusion *fusion, node_id id)
 {
     struct graph *graph = fusion->graph;
@@ -104,6 +121,8 @@ static mitral_status fuse_convolution(struct fusion *fusion, node_id id)
             TRY(activation_set(graph, id, &activation));
             activation_take(graph, id, &activation);
             active = true;
+            if (activation.slope == NO_VALUE)
+                TRY(take_affine(fusion, id));
         } else {
             return MITRAL_OK;
         }

@@ -160,7 +160,7 @@ class Session(_Handle):
         for i, name in enumerate(self._inputs):
             if name not in inputs:
                 raise Error(f"input '{name}': expected an array, found none")
-            array = np.ascontiguousarray(inputs[name])
+            array = np.asarray(inputs[name], order="C") # a scalar stays one
             if array.dtype not in _NUMBERS:
                 raise Error(f"input '{name}': expected a numeric array, found {array.dtype}")
             arrays.append(array)

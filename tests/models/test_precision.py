@@ -1,5 +1,5 @@
-"""--precision bf16 of both networks: the plan says what it does, its outputs stay near those of f32, and it runs where there is no
-bfloat16 arithmetic too."""
+"""--precision bf16 of both networks: the plan says what it does, its outputs stay as near to those of f32 as OpenVINO's bfloat16 does,
+and it runs where there is no bfloat16 arithmetic too."""
 
 import os
 import pathlib
@@ -7,10 +7,21 @@ import re
 import tempfile
 
 import numpy as np
+import openvino
 
 import networks
 from support import infer, main, run
 from test_exporters import calibrated, export
+
+
+def distance(got, want):
+    """The largest difference as a part of the range, and the part of the pixels whose label differs."""
+    return float(np.abs(got - want).max() / (want.max() - want.min())), float((got.argmax(1) != want.argmax(1)).mean())
+
+
+def peer_outputs(path, x):
+    core = openvino.Core()
+    return core.compile_model(core.read_model(path), "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})(x)[0]
 
 
 def check(module):
@@ -21,18 +32,19 @@ def check(module):
         said = run("compile", path, "-o", plan, "--precision", "bf16", "--shape", "image=1x1x224x224")
         percent = float(re.search(r"output 'logits' changes by at most .*, ([0-9.]+) % of its range", said).group(1))
         want = infer(path, {"image": x})["logits"]
-        spread = want.max() - want.min()
+        # How much roundings to 8 bits change depends on the network (depth and gains amplify them): a peer's bfloat16 is the measure.
+        # Where the CPU has none, neither rounds.
+        peer_change, peer_labels = (max(part, 1e-3) for part in distance(peer_outputs(path, x), want))
         for isa in ("", "avx2"):
-            # A few roundings to 8 bits of a network that keeps its activations in range: 2 % of the output's range, 2 % of the labels.
             os.environ["MITRAL_ISA"] = isa
             try:
                 got = infer(plan, {"image": x})["logits"]
             finally:
                 del os.environ["MITRAL_ISA"]
-            change = float(np.abs(got - want).max() / spread)
-            labels = float((got.argmax(1) != want.argmax(1)).mean())
-            print(f"stated {percent} %, ISA '{isa}': {100 * change:.2f} % of the range, {100 * labels:.2f} % of the labels")
-            assert change <= 0.02 and labels <= 0.02 and percent <= 2
+            change, labels = distance(got, want)
+            print(f"stated {percent} %, ISA '{isa}': {100 * change:.2f} % of the range, {100 * labels:.2f} % of the labels; "
+                  f"OpenVINO {100 * peer_change:.2f} %, {100 * peer_labels:.2f} %")
+            assert change <= peer_change and labels <= peer_labels and percent <= 100 * peer_change
 
 
 def test_dpu_net():

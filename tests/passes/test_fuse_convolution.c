@@ -111,6 +111,45 @@ static void activations_of_several_nodes(void **state)
     }
 }
 
+/* x · clip(x + 3, 0, 6) / 6, in the orders that files have, and what other numbers must not become. */
+static void hard_swish_in_several_nodes(void **state)
+{
+    (void)state;
+    for (int form = 0; form < 5; form++) {
+        struct graph *graph = test_open();
+        value_id c = convolution(graph, input(graph), "c", 4);
+        value_id three = test_constant(graph, "three", 0, NULL, (float[]){form == 4 ? 2.5f : 3}), low = test_constant(graph, "low", 0, NULL, (float[]){0});
+        value_id high = test_constant(graph, "high", 0, NULL, (float[]){6}), sixth = test_constant(graph, "sixth", 0, NULL, (float[]){1.0f / 6});
+        value_id y = test_node(graph, "Add", "a", NULL, form & 1 ? (value_id[]){three, c} : (value_id[]){c, three}, 2);
+        y = test_node(graph, "Clip", "p", NULL, (value_id[]){y, low, high}, 3);
+        if (form & 2) {
+            y = test_node(graph, "Mul", "s", NULL, (value_id[]){sixth, y}, 2);
+            y = test_node(graph, "Mul", "y", NULL, (value_id[]){c, y}, 2);
+        } else {
+            y = test_node(graph, "Mul", "m", NULL, (value_id[]){y, c}, 2);
+            y = test_node(graph, "Div", "y", NULL, (value_id[]){y, high}, 2);
+        }
+        finish(graph, y, form == 4 ? 5 : 1, form == 4 ? 0 : 1);
+    }
+}
+
+/* Numbers that multiply and shift an activation's result go along; a tensor does not. */
+static void numbers_after_an_activation(void **state)
+{
+    (void)state;
+    for (int form = 0; form < 3; form++) {
+        struct graph *graph = test_open();
+        value_id y = convolution(graph, input(graph), "c", 4);
+        value_id scale = form == 2 ? test_random_constant(graph, "scale", 3, (int64_t[]){4, 1, 1}, 1, 0.5f)
+                                   : test_constant(graph, "scale", 0, NULL, (float[]){-1.5f});
+        value_id shift = test_constant(graph, "shift", 0, NULL, (float[]){0.25f});
+        y = test_node(graph, form ? "Relu" : "HardSwish", "r", NULL, &y, 1);
+        y = test_node(graph, form ? "Mul" : "Div", "m", NULL, (value_id[]){y, scale}, 2);
+        y = test_node(graph, form ? "Sub" : "Add", "y", NULL, (value_id[]){y, shift}, 2);
+        finish(graph, y, form == 2 ? 3 : 1, 1);
+    }
+}
+
 static void residuals_before_and_after(void **state)
 {
     (void)state;
@@ -235,6 +274,8 @@ int main(void)
         cmocka_unit_test(clip_with_constant_bounds),
         cmocka_unit_test(prelu_by_channel_and_by_number),
         cmocka_unit_test(activations_of_several_nodes),
+        cmocka_unit_test(hard_swish_in_several_nodes),
+        cmocka_unit_test(numbers_after_an_activation),
         cmocka_unit_test(residuals_before_and_after),
         cmocka_unit_test(the_later_of_two_convolutions_takes_the_sum),
         cmocka_unit_test(residuals_that_are_computed_later),

@@ -26,6 +26,9 @@ static const struct form forms[] = {
     {1, 2, 12, 20, 1, {31}, {5}, {2}, {1}, {2, 2}, true},
     {3, 1, 4, 8, 1, {6, 7, 8}, {3, 3, 3}, {1, 2, 1}, {1, 1, 1}, {1, 1, 1, 1, 1, 1}, true},
     {2, 1, 6, 6, 3, {8, 8}, {3, 3}, {1, 1}, {2, 2}, {2, 2, 2, 2}, true},
+    /* Maps of one column, as files write convolutions of sequences. */
+    {2, 2, 16, 24, 1, {40, 1}, {5, 1}, {1, 1}, {1, 1}, {0}, true},
+    {2, 1, 16, 16, 4, {33, 1}, {3, 1}, {2, 1}, {2, 1}, {2, 0, 1, 0}, false},
 };
 enum { FORMS = sizeof forms / sizeof *forms };
 

@@ -123,12 +123,28 @@ static void test_bfloat16(void **state)
 
 static float follow(const char *activation, float value, float slope)
 {
+    const double x = (double)value, sigmoid = 1 / (1 + exp(-x));
+    if (strcmp(activation, "Clip") == 0)
+        return value < -0.5f ? -0.5f : value > 1 ? 1 : value;
+    if (strcmp(activation, "HardSigmoid") == 0)
+        return (float)fmin(fmax(0.25 * x + 0.5, 0), 1);
+    if (strcmp(activation, "HardSwish") == 0)
+        return (float)(x * fmin(fmax(x / 6 + 0.5, 0), 1));
+    if (strcmp(activation, "Sigmoid") == 0)
+        return (float)sigmoid;
+    if (strcmp(activation, "Swish") == 0)
+        return (float)(x / (1 + exp(-0.25 * x)));
+    if (strcmp(activation, "GeluTanh") == 0)
+        return (float)(0.5 * x * (1 + tanh(0.79788456080286535588 * (x + 0.044715 * x * x * x))));
+    if (strcmp(activation, "Mish") == 0)
+        return (float)(x * tanh(log1p(exp(x))));
     if (strcmp(activation, "Relu") == 0)
         return value > 0 ? value : 0;
     return !*activation || value > 0 ? value : slope * value;
 }
 
-static void check_ends(const struct form *form, const char *activation, bool residual, int layout)
+/* `scaled`: 1.5 times the activation, plus 0.75. */
+static void check_ends(const struct form *form, const char *activation, bool residual, int layout, bool scaled)
 {
     struct rig rig;
     rig_open(&rig, 5);
@@ -137,6 +153,7 @@ static void check_ends(const struct form *form, const char *activation, bool res
     check_run(&rig, "Conv");
     mitral_tensor expected = rig.output.tensor;
     float *values = expected.data, *slopes = NULL;
+    const bool clips = strcmp(activation, "Clip") == 0;
     const float *added = residual ? rig_input(&rig, 4, expected.dims, -1, 1)->data : NULL;
     if (!residual)
         rig_absent(&rig);
@@ -144,28 +161,41 @@ static void check_ends(const struct form *form, const char *activation, bool res
         slopes = rig_input(&rig, 1, &form->features, -0.5, 0.5)->data;
     int64_t pixels = expected.dims[2] * expected.dims[3];
     for (int64_t i = 0; i < tensor_count(&expected); i++)
-        values[i] = follow(activation, values[i] + (added ? added[i] : 0), slopes ? slopes[i / pixels % form->features] : 0.25f);
+        values[i] = follow(activation, values[i] + (added ? added[i] : 0), slopes ? slopes[i / pixels % form->features] : 0.25f)
+                    * (scaled ? 1.5f : 1) + (scaled ? 0.75f : 0);
     if (*activation)
         rig_text(&rig, "activation", activation);
-    assert_int_equal(attributes_set_float(&rig.attributes, &rig.arena, "activation_alpha", 0.25f), MITRAL_OK);
+    assert_int_equal(attributes_set_float(&rig.attributes, &rig.arena, "activation_alpha", clips ? -0.5f : 0.25f), MITRAL_OK);
+    assert_int_equal(attributes_set_float(&rig.attributes, &rig.arena, "activation_beta", clips ? 1 : 0.5f), MITRAL_OK);
+    if (scaled) {
+        assert_int_equal(attributes_set_float(&rig.attributes, &rig.arena, "activation_scale", 1.5f), MITRAL_OK);
+        assert_int_equal(attributes_set_float(&rig.attributes, &rig.arena, "activation_shift", 0.75f), MITRAL_OK);
+    }
     rig.inputs[0].tensor = rig_relayout(&rig, &rig.inputs[0].tensor, layout);
     if (residual)
         rig.inputs[3].tensor = rig_relayout(&rig, &rig.inputs[3].tensor, layout);
     rig.output.tensor = (mitral_tensor){.layout = layout};
     check_run(&rig, "planar.convolution");
-    assert_true(rig_distance(&rig.output.tensor, &expected) <= tolerance);
+    const double distance = rig_distance(&rig.output.tensor, &expected);
+    if (!(distance <= tolerance))
+        print_error("form %d, %s, layout %d, residual %d, scaled %d: %s is %g off\n", (int)(form - forms), activation, layout, residual, scaled,
+                    rig.description, distance);
+    assert_true(distance <= tolerance);
     rig_close(&rig);
 }
 
 static void test_ends(void **state)
 {
     (void)state;
-    static const char *const activations[] = {"", "Relu", "LeakyRelu", "PRelu"};
+    static const char *const activations[] = {"", "Relu", "LeakyRelu", "PRelu", "Clip", "HardSigmoid", "HardSwish", "Sigmoid", "Swish",
+                                              "GeluTanh", "Mish"};
+    enum { ACTIVATIONS = sizeof activations / sizeof *activations };
     static const int chosen[] = {0, 1, 5, 6, 11, 12, 17, 20, 23, 25};
     for (size_t i = 0; i < sizeof chosen / sizeof *chosen; i++)
-        for (int a = 0; a < 4; a++)
-            for (int variant = 0; variant < 4; variant++)
-                check_ends(&forms[chosen[i]], activations[a], variant & 1, variant >> 1);
+        for (int a = 0; a < ACTIVATIONS; a++)
+            for (int variant = 0; variant < 8; variant++)
+                if (variant < 4 || (*activations[a] && strcmp(activations[a], "PRelu") != 0))
+                    check_ends(&forms[chosen[i]], activations[a], variant & 1, variant >> 1 & 1, variant >> 2);
 }
 
 static void test_stored_weights(void **state)

@@ -18,7 +18,29 @@ static mitral_status convolution_shape(struct kernel_call *call)
 
 struct descriptors {
     dnnl_memory_desc_t x, w, plain_w, bias, y;
+    bool laid_down; /* a map of one column is described as one of one row, which is the same memory and what oneDNN is fast at */
 };
+
+static bool is_column(const struct convolution_parameters *p)
+{
+    return p->spatial == 2 && p->input[0] > 1 && p->input[1] == 1 && p->output[1] == 1 && p->kernel[1] == 1 && p->pads_begin[1] == 0
+           && p->pads_end[1] == 0;
+}
+
+static void swap(int64_t pair[2])
+{
+    const int64_t first = pair[0];
+    pair[0] = pair[1];
+    pair[1] = first;
+}
+
+static struct convolution_parameters laid_down(struct convolution_parameters p)
+{
+    int64_t *const pairs[] = {p.input, p.kernel, p.output, p.strides, p.dilations, p.pads_begin, p.pads_end};
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+        swap(pairs[i]);
+    return p;
+}
 
 static void free_descriptors(struct descriptors *d)
 {
@@ -43,6 +65,8 @@ static mitral_status describe_weights(const struct kernel_call *call, const stru
         memcpy(dims, w->dims, (size_t)w->rank * sizeof *dims);
         rank = w->rank;
     }
+    if (d->laid_down)
+        swap(dims + rank - 2);
     TRY(onednn_descriptor_any(call, &d->w, x->dtype, rank, dims));
     TRY(onednn_descriptor(call, &d->plain_w, w->dtype, rank, dims, LAYOUT_PLAIN));
     if (bias)
@@ -74,12 +98,15 @@ static mitral_status create_descriptor(struct onednn_program *program, const str
     return MITRAL_DEFERRED;
 }
 
-static mitral_status describe_map(const struct kernel_call *call, const mitral_tensor *tensor, int layout, bool image, dnnl_memory_desc_t *out)
+static mitral_status describe_map(const struct kernel_call *call, const mitral_tensor *tensor, int layout, bool image, bool laid_down,
+                                  dnnl_memory_desc_t *out)
 {
     int64_t dims[MITRAL_MAX_RANK];
     memcpy(dims, tensor->dims, sizeof dims);
     if (image)
         dims[0] = 1;
+    if (laid_down)
+        swap(dims + 2);
     return onednn_descriptor(call, out, tensor->dtype, tensor->rank, dims, layout);
 }
 
@@ -92,8 +119,8 @@ static mitral_status add_convolution(struct onednn_program *program, const struc
                                                                 {DNNL_ARG_DST, {PLACE_NONE, 0, 0}}};
     size_t count = 3, steps[4 + ONEDNN_POST_OPERANDS] = {0};
     TRY(describe_weights(call, p, d));
-    TRY(describe_map(call, x, layout, images, &d->x));
-    TRY(describe_map(call, y, layout, images, &d->y));
+    TRY(describe_map(call, x, layout, images, d->laid_down, &d->x));
+    TRY(describe_map(call, y, layout, images, d->laid_down, &d->y));
     TRY(onednn_input_in(program, call, X, layout, &operands[0].where));
     operands[2].where = onednn_output_in(program, call, 0, layout);
     if (call_input(call, BIAS))
@@ -138,13 +165,14 @@ static mitral_status attempt_once(const struct kernel_call *call, const struct c
                                   int layout, bool images, bool *depends, void **state, size_t *scratch_bytes)
 {
     struct onednn_program *program;
-    struct descriptors d = {0};
+    struct descriptors d = {.laid_down = is_column(p)};
+    const struct convolution_parameters described = d.laid_down ? laid_down(*p) : *p;
     dnnl_primitive_attr_t attributes;
     TRY(onednn_attributes(call, &attributes));
     mitral_status status = onednn_program_create(&program, call);
     if (status == MITRAL_OK) {
         const int before = images ? onednn_serial_begin() : 0;
-        status = add_convolution(program, call, p, post, layout, images, depends, &d, attributes);
+        status = add_convolution(program, call, &described, post, layout, images, depends, &d, attributes);
         if (images)
             onednn_serial_end(before);
         status = onednn_program_finish(program, call, status, state, scratch_bytes);

@@ -138,14 +138,15 @@ mitral_status onednn_shape_keeping_layouts(struct kernel_call *call, mitral_stat
 /* ---- post-operations ------------------------------------------------------------------------------------------------ */
 
 /* What follows a convolution or matrix product inside the same step, from the call's attributes: `activation` (an operator's
- * name), `activation_alpha`, `activation_beta`, `residual_before_activation` (default 1). */
+ * name), `activation_alpha`, `activation_beta`, `activation_scale` and `activation_shift` of its result (default 1 and 0),
+ * `residual_before_activation` (default 1). */
 struct onednn_post {
     size_t residual_input, slope_input; /* SIZE_MAX: none */
     bool residual_first;
     bool has_activation;                /* an eltwise one; PRelu is `slope_input` */
     dnnl_alg_kind_t algorithm;
     float alpha, beta;                  /* oneDNN's */
-    float scale;                        /* of the activation's result (Selu); 1 otherwise */
+    float scale, shift;                 /* of the activation's result (Selu, activation_scale, activation_shift); 1 and 0 otherwise */
 };
 
 /* Residual and slope are the inputs of those numbers, when they are there. */

@@ -55,6 +55,8 @@ mitral_status onednn_read_post(const struct kernel_call *call, size_t residual_i
     const float beta = attribute_float(call->attributes, "activation_beta", count > 1 ? parameters[1] : 0);
     if (*name && !slope && !onednn_activation(name, alpha, beta, out))
         return call_fail(call, MITRAL_UNSUPPORTED, "expected an activation that can follow a convolution, found '%s'", name);
+    out->scale *= attribute_float(call->attributes, "activation_scale", 1);
+    out->shift = attribute_float(call->attributes, "activation_shift", 0);
     return MITRAL_OK;
 }
 
@@ -103,8 +105,8 @@ static mitral_status append_activation(const struct kernel_call *call, const str
         DNNL_TRY(call, dnnl_post_ops_append_prelu(list, 2), "PRelu");
     } else if (post->has_activation) {
         DNNL_TRY(call, dnnl_post_ops_append_eltwise(list, post->algorithm, post->alpha, post->beta), "activation");
-        if (post->scale != 1)
-            DNNL_TRY(call, dnnl_post_ops_append_eltwise(list, dnnl_eltwise_linear, post->scale, 0), "activation");
+        if (post->scale != 1 || post->shift != 0)
+            DNNL_TRY(call, dnnl_post_ops_append_eltwise(list, dnnl_eltwise_linear, post->scale, post->shift), "activation");
     }
     return MITRAL_OK;
 }
@@ -169,7 +171,7 @@ static mitral_status run_post_loop(const struct kernel_call *call, void *const *
         if (slope.data)
             value = value < 0 ? value * tensor_get_double(&slope, i / loop->pixels % loop->channels) : value;
         else if (loop->post.has_activation)
-            value = (double)loop->post.scale * activate(&loop->post, value);
+            value = (double)loop->post.scale * activate(&loop->post, value) + (double)loop->post.shift;
         if (after)
             value += tensor_get_double(&residual, i);
         tensor_set_double(&output, i, value, false);

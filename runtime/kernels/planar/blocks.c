@@ -23,4 +23,5 @@ const struct planar_blocks BLOCK(planar_blocks) = {
     .row_upsample = BLOCK(row_upsample),
     .row_pool = BLOCK(row_pool),
     .row_planes = BLOCK(row_planes),
+    .row_function = BLOCK(row_function),
 };

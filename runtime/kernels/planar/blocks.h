@@ -18,5 +18,6 @@ void BLOCK(channel_depthwise)(const struct channel_depthwise *depthwise);
 void BLOCK(row_upsample)(const struct row_upsample *upsample);
 void BLOCK(row_pool)(const struct row_pool *pool);
 void BLOCK(row_planes)(const struct row_planes *planes);
+void BLOCK(row_function)(const struct row_function *function);
 
 #endif

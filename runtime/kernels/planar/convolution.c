@@ -141,6 +141,13 @@ void convolution_pack(const struct convolution *c, const float *weights, float *
         pack_panel(c, weights + (ptrdiff_t)first * depth, pack_panel_columns(features, first), out + convolution_panel_offset(c, first));
 }
 
+void convolution_follow(const struct convolution *c, float *values, int rows, int columns, ptrdiff_t stride)
+{
+    struct row_function call = {.function = c->function, .rows = rows, .columns = columns, .values = values, .stride = stride};
+    if (c->function.kind != FUNCTION_NONE)
+        c->blocks->row_function(&call);
+}
+
 /* ---- the kernel ---------------------------------------------------------------------------------------------------------- */
 
 struct state {
@@ -179,6 +186,13 @@ static mitral_status read_activation(struct kernel_call *call, struct state *sta
     const mitral_tensor *slope = call_input(call, SLOPE);
     if (s->residual && *name && !attribute_int(call->attributes, "residual_before_activation", 1))
         return call_fail(call, MITRAL_UNSUPPORTED, "a residual before the activation expected, found one after it");
+    const float alpha = attribute_float(call->attributes, "activation_alpha", 0);
+    const float scale = attribute_float(call->attributes, "activation_scale", 1);
+    const float shift = attribute_float(call->attributes, "activation_shift", 0);
+    const bool simple = strcmp(name, "Relu") == 0 || strcmp(name, "LeakyRelu") == 0;
+    if ((!simple || scale != 1 || shift != 0)
+        && planar_function_of(name, alpha, attribute_float(call->attributes, "activation_beta", 0), scale, shift, &state->convolution.function))
+        return MITRAL_OK;
     if (strcmp(name, "PRelu") == 0) {
         if (!slope || slope->dtype != MITRAL_FLOAT || tensor_count(slope) != s->features)
             return call_fail(call, MITRAL_INVALID, "slope: one float32 a channel expected");
@@ -189,11 +203,11 @@ static mitral_status read_activation(struct kernel_call *call, struct state *sta
         if (!state->slope)
             return MITRAL_NO_MEMORY;
         for (int64_t i = 0; i < s->features; i++)
-            state->slope[i] = attribute_float(call->attributes, "activation_alpha", 0);
+            state->slope[i] = alpha;
     } else if (strcmp(name, "Relu") == 0) {
         s->activation = PLANAR_RELU;
     } else if (*name) {
-        return call_fail(call, MITRAL_UNSUPPORTED, "activation Relu, LeakyRelu or PRelu expected, found %s", name);
+        return call_fail(call, MITRAL_UNSUPPORTED, "an activation that planar_function_of knows expected, found %s", name);
     }
     return MITRAL_OK;
 }

@@ -35,6 +35,7 @@ struct convolution {
     enum convolution_way way;
     bool pairs; /* WAY_POINTWISE_CHANNELS: products of pairs of bfloat16, by planar_pair_blocks() */
     const struct planar_blocks *blocks;
+    struct planar_function function; /* follows shape.activation, which is PLANAR_LINEAR then */
     int threads;
     const float *x, *weights, *bias, *residual, *slope; /* weights packed for the way */
     float *y;
@@ -44,6 +45,8 @@ struct convolution {
     void *scratch;
 };
 
+/* The function, if there is one, of `rows` rows of finished output, `stride` apart. */
+void convolution_follow(const struct convolution *c, float *values, int rows, int columns, ptrdiff_t stride);
 size_t convolution_packed_floats(const struct convolution *c);
 /* Where the weights of the panel that begins at output channel `column` are; of ways with channels-last output. */
 size_t convolution_panel_offset(const struct convolution *c, int column);

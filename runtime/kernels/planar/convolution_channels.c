@@ -77,6 +77,7 @@ static void multiply(const struct convolution *c, const struct geometry *g, stru
         product->slope = c->slope ? c->slope + first : NULL;
         product->residual = c->residual ? c->residual + at * c->y_pitch + first : NULL;
         (c->pairs ? planar_pair_blocks() : c->blocks)->channel_product(product);
+        convolution_follow(c, product->output, product->rows, product->columns, product->stride);
     }
 }
 

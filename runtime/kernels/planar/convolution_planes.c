@@ -76,6 +76,7 @@ static void multiply(const struct convolution *c, struct plane_product *product,
         product->residual_stride = product->stride;
         c->blocks->plane_product(product);
     }
+    convolution_follow(c, product->output, product->rows, product->columns, product->stride);
 }
 
 /* ---- 1×1 ----------------------------------------------------------------------------------------------------------------- */
@@ -113,10 +114,17 @@ static void place_row(const struct convolution_shape *s, const struct geometry *
             memcpy(to + pad, from, (size_t)fits * sizeof *to);
         return;
     }
-    for (int64_t x = 0; x < width; x++) {
-        int64_t place = (x + pad) / g->phases;
-        if (place < g->pitch)
-            to[(x + pad) % g->phases * g->pitch + place] = from[x];
+    const ptrdiff_t phases = g->phases;
+    for (ptrdiff_t phase = 0; phase < phases; phase++, to += g->pitch) {
+        const ptrdiff_t start = ((phase - pad) % phases + phases) % phases, place = (start + pad) / phases;
+        ptrdiff_t count = start < width ? (width - start + phases - 1) / phases : 0;
+        count = count < g->pitch - place ? count : g->pitch - place;
+        if (phases == 2)
+            for (ptrdiff_t i = 0; i < count; i++) /* a constant step: the compiler makes shuffles of it */
+                to[place + i] = from[start + 2 * i];
+        else
+            for (ptrdiff_t i = 0; i < count; i++)
+                to[place + i] = from[start + phases * i];
     }
 }
 

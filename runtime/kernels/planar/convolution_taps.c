@@ -81,6 +81,8 @@ static void add_tap(const struct convolution *c, const struct part *part, int64_
         product.residual = last && c->residual ? c->residual + at : NULL;
         if (product.rows > 0)
             c->blocks->channel_product(&product);
+        if (last)
+            convolution_follow(c, product.output, product.rows, product.columns, product.stride);
     }
 }
 

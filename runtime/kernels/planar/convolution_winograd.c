@@ -125,6 +125,9 @@ static void gather(const struct convolution *c, const struct geometry *g, const 
                                              .row = (ptrdiff_t)(s->dilation[0] * s->output[1] * c->y_pitch), .shift = c->bias,
                                              .slope = c->slope, .activation = s->activation}};
     c->blocks->channel_gather(&call);
+    for (int i = 0; i < count && c->function.kind != FUNCTION_NONE; i++)
+        for (int r = 0; r < tiles[i].rows; r++)
+            convolution_follow(c, c->y + tiles[i].output + r * call.finish.row, tiles[i].columns, (int)s->features, call.finish.step);
 }
 
 static int panels_of(const struct convolution *c)

@@ -16,6 +16,28 @@ enum planar_activation {
     PLANAR_SLOPE = 2 /* x > 0 ? x : slope[channel] · x */
 };
 
+/* Functions of one value that are more than a maximum, then value · scale + shift. As onednn_activation names and defines them. */
+enum planar_function_kind {
+    FUNCTION_NONE = 0,
+    FUNCTION_RELU,
+    FUNCTION_LEAKY_RELU,   /* alpha: slope */
+    FUNCTION_CLIP,         /* alpha, beta: limits */
+    FUNCTION_HARD_SIGMOID, /* alpha · x + beta within 0 and 1 */
+    FUNCTION_HARD_SWISH,
+    FUNCTION_SIGMOID,
+    FUNCTION_SWISH,        /* x · sigmoid(alpha · x) */
+    FUNCTION_GELU_TANH,
+    FUNCTION_MISH
+};
+
+struct planar_function {
+    enum planar_function_kind kind;
+    float alpha, beta, scale, shift;
+};
+
+/* False when there is no function of that name. */
+bool planar_function_of(const char *name, float alpha, float beta, float scale, float shift, struct planar_function *out);
+
 /* How far beyond the last element that a caller asks for a block may read or write scratch memory, in floats. */
 enum { PLANAR_SLACK = 64 };
 
@@ -221,6 +243,14 @@ struct channel_depthwise {
     struct planar_finish finish;          /* step and sum_step: between output pixels */
 };
 
+/* values[r * stride + c] = function(values[r * stride + c]). */
+struct row_function {
+    struct planar_function function;
+    int rows, columns;
+    float *values;
+    ptrdiff_t stride;
+};
+
 struct planar_blocks {
     const char *name;
     int lanes;
@@ -237,6 +267,7 @@ struct planar_blocks {
     void (*row_upsample)(const struct row_upsample *upsample);
     void (*row_pool)(const struct row_pool *pool);
     void (*row_planes)(const struct row_planes *planes);
+    void (*row_function)(const struct row_function *function);
     void (*row_pairs)(const struct row_pairs *pairs); /* of planar_pair_blocks() alone */
 };
 

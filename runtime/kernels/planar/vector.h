@@ -77,6 +77,10 @@ INLINE vec vec_max(vec a, vec b)
 {
     return (vec)_mm512_max_ps((__m512)a, (__m512)b);
 }
+INLINE vec vec_min(vec a, vec b)
+{
+    return (vec)_mm512_min_ps((__m512)a, (__m512)b);
+}
 #elif defined(__AVX2__)
 INLINE vec vec_set(float value)
 {
@@ -105,6 +109,10 @@ INLINE vec vec_fnma(vec a, vec b, vec c)
 INLINE vec vec_max(vec a, vec b)
 {
     return (vec)_mm256_max_ps((__m256)a, (__m256)b);
+}
+INLINE vec vec_min(vec a, vec b)
+{
+    return (vec)_mm256_min_ps((__m256)a, (__m256)b);
 }
 #else
 INLINE vec vec_set(float value)
@@ -136,6 +144,12 @@ INLINE vec vec_max(vec a, vec b)
     typedef int32_t mask __attribute__((vector_size(LANES * 4)));
     mask greater = a > b;
     return (vec)((greater & (mask)a) | (~greater & (mask)b));
+}
+INLINE vec vec_min(vec a, vec b)
+{
+    typedef int32_t mask __attribute__((vector_size(LANES * 4)));
+    mask less = a < b;
+    return (vec)((less & (mask)a) | (~less & (mask)b));
 }
 #endif
 

@@ -149,12 +149,15 @@ static mitral_status decode(const struct kernel_call *call, struct chain *chain)
 }
 
 /* A block of an input as neighbours: where it lies, or copied. */
-static const float *block_of(const char *pointer, ptrdiff_t stride, size_t start, int count, float *own)
+VECTORISED static const float *block_of(const char *pointer, ptrdiff_t stride, size_t start, int count, float *own)
 {
     const float *from = (const float *)(const void *)pointer + (ptrdiff_t)start * stride;
     if (stride == 1)
         return from;
-    for (int i = 0; i < count; i++)
+    const float first = *from;
+    for (int i = 0; i < count && stride == 0; i++)
+        own[i] = first;
+    for (int i = 0; i < count && stride != 0; i++)
         own[i] = from[i * stride];
     return own;
 }

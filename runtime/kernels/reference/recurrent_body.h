@@ -1,16 +1,37 @@
 /* RNN, GRU and LSTM in one computing type: included with REAL and NAME(x) defined. Sequences of a batch are
  * independent, so each belongs to one thread. */
 
-VECTOR_CLONES static REAL NAME(dot_product)(const REAL *restrict a, const REAL *restrict b, int64_t count)
+typedef REAL NAME(lanes) __attribute__((vector_size(64)));
+typedef REAL NAME(loose) __attribute__((vector_size(64), aligned(sizeof(REAL)), may_alias));
+
+/* out[r] (+)= a · row r of b + bias[r]: four rows at once, so that their sums do not wait for each other. */
+VECTOR_CLONES static void NAME(dot_products)(const REAL *restrict a, const REAL *restrict b, int64_t count, int64_t rows, const REAL *bias,
+                                             bool accumulate, REAL *restrict out)
 {
-    REAL sums[8] = {0}, tail = 0;
-    int64_t i = 0;
-    for (; i + 8 <= count; i += 8)
-        for (int j = 0; j < 8; j++)
-            sums[j] += a[i + j] * b[i + j];
-    for (; i < count; i++)
-        tail += a[i] * b[i];
-    return ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7])) + tail;
+    enum { WIDTH = 64 / sizeof(REAL), TOGETHER = 4 };
+    for (int64_t first = 0; first < rows; first += TOGETHER) {
+        const int64_t there = rows - first < TOGETHER ? rows - first : TOGETHER;
+        const REAL *row[TOGETHER];
+        NAME(lanes) sums[TOGETHER] = {{0}};
+        for (int64_t r = 0; r < TOGETHER; r++)
+            row[r] = b + (first + (r < there ? r : there - 1)) * count;
+        int64_t i = 0;
+        for (; i + WIDTH <= count; i += WIDTH) {
+            const NAME(lanes) x = *(const NAME(loose) *)(a + i);
+            for (int r = 0; r < TOGETHER; r++)
+                sums[r] += x * *(const NAME(loose) *)(row[r] + i);
+        }
+        for (int64_t r = 0; r < there; r++) {
+            REAL sum = bias ? bias[first + r] : 0, halves[WIDTH];
+            *(NAME(loose) *)halves = sums[r];
+            for (int64_t k = i; k < count; k++)
+                sum += a[k] * row[r][k];
+            for (int width = WIDTH / 2; width > 0; width /= 2)
+                for (int k = 0; k < width; k++)
+                    halves[k] += halves[k + width];
+            out[first + r] = (accumulate ? out[first + r] : 0) + (halves[0] + sum);
+        }
+    }
 }
 
 static REAL NAME(activate)(const struct recurrent_activations *activation, double clip, double x)
@@ -44,15 +65,14 @@ struct NAME(recurrent_operands) {
 static void NAME(input_products)(const struct recurrent_parameters *p, const REAL *x, const REAL *w, const REAL *bias,
                                  REAL *gates)
 {
-    for (int64_t i = 0; i < p->gates * p->hidden; i++)
-        gates[i] = NAME(dot_product)(x, w + i * p->input, p->input) + (bias ? bias[i] : 0);
+    NAME(dot_products)(x, w, p->input, p->gates * p->hidden, bias, false, gates);
 }
 
 static void NAME(add_hidden_products)(const struct recurrent_parameters *p, const REAL *h, const REAL *r,
                                       const REAL *bias, int64_t first, int64_t last, REAL *gates)
 {
-    for (int64_t i = first * p->hidden; i < last * p->hidden; i++)
-        gates[i] += NAME(dot_product)(h, r + i * p->hidden, p->hidden) + (bias ? bias[i] : 0);
+    const int64_t at = first * p->hidden;
+    NAME(dot_products)(h, r + at * p->hidden, p->hidden, (last - first) * p->hidden, bias ? bias + at : NULL, true, gates + at);
 }
 
 static void NAME(step_rnn)(const struct recurrent_parameters *p, const struct recurrent_activations *f, const REAL *r,
@@ -73,13 +93,13 @@ static void NAME(step_gru)(const struct recurrent_parameters *p, const struct re
         gates[j] = NAME(activate)(&f[0], (double)p->clip, (double)gates[j]);
     const REAL *r_candidate = r + 2 * hidden * hidden, *bias = r_bias ? r_bias + 2 * hidden : NULL;
     if (p->linear_before_reset) {
+        NAME(dot_products)(h, r_candidate, hidden, hidden, bias, false, spare);
         for (int64_t j = 0; j < hidden; j++)
-            candidate[j] += reset[j] * (NAME(dot_product)(h, r_candidate + j * hidden, hidden) + (bias ? bias[j] : 0));
+            candidate[j] += reset[j] * spare[j];
     } else {
         for (int64_t j = 0; j < hidden; j++)
             spare[j] = reset[j] * h[j];
-        for (int64_t j = 0; j < hidden; j++)
-            candidate[j] += NAME(dot_product)(spare, r_candidate + j * hidden, hidden) + (bias ? bias[j] : 0);
+        NAME(dot_products)(spare, r_candidate, hidden, hidden, bias, true, candidate);
     }
     for (int64_t j = 0; j < hidden; j++) {
         const REAL value = NAME(activate)(&f[1], (double)p->clip, (double)candidate[j]);
