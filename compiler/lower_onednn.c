@@ -41,6 +41,32 @@ mitral_status lower_convolution_transpose(struct lowering *lowering, const struc
     return lower_as(lowering, node, "onednn.deconvolution", done);
 }
 
+/* The interpreter keeps the reference kernels: they round once. */
+static mitral_status lower_quantized(struct lowering *lowering, const struct node *node, const char *kernel, bool *done)
+{
+    return lowering->level > 0 ? lower_node(lowering, node, kernel, done) : MITRAL_OK;
+}
+
+mitral_status lower_convolution_integer(struct lowering *lowering, const struct node *node, bool *done)
+{
+    return lower_quantized(lowering, node, "onednn.integer_convolution", done);
+}
+
+mitral_status lower_convolution_qlinear(struct lowering *lowering, const struct node *node, bool *done)
+{
+    return lower_quantized(lowering, node, "onednn.qlinear_convolution", done);
+}
+
+mitral_status lower_matmul_integer(struct lowering *lowering, const struct node *node, bool *done)
+{
+    return lower_quantized(lowering, node, "onednn.integer_matmul", done);
+}
+
+mitral_status lower_matmul_qlinear(struct lowering *lowering, const struct node *node, bool *done)
+{
+    return lower_quantized(lowering, node, "onednn.qlinear_matmul", done);
+}
+
 mitral_status lower_matmul(struct lowering *lowering, const struct node *node, bool *done)
 {
     return lower_as(lowering, node, "onednn.matmul", done);
@@ -53,6 +79,9 @@ mitral_status lower_gemm(struct lowering *lowering, const struct node *node, boo
 
 mitral_status lower_max_pool(struct lowering *lowering, const struct node *node, bool *done)
 {
+    const int32_t dtype = node_input(node, 0) == NO_VALUE ? MITRAL_UNDEFINED : lowering_type(lowering, node_input(node, 0))->dtype;
+    if (dtype == MITRAL_UINT8 || dtype == MITRAL_INT8)
+        return lower_node(lowering, node, "onednn.max_pool", done);
     return lower_as(lowering, node, "onednn.max_pool", done);
 }
 

@@ -10,6 +10,8 @@ static const struct pass {
     int when;
 } passes[] = {
     {"sink-constants", pass_sink_constants, ALWAYS},
+    {"move-quantized", pass_move_quantized, INFERENCE},
+    {"fuse-quantized", pass_fuse_quantized, INFERENCE},
     {"fold-constants", pass_fold_constants, ALWAYS},
     {"simplify", pass_simplify, ALWAYS},
     {"merge-equal", pass_merge_equal, ALWAYS},

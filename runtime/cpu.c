@@ -15,7 +15,7 @@
 
 static struct {
     enum isa supported, used;
-    bool avx512_bf16, avx512_fp16, amx, splits_avx512;
+    bool avx512_bf16, avx512_fp16, avx512_vnni, amx, splits_avx512;
     char brand[64];
     size_t level2_bytes;
 } cpu;
@@ -62,6 +62,7 @@ static void find_features(void)
     unsigned eax, ebx, ecx, edx;
     if (cpu.supported == ISA_AVX512 && __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) {
         cpu.avx512_fp16 = edx >> 23 & 1;
+        cpu.avx512_vnni = ecx >> 11 & 1;
         cpu.amx = (edx >> 22 & 1) && (edx >> 24 & 1) && may_use_tiles();
         if (eax >= 1 && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx))
             cpu.avx512_bf16 = eax >> 5 & 1;
@@ -89,7 +90,7 @@ static void find_cpu(void)
     if (name && cpu_isa_from_name(name, &asked) && asked < cpu.supported)
         cpu.used = asked;
     if (cpu.used < ISA_AVX512)
-        cpu.avx512_bf16 = cpu.avx512_fp16 = cpu.amx = cpu.splits_avx512 = false;
+        cpu.avx512_bf16 = cpu.avx512_fp16 = cpu.avx512_vnni = cpu.amx = cpu.splits_avx512 = false;
     long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
     cpu.level2_bytes = bytes > 0 ? (size_t)bytes : (size_t)512 << 10;
 }
@@ -142,6 +143,12 @@ bool cpu_has_avx512_fp16(void)
 {
     find_once();
     return cpu.avx512_fp16;
+}
+
+bool cpu_has_avx512_vnni(void)
+{
+    find_once();
+    return cpu.avx512_vnni;
 }
 
 bool cpu_has_amx(void)

@@ -26,6 +26,7 @@ const char *cpu_brand(void);
 /* Parts that only kernels of one element type need; false below ISA_AVX512. */
 bool cpu_has_avx512_bf16(void);
 bool cpu_has_avx512_fp16(void);
+bool cpu_has_avx512_vnni(void); /* exact sums of 8-bit products: what came before it saturates or rounds */
 bool cpu_has_amx(void); /* AMX tiles with bfloat16 */
 /* 512-bit operations run as two halves (AMD Zen 4): narrower vectors cost nothing. */
 bool cpu_splits_avx512(void);

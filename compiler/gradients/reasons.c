@@ -52,7 +52,8 @@ static const struct {
     {"mitral", "Attention", later}, {"mitral", "ConcatScaleShift", later}, {"mitral", "Convolution", later},
     {"mitral", "ConvolutionTranspose", later}, {"mitral", "DilatedParallelBlock", later}, {"mitral", "Elementwise", later},
     {"mitral", "FusedNormalization", later}, {"mitral", "FusedNormalizationGradient", later}, {"mitral", "Gemm", later},
-    {"mitral", "MatMul", later}, {"mitral", "Reorder", later}, {"mitral", "ScaleShift", later},
+    {"mitral", "MatMul", later}, {"mitral", "QuantizedConvolution", later}, {"mitral", "QuantizedMatMul", later},
+    {"mitral", "Reorder", later}, {"mitral", "ScaleShift", later},
     {"mitral", "BatchNormalizationStatistics", learns}, {"mitral", "GradientAccumulate", learns}, {"mitral", "GradientScale", learns},
     {"mitral", "ReduceTo", learns},
 };

@@ -13,6 +13,10 @@ const struct op ops_fused[] = {
     {.name = "ConvolutionTranspose", .domain = "mitral", .kernel = "onednn.deconvolution"},
     /* A, B, bias?, residual?: MatMul with what follows it; attributes also alpha, a factor of the product, and those above. */
     {.name = "MatMul", .domain = "mitral", .kernel = "onednn.matmul"},
+    /* QLinearConv's inputs; without y_scale and y_zero the output is float32; the bias is int32 or float32; attribute activation: Relu. */
+    {.name = "QuantizedConvolution", .domain = "mitral", .kernel = "onednn.quantized_convolution"},
+    /* QLinearMatMul's inputs, a float32 bias?: the same of a product. */
+    {.name = "QuantizedMatMul", .domain = "mitral", .kernel = "onednn.quantized_matmul"},
     /* A, B, C?: Gemm with an activation. */
     {.name = "Gemm", .domain = "mitral", .kernel = "onednn.gemm"},
     /* X0 …: elementwise operators in one pass (runtime/kernels/reference/chain.h). */

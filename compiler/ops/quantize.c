@@ -1,13 +1,14 @@
 /* Quantization, and products of quantized tensors. */
 #include "compiler/gradients/compose.h"
+#include "compiler/lower_onednn.h"
 
 const struct op ops_quantize[] = {
-    {"ConvInteger"},
-    {"DequantizeLinear", .compose = compose_dequantize},
-    {"DynamicQuantizeLinear"},
-    {"MatMulInteger"},
-    {"QLinearConv"},
-    {"QLinearMatMul"},
-    {"QuantizeLinear"},
+    {.name = "ConvInteger", .lower = lower_convolution_integer},
+    {.name = "DequantizeLinear", .compose = compose_dequantize},
+    {.name = "DynamicQuantizeLinear"},
+    {.name = "MatMulInteger", .lower = lower_matmul_integer},
+    {.name = "QLinearConv", .lower = lower_convolution_qlinear},
+    {.name = "QLinearMatMul", .lower = lower_matmul_qlinear},
+    {.name = "QuantizeLinear"},
 };
 const size_t ops_quantize_count = sizeof(ops_quantize) / sizeof(ops_quantize[0]);

@@ -1,11 +1,12 @@
 /* Elementwise operators that follow each other become one pass over memory, mitral.Elementwise: those whose results nobody outside
- * reads and that have the last one's shape. */
+ * reads and that have the last one's shape. Between 8-bit tensors the pass takes DequantizeLinear and QuantizeLinear along. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "compiler/passes/activation.h"
 #include "compiler/passes/passes.h"
+#include "compiler/passes/quantizer.h"
 #include "runtime/kernels/reference/chain.h"
 
 struct group {
@@ -173,10 +174,46 @@ static int64_t operand_of(const struct group *group, value_id value)
     return -1;
 }
 
-static mitral_status replace(struct graph *graph, struct group *group)
+/* What the chain reads in place of its float inputs, and writes: 8-bit tensors where quantization by one scale stands between. */
+struct ends {
+    value_id inputs[CHAIN_INPUTS];
+    float scales[CHAIN_INPUTS + 1];
+    int64_t zeros[CHAIN_INPUTS + 1];
+    size_t quantized;
+    int64_t output_dtype;
+};
+
+static void find_ends(const struct group *group, const struct quantizer *quantize, struct ends *out)
 {
-    const value_id result = graph->nodes[group->nodes[0]].outputs[0];
-    const char *name = graph->nodes[group->nodes[0]].name;
+    *out = (struct ends){.output_dtype = MITRAL_FLOAT};
+    for (size_t i = 0; i < group->input_count; i++) {
+        struct quantizer quantizer;
+        const bool quantized = quantizer_read(group->graph, graph_producer(group->graph, group->inputs[i]), "DequantizeLinear", &quantizer);
+        out->inputs[i] = quantized ? quantizer.input : group->inputs[i];
+        out->scales[i] = quantized ? quantizer.scale : 1;
+        out->zeros[i] = quantized ? quantizer.zero : 0;
+        out->quantized += quantized;
+    }
+    out->scales[group->input_count] = 1;
+    if (!quantize)
+        return;
+    out->scales[group->input_count] = quantize->scale;
+    out->zeros[group->input_count] = quantize->zero;
+    out->output_dtype = quantize->dtype;
+    out->quantized++;
+}
+
+static mitral_status set_ends(struct graph *graph, const struct group *group, const struct ends *ends, struct attributes *attributes)
+{
+    if (!ends->quantized)
+        return MITRAL_OK;
+    TRY(attributes_set_floats(attributes, graph->arena, "scales", ends->scales, group->input_count + 1));
+    TRY(attributes_set_ints(attributes, graph->arena, "zeros", ends->zeros, group->input_count + 1));
+    return attributes_set_int(attributes, graph->arena, "output_dtype", ends->output_dtype);
+}
+
+static mitral_status replace(struct graph *graph, struct group *group, const struct ends *ends, value_id result, const char *name)
+{
     char names[CHAIN_OPERATIONS * 16] = "";
     int64_t operands[2 * CHAIN_OPERATIONS];
     float parameters[2 * CHAIN_OPERATIONS];
@@ -198,9 +235,62 @@ static mitral_status replace(struct graph *graph, struct group *group)
     TRY(attributes_set_string(&attributes, graph->arena, "operations", names));
     TRY(attributes_set_ints(&attributes, graph->arena, "operands", operands, 2 * group->count));
     TRY(attributes_set_floats(&attributes, graph->arena, "parameters", parameters, 2 * group->count));
+    TRY(set_ends(graph, group, ends, &attributes));
     for (size_t i = 0; i < group->count; i++)
         graph_remove_node(graph, group->nodes[i]);
-    return graph_add_node(graph, op_find("mitral", "Elementwise"), 1, name, &attributes, group->inputs, group->input_count, &result, 1, NULL);
+    return graph_add_node(graph, op_find("mitral", "Elementwise"), 1, name, &attributes, ends->inputs, group->input_count, &result, 1, NULL);
+}
+
+/* DequantizeLinear and QuantizeLinear alone: another scale. */
+static mitral_status replace_quantizers(struct graph *graph, const struct quantizer *from, const struct quantizer *to, node_id id)
+{
+    const value_id result = graph->nodes[id].outputs[0];
+    const char *name = graph->nodes[id].name;
+    const int64_t operands[2] = {0, -1}, zeros[2] = {from->zero, to->zero};
+    const float parameters[2] = {0, 0}, scales[2] = {from->scale, to->scale};
+    struct attributes attributes = {0};
+    TRY(attributes_set_string(&attributes, graph->arena, "operations", "Identity"));
+    TRY(attributes_set_ints(&attributes, graph->arena, "operands", operands, 2));
+    TRY(attributes_set_floats(&attributes, graph->arena, "parameters", parameters, 2));
+    TRY(attributes_set_floats(&attributes, graph->arena, "scales", scales, 2));
+    TRY(attributes_set_ints(&attributes, graph->arena, "zeros", zeros, 2));
+    TRY(attributes_set_int(&attributes, graph->arena, "output_dtype", to->dtype));
+    graph_remove_node(graph, id);
+    return graph_add_node(graph, op_find("mitral", "Elementwise"), 1, name, &attributes, &from->input, 1, &result, 1, NULL);
+}
+
+static mitral_status fuse_from(struct graph *graph, const struct graph_uses *uses, node_id root, bool *changed)
+{
+    struct quantizer quantize, dequantize;
+    struct step step;
+    struct ends ends;
+    const bool quantized = quantizer_read(graph, &graph->nodes[root], "QuantizeLinear", &quantize);
+    node_id last = root;
+    if (quantized && quantizer_read(graph, graph_producer(graph, quantize.input), "DequantizeLinear", &dequantize)) {
+        *changed = true;
+        return replace_quantizers(graph, &dequantize, &quantize, root);
+    }
+    if (quantized) {
+        last = graph->values[quantize.input].producer;
+        if (last == NO_NODE || only_reader(graph, uses, quantize.input) != root)
+            return MITRAL_OK;
+    }
+    struct group group = {.graph = graph, .uses = uses, .nodes = {last}, .count = 1};
+    if (!read_step(graph, last, &step) || !find_inputs(&group))
+        return MITRAL_OK;
+    while (add_one(&group))
+        ;
+    if (!order_inputs(&group, &graph->values[graph->nodes[last].outputs[0]].type))
+        return MITRAL_OK;
+    find_ends(&group, quantized ? &quantize : NULL, &ends);
+    if (group.count < 2 && !ends.quantized)
+        return MITRAL_OK;
+    *changed = true;
+    const value_id result = graph->nodes[root].outputs[0];
+    const char *name = graph->nodes[root].name;
+    if (quantized)
+        graph_remove_node(graph, root);
+    return replace(graph, &group, &ends, result, name);
 }
 
 mitral_status pass_fuse_elementwise(struct graph *graph, const struct pass_options *options, bool *changed)
@@ -208,20 +298,11 @@ mitral_status pass_fuse_elementwise(struct graph *graph, const struct pass_optio
     if (options->training)
         return MITRAL_OK;
     struct graph_uses uses;
-    struct step step;
     mitral_status status = graph_find_uses(graph, &uses);
     /* Nodes that go were read by nodes that go too: what is known of the others' uses stays true. */
-    for (size_t i = graph->node_count; i-- > 0 && status == MITRAL_OK;) {
-        struct group group = {.graph = graph, .uses = &uses, .nodes = {(node_id)i}, .count = 1};
-        if (!graph->nodes[i].op || !read_step(graph, (node_id)i, &step) || !find_inputs(&group))
-            continue;
-        while (add_one(&group))
-            ;
-        if (group.count < 2 || !order_inputs(&group, &graph->values[graph->nodes[i].outputs[0]].type))
-            continue;
-        status = replace(graph, &group);
-        *changed = true;
-    }
+    for (size_t i = graph->node_count; i-- > 0 && status == MITRAL_OK;)
+        if (graph->nodes[i].op)
+            status = fuse_from(graph, &uses, (node_id)i, changed);
     graph_free_uses(graph, &uses);
     return status == MITRAL_OK && *changed ? graph_sort(graph) : status;
 }

@@ -32,14 +32,15 @@ struct layouts {
 /* Values of unknown size count as if each unknown dimension were this. */
 enum { UNKNOWN_DIM = 32 };
 
-/* Maps are what layouts tell apart: floats of rank 3 to 5. */
+/* Maps are what layouts tell apart: floats and bytes of rank 3 to 5. */
 static bool is_map(const struct graph *graph, value_id value)
 {
     if (value == NO_VALUE)
         return false;
     const struct value_type *type = &graph->values[value].type;
     return type->kind == MITRAL_TENSOR && type->rank >= 3 && type->rank <= 5
-           && (type->dtype == MITRAL_FLOAT || type->dtype == MITRAL_BFLOAT16 || type->dtype == MITRAL_FLOAT16);
+           && (type->dtype == MITRAL_FLOAT || type->dtype == MITRAL_BFLOAT16 || type->dtype == MITRAL_FLOAT16 || type->dtype == MITRAL_UINT8
+               || type->dtype == MITRAL_INT8);
 }
 
 static bool layouts_agree(const struct value_type *type)
@@ -57,7 +58,7 @@ static int64_t bytes_of(const struct graph *graph, value_id value)
     if (value == NO_VALUE)
         return 0;
     const struct value_type *type = &graph->values[value].type;
-    int64_t bytes = type->dtype == MITRAL_FLOAT ? 4 : 2;
+    int64_t bytes = (int64_t)mitral_dtype_size((mitral_dtype)type->dtype);
     for (int32_t i = 0; i < type->rank; i++)
         if (__builtin_mul_overflow(bytes, type->dims[i] < 0 ? UNKNOWN_DIM : type->dims[i], &bytes))
             return INT64_MAX / 64;
@@ -140,6 +141,19 @@ static bool is_spatial_resize(const struct graph *graph, const struct node *node
     return true;
 }
 
+/* Quantization by one scale works element by element. */
+static bool is_quantizer(const struct graph *graph, const struct node *node)
+{
+    if (!(node_is(node, "QuantizeLinear") || node_is(node, "DequantizeLinear")) || attribute_int(&node->attributes, "block_size", 0) != 0)
+        return false;
+    for (size_t i = 1; i < node->input_count; i++) {
+        const mitral_tensor *constant = node->inputs[i] == NO_VALUE ? NULL : graph_constant(graph, node->inputs[i]);
+        if (node->inputs[i] != NO_VALUE && (!constant || tensor_count(constant) != 1))
+            return false;
+    }
+    return true;
+}
+
 static bool one_output_is_used(const struct layouts *layouts, const struct node *node)
 {
     for (size_t i = 1; i < node->output_count; i++)
@@ -165,7 +179,7 @@ static void weigh_node(const struct layouts *layouts, const struct node *node, s
     } else if (node_is_own(node, "DilatedParallelBlock")) {
         out->role = planar_block_likes_planes(graph, node) ? PLAIN_ONLY : CHANNELS_ONLY;
     } else if (node_is(node, "Conv") || node_is_own(node, "Convolution") || node_is(node, "ConvTranspose")
-        || node_is_own(node, "ConvolutionTranspose")) {
+        || node_is_own(node, "ConvolutionTranspose") || node_is_own(node, "QuantizedConvolution")) {
         out->role = CHANNELS_ONLY; /* its plain form is this one between two reorders */
     } else if (node_is(node, "MaxPool") || node_is(node, "AveragePool") || node_is(node, "GlobalAveragePool")
                || node_is(node, "GlobalMaxPool")) {
@@ -186,7 +200,7 @@ static void weigh_node(const struct layouts *layouts, const struct node *node, s
         out->plain_cost = result;
     } else if (is_channel_split(graph, node)) {
         out->role = EITHER;
-    } else if (follows_layout(graph, node)) {
+    } else if (follows_layout(graph, node) || is_quantizer(graph, node)) {
         out->role = EITHER;
     }
 }

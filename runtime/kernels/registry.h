@@ -15,6 +15,8 @@
     FAMILY(onednn_matmul)                                                                                              \
     FAMILY(onednn_normalization)                                                                                       \
     FAMILY(onednn_pooling)                                                                                             \
+    FAMILY(onednn_quantized_convolution)                                                                               \
+    FAMILY(onednn_quantized_matmul)                                                                                    \
     FAMILY(onednn_reorder)                                                                                             \
     FAMILY(planar_attention)                                                                                           \
     FAMILY(planar_convolution)                                                                                         \
@@ -67,6 +69,7 @@
     FAMILY(reference_quantize)                                                                                         \
     FAMILY(reference_quantized_convolution)                                                                            \
     FAMILY(reference_quantized_elementwise)                                                                            \
+    FAMILY(reference_quantized_fused)                                                                                  \
     FAMILY(reference_quantized_matmul)                                                                                 \
     FAMILY(reference_quantized_products)                                                                               \
     FAMILY(reference_random)                                                                                           \

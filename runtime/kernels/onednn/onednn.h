@@ -97,6 +97,9 @@ void onednn_serial_end(int before);
 bool onednn_depends_on_threads(const_dnnl_primitive_desc_t descriptor);
 mitral_status onednn_add_reorder(struct onednn_program *program, const struct kernel_call *call, const_dnnl_memory_desc_t from,
                                  struct onednn_where from_where, const_dnnl_memory_desc_t to, struct onednn_where to_where);
+/* One reorder here and now. */
+mitral_status onednn_reorder_now(const struct onednn_program *program, const struct kernel_call *call, const_dnnl_memory_desc_t from,
+                                 void *from_data, const_dnnl_memory_desc_t to, void *to_data);
 /* `tensor` (its type and shape) from one layout to the other; any element type. */
 mitral_status onednn_add_relayout(struct onednn_program *program, const struct kernel_call *call, const mitral_tensor *tensor,
                                   int from_layout, struct onednn_where from, int to_layout, struct onednn_where to);

@@ -25,8 +25,7 @@ mitral_status onednn_add_reorder(struct onednn_program *program, const struct ke
     return onednn_add_primitive(program, call, descriptor, operands, 2);
 }
 
-/* One reorder here and now. */
-static mitral_status reorder_now(const struct onednn_program *program, const struct kernel_call *call, const_dnnl_memory_desc_t from,
+mitral_status onednn_reorder_now(const struct onednn_program *program, const struct kernel_call *call, const_dnnl_memory_desc_t from,
                                  void *from_data, const_dnnl_memory_desc_t to, void *to_data)
 {
     dnnl_primitive_desc_t descriptor;
@@ -135,11 +134,11 @@ mitral_status onednn_add_weights(struct onednn_program *program, const struct ke
             return MITRAL_NO_MEMORY;
         mitral_status status = onednn_unpack(call, tensor, unpacked);
         if (status == MITRAL_OK)
-            status = reorder_now(program, call, plain, unpacked, descriptor, buffer->data);
+            status = onednn_reorder_now(program, call, plain, unpacked, descriptor, buffer->data);
         mitral_release(call->context, unpacked);
         TRY(status);
     } else {
-        TRY(reorder_now(program, call, plain, tensor->data, descriptor, buffer->data));
+        TRY(onednn_reorder_now(program, call, plain, tensor->data, descriptor, buffer->data));
     }
     buffer->input = index;
     buffer->packing = (struct mitral_packing){"onednn", arena_string(&program->arena, text), bytes};

@@ -246,6 +246,22 @@ static void *address(const struct onednn_program *program, const struct kernel_c
     }
 }
 
+/* Scales and zero points are in no descriptor: a list as long as the memory that holds it. */
+static mitral_status create_parameter(const struct onednn_program *program, const struct kernel_call *call, int argument,
+                                      struct onednn_where where, dnnl_memory_t *out)
+{
+    int64_t count = 1;
+    const struct buffer *buffer = program->buffers;
+    for (size_t i = program->buffer_count; where.place == PLACE_BUFFER && i-- > where.index; buffer = buffer->next)
+        count = (int64_t)(buffer->bytes / 4);
+    dnnl_memory_desc_t descriptor;
+    TRY(onednn_descriptor(call, &descriptor, argument & DNNL_ARG_ATTR_SCALES ? MITRAL_FLOAT : MITRAL_INT32, 1, &count, LAYOUT_PLAIN));
+    dnnl_status_t status = dnnl_memory_create(out, descriptor, program->engine, DNNL_MEMORY_NONE);
+    onednn_descriptor_free(&descriptor);
+    DNNL_TRY(call, status, "memory");
+    return MITRAL_OK;
+}
+
 static mitral_status create_frame(const struct onednn_program *program, const struct kernel_call *call, struct frame *frame)
 {
     frame->arguments = mitral_allocate(call->context, (program->argument_count + 1) * sizeof *frame->arguments);
@@ -263,6 +279,10 @@ static mitral_status create_frame(const struct onednn_program *program, const st
             const size_t i = k % operation->count;
             const_dnnl_memory_desc_t memory = dnnl_primitive_desc_query_md(descriptor, dnnl_query_exec_arg_md, operation->arguments[i]);
             argument->arg = operation->arguments[i];
+            if (argument->arg & (DNNL_ARG_ATTR_SCALES | DNNL_ARG_ATTR_ZERO_POINTS)) {
+                TRY(create_parameter(program, call, argument->arg, operation->wheres[i], &argument->memory));
+                continue;
+            }
             DNNL_TRY(call, dnnl_memory_create(&argument->memory, memory, program->engine, DNNL_MEMORY_NONE), "memory");
         }
     }

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <tgmath.h>
 
+#include "runtime/kernels/reference/affine.h"
 #include "runtime/kernels/reference/vector_math.h"
 
 enum { BLOCK = 256 }; /* floats: all results of a block stay in the first-level cache */
@@ -37,6 +38,7 @@ STEP(Exp, EXP(v))
 STEP(Gelu, 0.5f * v * (1 + ERF(v * 0.70710678118654752440f)))
 STEP(HardSigmoid, A * v + B < 0 ? 0 : A * v + B > 1 ? 1 : A * v + B)
 STEP(HardSwish, v < -3 ? 0 : v > 3 ? v : v * (v / 6 + 0.5f))
+STEP(Identity, v)
 STEP(LeakyRelu, v < 0 ? A * v : v)
 STEP(Log, LOG(v))
 STEP(Mish, v * TANH((v > 0 ? v : 0) + LOG1P_UNIT(EXP(-fabsf(v)))))
@@ -65,6 +67,7 @@ static const struct chain_operation operations[] = {
     {"Gelu", 1, {NULL}, {0}, step_Gelu},
     {"HardSigmoid", 1, {"alpha", "beta"}, {0.2f, 0.5f}, step_HardSigmoid},
     {"HardSwish", 1, {NULL}, {0}, step_HardSwish},
+    {"Identity", 1, {NULL}, {0}, step_Identity},
     {"LeakyRelu", 1, {"alpha"}, {0.01f}, step_LeakyRelu},
     {"Log", 1, {NULL}, {0}, step_Log},
     {"Mish", 1, {NULL}, {0}, step_Mish},
@@ -92,8 +95,14 @@ const struct chain_operation *chain_find(const char *name, size_t length)
 
 /* ---- the program ------------------------------------------------------------------------------------------------------ */
 
+struct affine {
+    int32_t dtype; /* MITRAL_FLOAT: nothing to convert */
+    float scale, zero;
+};
+
 struct chain {
     int inputs, count;
+    struct affine affine[CHAIN_INPUTS + 1]; /* of the inputs; the output's is the last */
     struct {
         const struct chain_operation *operation;
         int operands[2];
@@ -121,6 +130,33 @@ static mitral_status decode_step(const struct kernel_call *call, struct chain *c
     return MITRAL_OK;
 }
 
+static bool is_byte(int32_t dtype)
+{
+    return dtype == MITRAL_UINT8 || dtype == MITRAL_INT8;
+}
+
+/* How 8-bit inputs and an 8-bit output count. */
+static mitral_status decode_types(const struct kernel_call *call, struct chain *chain)
+{
+    size_t scale_count, zero_count;
+    const float *scales = attribute_floats(call->attributes, "scales", &scale_count);
+    const int64_t *zeros = attribute_ints(call->attributes, "zeros", &zero_count);
+    const int64_t output = attribute_int(call->attributes, "output_dtype", MITRAL_FLOAT);
+    const bool quantized = scale_count == call->input_count + 1 && zero_count == scale_count;
+    if (output != MITRAL_FLOAT && !(quantized && (output == MITRAL_UINT8 || output == MITRAL_INT8)))
+        return call_fail(call, MITRAL_INVALID, "an output of float32, or of 8 bits with a scale and a zero point, expected, found type %lld",
+                         (long long)output);
+    for (size_t i = 0; i <= call->input_count; i++) {
+        const mitral_tensor *input = i < call->input_count ? call_input(call, i) : NULL;
+        if (i < call->input_count && (!input || (input->dtype != MITRAL_FLOAT && !(quantized && is_byte(input->dtype)))))
+            return input ? fail_type(call, i, input) : call_fail(call, MITRAL_INVALID, "input %zu expected, found none", i);
+        chain->affine[i < call->input_count ? i : CHAIN_INPUTS] = (struct affine){.dtype = input ? input->dtype : (int32_t)output,
+                                                                               .scale = quantized ? scales[i] : 1,
+                                                                               .zero = quantized ? (float)zeros[i] : 0};
+    }
+    return MITRAL_OK;
+}
+
 static mitral_status decode(const struct kernel_call *call, struct chain *chain)
 {
     size_t operand_count, parameter_count;
@@ -130,11 +166,7 @@ static mitral_status decode(const struct kernel_call *call, struct chain *chain)
     *chain = (struct chain){.inputs = (int)call->input_count};
     if (call->input_count < 1 || call->input_count > CHAIN_INPUTS)
         return call_fail(call, MITRAL_INVALID, "1 to %d inputs expected, found %zu", (int)CHAIN_INPUTS, call->input_count);
-    for (size_t i = 0; i < call->input_count; i++) {
-        const mitral_tensor *input = call_input(call, i);
-        if (!input || input->dtype != MITRAL_FLOAT)
-            return input ? fail_type(call, i, input) : call_fail(call, MITRAL_INVALID, "input %zu expected, found none", i);
-    }
+    TRY(decode_types(call, chain));
     while (*names) {
         const size_t length = strcspn(names, " ");
         if (chain->count == CHAIN_OPERATIONS || operand_count < 2 * (size_t)(chain->count + 1) || parameter_count != operand_count)
@@ -149,8 +181,13 @@ static mitral_status decode(const struct kernel_call *call, struct chain *chain)
 }
 
 /* A block of an input as neighbours: where it lies, or copied. */
-VECTORISED static const float *block_of(const char *pointer, ptrdiff_t stride, size_t start, int count, float *own)
+VECTORISED static const float *block_of(const struct affine *affine, const char *pointer, ptrdiff_t stride, size_t start, int count,
+                                        float *own)
 {
+    if (affine->dtype != MITRAL_FLOAT) {
+        bytes_to_floats(affine->dtype, pointer + (ptrdiff_t)start * stride, stride, affine->scale, affine->zero, own, (size_t)count);
+        return own;
+    }
     const float *from = (const float *)(const void *)pointer + (ptrdiff_t)start * stride;
     if (stride == 1)
         return from;
@@ -167,18 +204,21 @@ static void run_blocks(char *const *pointers, const ptrdiff_t *strides, size_t c
     const struct chain *chain = context;
     float own[CHAIN_INPUTS + CHAIN_OPERATIONS][BLOCK];
     const float *values[CHAIN_INPUTS + CHAIN_OPERATIONS];
+    const struct affine *output = &chain->affine[CHAIN_INPUTS];
     for (size_t start = 0; start < count; start += BLOCK) {
         const int length = count - start < BLOCK ? (int)(count - start) : BLOCK;
         for (int k = 0; k < chain->inputs; k++)
             if (start == 0 || strides[1 + k] != 0)
-                values[k] = block_of(pointers[1 + k], strides[1 + k], start, length, own[k]);
+                values[k] = block_of(&chain->affine[k], pointers[1 + k], strides[1 + k], start, length, own[k]);
         for (int i = 0; i < chain->count; i++) {
             const int a = chain->steps[i].operands[0], b = chain->steps[i].operands[1], place = chain->inputs + i;
-            float *to = i < chain->count - 1 ? own[place] : (float *)(void *)pointers[0] + start;
+            float *to = i < chain->count - 1 || output->dtype != MITRAL_FLOAT ? own[place] : (float *)(void *)pointers[0] + start;
             chain->steps[i].operation->function(to, values[a], b < 0 ? NULL : values[b], length, chain->steps[i].parameters[0],
                                                 chain->steps[i].parameters[1]);
             values[place] = to;
         }
+        if (output->dtype != MITRAL_FLOAT)
+            floats_to_bytes(output->dtype, values[chain->inputs + chain->count - 1], output->scale, output->zero, pointers[0] + start, (size_t)length);
     }
 }
 
@@ -186,7 +226,10 @@ static mitral_status shape(struct kernel_call *call)
 {
     struct chain chain;
     TRY(decode(call, &chain));
-    return call->input_count > 1 ? shape_broadcast(call) : shape_same_as_first(call);
+    TRY(call->input_count > 1 ? shape_broadcast(call) : shape_same_as_first(call));
+    if (call_output(call, 0))
+        call_output(call, 0)->dtype = chain.affine[CHAIN_INPUTS].dtype;
+    return MITRAL_OK;
 }
 
 static mitral_status run(struct kernel_call *call)

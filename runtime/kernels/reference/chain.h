@@ -1,8 +1,9 @@
-/* mitral.Elementwise: several elementwise operators in one pass over memory, on float32.
+/* mitral.Elementwise: several elementwise operators in one pass over memory, on float32 or between 8-bit tensors.
  *
  * Inputs X0 … Xn−1 broadcast to the output. Attribute "operations": names, one space between; "operands": two numbers an operation, of
  * inputs (0 … n−1) or of earlier operations (n + place), −1 where there is none; "parameters": two floats an operation. The last
- * operation gives the output. */
+ * operation gives the output. Attributes "scales" and "zeros": one an input and one of the output, used where that is uint8 or int8; the
+ * output is so by attribute "output_dtype". */
 #ifndef MITRAL_REFERENCE_CHAIN_H
 #define MITRAL_REFERENCE_CHAIN_H
 

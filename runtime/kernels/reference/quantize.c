@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "runtime/kernels/reference/affine.h"
 #include "runtime/kernels/reference/convert.h"
 #include "runtime/kernels/reference/elementwise.h"
 #include "runtime/kernels/reference/vector_math.h"
@@ -67,6 +68,15 @@ static mitral_status granularity(const struct kernel_call *call, struct rows *ro
                          (long long)axis, (long long)block, tensor_describe(x, left, sizeof(left)),
                          tensor_describe(scale, right, sizeof(right)));
     return MITRAL_OK;
+}
+
+/* With one scale elements may lie in any order. */
+static void set_output_of(struct kernel_call *call, const struct rows *rows, int32_t dtype)
+{
+    const mitral_tensor *x = call_input(call, 0);
+    call_set_output(call, 0, dtype, x->rank, x->dims);
+    if (rows->per_tensor && call_output(call, 0))
+        call_output(call, 0)->layout = x->layout;
 }
 
 /* What a row does: `count` elements from `at`; the scale of element i is number scale + i * step. */
@@ -163,9 +173,20 @@ VECTORISED static void round_and_clamp(const float *x, const float *zeros, float
     }
 }
 
+/* Bytes and float32 by one scale. */
+static bool is_plain(const struct linear *q, int64_t step, const mitral_tensor *floats, const mitral_tensor *bytes)
+{
+    return step == 0 && floats->dtype == MITRAL_FLOAT && q->scale->dtype == MITRAL_FLOAT && (bytes->dtype == MITRAL_UINT8 || bytes->dtype == MITRAL_INT8);
+}
+
 static void quantize_row(const void *context, int64_t at, size_t count, int64_t scale, int64_t step)
 {
     const struct linear *q = context;
+    if (is_plain(q, step, q->x, q->y) && (q->precision == MITRAL_FLOAT || q->precision == MITRAL_UNDEFINED)) {
+        const float zero = q->zero ? (float)tensor_get_int(q->zero, scale) : 0;
+        floats_to_bytes(q->y->dtype, (const float *)q->x->data + at, ((const float *)q->scale->data)[scale], zero, (char *)q->y->data + at, count);
+        return;
+    }
     size_t size = mitral_dtype_size((mitral_dtype)q->y->dtype);
     bool integer = dtype_is_integer(q->y->dtype);
     for (size_t start = 0; start < count; start += BLOCK) {
@@ -216,7 +237,7 @@ static mitral_status QuantizeLinear_shape(struct kernel_call *call)
     struct rows rows;
     TRY(QuantizeLinear_type(call, &dtype));
     TRY(granularity(call, &rows));
-    call_set_output(call, 0, dtype, call_input(call, 0)->rank, call_input(call, 0)->dims);
+    set_output_of(call, &rows, dtype);
     return MITRAL_OK;
 }
 
@@ -242,6 +263,11 @@ static mitral_status QuantizeLinear_run(struct kernel_call *call)
 static void dequantize_row(const void *context, int64_t at, size_t count, int64_t scale, int64_t step)
 {
     const struct linear *q = context;
+    if (is_plain(q, step, q->y, q->x)) {
+        const float zero = q->zero ? (float)tensor_get_int(q->zero, scale) : 0;
+        bytes_to_floats(q->x->dtype, (const char *)q->x->data + at, 1, ((const float *)q->scale->data)[scale], zero, (float *)q->y->data + at, count);
+        return;
+    }
     size_t size = mitral_dtype_size((mitral_dtype)q->y->dtype);
     bool wide = q->x->dtype == MITRAL_INT32 && q->zero;
     for (size_t start = 0; start < count; start += BLOCK) {
@@ -285,7 +311,7 @@ static mitral_status DequantizeLinear_shape(struct kernel_call *call)
     if (!is_working_float(dtype))
         return call_fail(call, MITRAL_INVALID, "an output of float32, float16 or bfloat16 expected, found type %lld",
                          type ? (long long)type : (long long)scale->dtype);
-    call_set_output(call, 0, dtype, x->rank, x->dims);
+    set_output_of(call, &rows, dtype);
     return MITRAL_OK;
 }
 

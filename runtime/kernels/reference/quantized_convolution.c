@@ -1,9 +1,10 @@
-/* ConvInteger and QLinearConv: windows gathered as 16-bit differences from the zero point, then dot products. */
+/* ConvInteger, QLinearConv and mitral.QuantizedConvolution: windows gathered as 16-bit differences from the zero point, then dot products. */
 #include <string.h>
 
 #include "runtime/kernels/reference/convolution.h"
 #include "runtime/kernels/reference/elementwise.h"
 #include "runtime/kernels/reference/integer.h"
+#include "runtime/kernels/reference/quantized.h"
 
 enum { POSITIONS = 32 }; /* gathered at a time */
 
@@ -79,6 +80,38 @@ static mitral_status QLinearConv_shape(struct kernel_call *call)
     if (bias && (bias->dtype != MITRAL_INT32 || bias->rank != 1 || bias->dims[0] != p.features)) {
         char text[160];
         return call_fail(call, MITRAL_INVALID, "input 8: a bias int32[%lld] expected, found %s", (long long)p.features,
+                         tensor_describe(bias, text, sizeof(text)));
+    }
+    return MITRAL_OK;
+}
+
+/* QLinearConv's inputs; without a scale and zero point of the output it is float32, a bias may be float32, and attribute activation may be
+ * Relu. */
+static mitral_status QuantizedConvolution_shape(struct kernel_call *call)
+{
+    const mitral_tensor *zero = call_input(call, 7), *bias = call_input(call, 8), *y_scale = call_input(call, 6);
+    for (size_t i = 1; i < 7; i += i == 1 ? 3 : 2) {
+        const mitral_tensor *scale = call_input(call, i);
+        if (i < 6 && !scale)
+            return call_fail(call, MITRAL_INVALID, "scales of the data and the weights expected, input %zu is missing", i);
+        if (scale && scale->dtype != MITRAL_FLOAT)
+            return fail_type(call, i, scale);
+    }
+    if (!zero != !y_scale || (zero && !is_byte(zero->dtype)))
+        return call_fail(call, MITRAL_INVALID, "a scale and an 8-bit zero point of the output, or neither, expected");
+    TRY(integer_shape(call, &linear_places, zero ? zero->dtype : MITRAL_FLOAT));
+    struct convolution_parameters p;
+    TRY(decode(call, &linear_places, &p));
+    TRY(check_channels(call, 1, p.features, true));
+    TRY(check_channels(call, 4, p.features, false));
+    TRY(check_channels(call, 6, p.features, true));
+    TRY(check_channels(call, 7, p.features, true));
+    const char *activation = attribute_string(call->attributes, "activation", "");
+    if (*activation && strcmp(activation, "Relu") != 0)
+        return call_fail(call, MITRAL_UNSUPPORTED, "no activation or Relu expected, found %.40s", activation);
+    if (bias && ((bias->dtype != MITRAL_INT32 && bias->dtype != MITRAL_FLOAT) || tensor_count(bias) != p.features)) {
+        char text[160];
+        return call_fail(call, MITRAL_INVALID, "input 8: a bias of %lld int32 or float32 expected, found %s", (long long)p.features,
                          tensor_describe(bias, text, sizeof(text)));
     }
     return MITRAL_OK;
@@ -242,9 +275,45 @@ static mitral_status QLinearConv_run(struct kernel_call *call)
     return integer_convolution(call, &linear_places, store_requantized, &q);
 }
 
+struct quantized_convolution {
+    double x_scale;
+    const mitral_tensor *w_scale, *bias;
+    bool per_channel, rectified;
+    struct affine affine;
+    mitral_tensor y;
+};
+
+static void store_quantized(const void *context, int64_t feature, int64_t at, int32_t sum)
+{
+    const struct quantized_convolution *q = context;
+    const double scale = q->x_scale * (double)((const float *)q->w_scale->data)[q->per_channel ? feature : 0];
+    double value = (double)sum * scale;
+    if (q->bias)
+        value += tensor_get_double(q->bias, feature) * (q->bias->dtype == MITRAL_INT32 ? scale : 1);
+    value = q->rectified && value < 0 ? 0 : value;
+    if (q->y.dtype == MITRAL_FLOAT)
+        ((float *)q->y.data)[at] = (float)value;
+    else
+        ((uint8_t *)q->y.data)[at] = (uint8_t)requantize(value / (double)q->affine.scale, q->affine.zero, q->affine.is_signed);
+}
+
+static mitral_status QuantizedConvolution_run(struct kernel_call *call)
+{
+    const mitral_tensor *y = call_output(call, 0);
+    if (!y)
+        return MITRAL_OK;
+    struct quantized_convolution q = {.x_scale = (double)*(const float *)call_input(call, 1)->data, .w_scale = call_input(call, 4),
+                                      .bias = call_input(call, 8), .per_channel = tensor_count(call_input(call, 4)) > 1,
+                                      .rectified = *attribute_string(call->attributes, "activation", "") != '\0', .y = *y};
+    if (y->dtype != MITRAL_FLOAT)
+        q.affine = affine_of(call, 6, 7, y->dtype);
+    return integer_convolution(call, &linear_places, store_quantized, &q);
+}
+
 const struct kernel reference_quantized_convolution[] = {
     {"ConvInteger", 0, ConvInteger_shape, ConvInteger_prepare, ConvInteger_run},
     {"QLinearConv", 0, QLinearConv_shape, QLinearConv_prepare, QLinearConv_run},
+    {"mitral.QuantizedConvolution", 0, QuantizedConvolution_shape, QLinearConv_prepare, QuantizedConvolution_run},
 };
 const size_t reference_quantized_convolution_count =
     sizeof(reference_quantized_convolution) / sizeof(reference_quantized_convolution[0]);

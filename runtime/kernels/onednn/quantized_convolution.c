@@ -1,0 +1,146 @@
+/* onednn.quantized_convolution, onednn.qlinear_convolution, onednn.integer_convolution: mitral.QuantizedConvolution, QLinearConv and
+ * ConvInteger over channels-last data, or the reference kernel. */
+#include <string.h>
+
+#include "runtime/kernels/onednn/program.h"
+#include "runtime/kernels/onednn/quantized.h"
+#include "runtime/kernels/reference/convolution.h"
+
+static const struct quantized_places fused = {"mitral.QuantizedConvolution", 0, 3, 2, 5, 1, 4, 6, 7, 8};
+static const struct quantized_places linear = {"QLinearConv", 0, 3, 2, 5, 1, 4, 6, 7, 8};
+static const struct quantized_places integer = {"ConvInteger", 0, 1, 2, 3, SIZE_MAX, SIZE_MAX, SIZE_MAX, SIZE_MAX, SIZE_MAX};
+
+static mitral_status fused_shape(struct kernel_call *call) { return onednn_shape_keeping_layouts(call, kernel_find(fused.reference)->shape); }
+static mitral_status linear_shape(struct kernel_call *call) { return onednn_shape_keeping_layouts(call, kernel_find(linear.reference)->shape); }
+static mitral_status integer_shape(struct kernel_call *call) { return onednn_shape_keeping_layouts(call, kernel_find(integer.reference)->shape); }
+
+struct descriptors {
+    dnnl_memory_desc_t x, w, plain_w, bias, y;
+    dnnl_primitive_attr_t attributes;
+};
+
+static void free_descriptors(struct descriptors *d)
+{
+    onednn_descriptor_free(&d->x);
+    onednn_descriptor_free(&d->w);
+    onednn_descriptor_free(&d->plain_w);
+    onednn_descriptor_free(&d->bias);
+    onednn_descriptor_free(&d->y);
+    if (d->attributes)
+        dnnl_primitive_attr_destroy(d->attributes);
+}
+
+static mitral_status describe(const struct kernel_call *call, const struct quantized_places *places, const struct convolution_parameters *p,
+                              struct descriptors *d)
+{
+    const mitral_tensor *x = call_input(call, places->x), *w = call_input(call, places->w), *y = call_output(call, 0);
+    int64_t dims[MITRAL_MAX_RANK];
+    int32_t rank = 0;
+    if (p->group > 1)
+        dims[rank++] = p->group;
+    dims[rank++] = w->dims[0] / p->group;
+    for (int32_t i = 1; i < w->rank; i++)
+        dims[rank++] = w->dims[i];
+    TRY(onednn_descriptor(call, &d->x, x->dtype, x->rank, x->dims, LAYOUT_CHANNELS_LAST));
+    TRY(onednn_descriptor(call, &d->y, y->dtype, y->rank, y->dims, LAYOUT_CHANNELS_LAST));
+    TRY(onednn_descriptor_any(call, &d->w, MITRAL_INT8, rank, dims));
+    TRY(onednn_descriptor(call, &d->plain_w, MITRAL_INT8, rank, dims, LAYOUT_PLAIN));
+    if (call_input(call, places->bias))
+        TRY(onednn_descriptor(call, &d->bias, MITRAL_FLOAT, 1, &p->features, LAYOUT_PLAIN));
+    TRY(onednn_attributes(call, &d->attributes));
+    return quantized_attributes(call, places, p->group > 1 ? 3 : 1, d->attributes);
+}
+
+static mitral_status create_descriptor(const struct onednn_program *program, const struct convolution_parameters *p, const struct descriptors *d,
+                                       dnnl_primitive_desc_t *out)
+{
+    dnnl_dims_t strides = {0}, dilations = {0}, begin = {0}, end = {0};
+    for (int32_t i = 0; i < p->spatial; i++) {
+        strides[i] = p->strides[i];
+        dilations[i] = p->dilations[i] - 1;
+        begin[i] = p->pads_begin[i];
+        end[i] = p->pads_end[i];
+    }
+    if (dnnl_convolution_forward_primitive_desc_create(out, program->engine, dnnl_forward_inference, dnnl_convolution_direct, d->x, d->w, d->bias,
+                                                       d->y, strides, dilations, begin, end, d->attributes) != dnnl_success)
+        return MITRAL_DEFERRED;
+    if (!onednn_is_reference(*out))
+        return MITRAL_OK;
+    dnnl_primitive_desc_destroy(*out);
+    return MITRAL_DEFERRED;
+}
+
+static mitral_status add_convolution(struct onednn_program *program, const struct kernel_call *call, const struct quantized_places *places,
+                                     const struct convolution_parameters *p, struct descriptors *d)
+{
+    struct onednn_operand operands[QUANTIZED_OPERANDS] = {{DNNL_ARG_SRC, {PLACE_NONE, 0, 0}}, {DNNL_ARG_WEIGHTS, {PLACE_NONE, 0, 0}},
+                                                          {DNNL_ARG_DST, {PLACE_NONE, 0, 0}}};
+    size_t count = 3;
+    dnnl_primitive_desc_t descriptor;
+    TRY(describe(call, places, p, d));
+    TRY(create_descriptor(program, p, d, &descriptor));
+    mitral_status status = quantized_weights(program, call, places, d->plain_w,
+                                             dnnl_primitive_desc_query_md(descriptor, dnnl_query_weights_md, 0), &operands[1].where);
+    if (status == MITRAL_OK)
+        status = onednn_input_in(program, call, places->x, LAYOUT_CHANNELS_LAST, &operands[0].where);
+    if (status == MITRAL_OK)
+        status = quantized_operands(program, call, places, p->features, operands, &count);
+    if (status != MITRAL_OK) {
+        dnnl_primitive_desc_destroy(descriptor);
+        return status;
+    }
+    operands[2].where = onednn_output_in(program, call, 0, LAYOUT_CHANNELS_LAST);
+    TRY(onednn_add_primitive(program, call, descriptor, operands, count));
+    return onednn_finish_output(program, call, 0, LAYOUT_CHANNELS_LAST, operands[2].where);
+}
+
+static mitral_status attempt(const struct kernel_call *call, const struct quantized_places *places, const struct convolution_parameters *p,
+                             void **state, size_t *scratch_bytes)
+{
+    struct onednn_program *program;
+    struct descriptors d = {0};
+    TRY(onednn_program_create(&program, call));
+    mitral_status status = onednn_program_finish(program, call, add_convolution(program, call, places, p, &d), state, scratch_bytes);
+    free_descriptors(&d);
+    return status;
+}
+
+static mitral_status prepare(struct kernel_call *call, const struct quantized_places *places, void **state, size_t *scratch_bytes)
+{
+    struct convolution_parameters p;
+    struct onednn_program *program;
+    const mitral_tensor *x = call_input(call, places->x), *w = call_input(call, places->w), *y = call_output(call, 0);
+    TRY(convolution_decode(call, x, w, &p));
+    if (y && tensor_count(y) && tensor_count(x) && tensor_count(w) && p.spatial <= 3 && quantized_fits(call, places, p.features)) {
+        mitral_status status = attempt(call, places, &p, state, scratch_bytes);
+        if (status != MITRAL_DEFERRED)
+            return status;
+    }
+    TRY(onednn_program_create(&program, call));
+    return onednn_program_finish(program, call, onednn_add_delegate(program, call, places->reference, call->input_count, NULL), state,
+                                 scratch_bytes);
+}
+
+static mitral_status fused_prepare(struct kernel_call *call, void **state, size_t *bytes) { return prepare(call, &fused, state, bytes); }
+static mitral_status linear_prepare(struct kernel_call *call, void **state, size_t *bytes) { return prepare(call, &linear, state, bytes); }
+static mitral_status integer_prepare(struct kernel_call *call, void **state, size_t *bytes) { return prepare(call, &integer, state, bytes); }
+
+static double count(const struct kernel_call *call, const struct quantized_places *places)
+{
+    struct convolution_parameters p;
+    return convolution_decode(call, call_input(call, places->x), call_input(call, places->w), &p) == MITRAL_OK ? convolution_flops(&p, false) : 0;
+}
+
+static double fused_flops(const struct kernel_call *call) { return count(call, &fused); }
+static double integer_flops(const struct kernel_call *call) { return count(call, &integer); }
+
+#define QUANTIZED_ROW(title, row_shape, row_prepare, row_flops)                                                        \
+    {.name = title, .shape = row_shape, .prepare = row_prepare, .run = onednn_program_run, .release = onednn_program_destroy, \
+     .describe = onednn_program_describe, .flops = row_flops}
+
+const struct kernel onednn_quantized_convolution[] = {
+    QUANTIZED_ROW("onednn.integer_convolution", integer_shape, integer_prepare, integer_flops),
+    QUANTIZED_ROW("onednn.qlinear_convolution", linear_shape, linear_prepare, fused_flops),
+    QUANTIZED_ROW("onednn.quantized_convolution", fused_shape, fused_prepare, fused_flops),
+};
+const size_t onednn_quantized_convolution_count = sizeof onednn_quantized_convolution / sizeof *onednn_quantized_convolution;
