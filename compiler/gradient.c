@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "compiler/passes/passes.h"
+
 struct gradient {
     struct graph *graph;
     size_t value_count;  /* of the forward graph: later values are part of the backward one */
@@ -412,6 +414,24 @@ static mitral_status allocate_marks(struct gradient *gradient, const value_id *w
     return MITRAL_OK;
 }
 
+/* Hooks want constants where exporters leave chains of Shape, Gather and Concat. What is differentiated stays, constant or not. */
+static mitral_status fold_constants(struct graph *graph, const value_id *wrt, size_t count)
+{
+    const struct pass_options options = {.threads = 1, .training = true};
+    bool *was_variable = mitral_allocate(graph->context, count + 1), changed = false;
+    if (!was_variable)
+        return MITRAL_NO_MEMORY;
+    for (size_t i = 0; i < count; i++) {
+        was_variable[i] = graph->values[wrt[i]].variable;
+        graph->values[wrt[i]].variable = true;
+    }
+    mitral_status status = pass_fold_constants(graph, &options, &changed);
+    for (size_t i = count; i-- > 0;) /* one that is listed twice gets its first state back */
+        graph->values[wrt[i]].variable = was_variable[i];
+    mitral_release(graph->context, was_variable);
+    return status;
+}
+
 enum { MAX_COMPOSITIONS = 16 };
 
 static mitral_status compose(struct gradient *gradient, const value_id *values, size_t value_count, const value_id *wrt, size_t count)
@@ -419,6 +439,7 @@ static mitral_status compose(struct gradient *gradient, const value_id *values, 
     struct graph *graph = gradient->graph;
     for (int round = 0; round < MAX_COMPOSITIONS; round++) {
         bool changed = false;
+        TRY(fold_constants(graph, wrt, count));
         TRY(allocate_marks(gradient, wrt, count));
         bool *needed = mitral_allocate(graph->context, graph->value_count + 1);
         if (!needed)
