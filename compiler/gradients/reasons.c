@@ -15,6 +15,7 @@ static const char maps[] = "it works on strings or maps, not on numbers that are
 static const char sequences[] = "no gradient yet: values in sequences, optionals and maps carry none";
 static const char classifier[] = "no gradient yet: scores of classical models are not differentiated";
 static const char recurrence[] = "no gradient yet: its recurrence over the sequence is not differentiated";
+static const char cached[] = "no gradient yet: its cache of keys and values is for inference";
 static const char flexible[] = "no gradient yet: subgraphs that change scores are not differentiated";
 
 static const struct {
@@ -48,7 +49,9 @@ static const struct {
     {"com.microsoft", "MatMulIntegerToFloat", rounds}, {"com.microsoft", "QAttention", rounds}, {"com.microsoft", "QGemm", rounds},
     {"com.microsoft", "QLinearAdd", rounds}, {"com.microsoft", "QLinearAveragePool", rounds}, {"com.microsoft", "QLinearConcat", rounds},
     {"com.microsoft", "QLinearGlobalAveragePool", rounds}, {"com.microsoft", "QLinearLeakyRelu", rounds}, {"com.microsoft", "QLinearMul", rounds},
-    {"com.microsoft", "QLinearSigmoid", rounds}, {"com.microsoft", "QLinearSoftmax", rounds}, {"com.microsoft", "QLinearWhere", rounds},
+    {"com.microsoft", "QLinearSigmoid", rounds}, {"com.microsoft", "QLinearSoftmax", rounds}, {"com.microsoft", "QLinearWhere", rounds}, {"com.microsoft", "DequantizeLinear", rounds}, {"com.microsoft", "QuantizeLinear", rounds},
+    {"com.microsoft", "QLinearConv", rounds}, {"com.microsoft", "NhwcMaxPool", rounds}, {"com.microsoft", "MatMulNBits", rounds},
+    {"com.microsoft", "GroupQueryAttention", cached},
     {"mitral", "Attention", later}, {"mitral", "ConcatScaleShift", later}, {"mitral", "Convolution", later},
     {"mitral", "ConvolutionTranspose", later}, {"mitral", "DilatedParallelBlock", later}, {"mitral", "Elementwise", later},
     {"mitral", "FusedNormalization", later}, {"mitral", "FusedNormalizationGradient", later}, {"mitral", "Gemm", later},

@@ -26,6 +26,7 @@
     FAMILY(reference_attention)                                                                                        \
     FAMILY(reference_batch_normalization)                                                                              \
     FAMILY(reference_binary)                                                                                           \
+    FAMILY(reference_block_weights)                                                                                    \
     FAMILY(reference_cast)                                                                                             \
     FAMILY(reference_chain)                                                                                            \
     FAMILY(reference_control)                                                                                          \
@@ -51,6 +52,7 @@
     FAMILY(reference_gradient_softmax)                                                                                 \
     FAMILY(reference_gradient_update)                                                                                  \
     FAMILY(reference_grid)                                                                                             \
+    FAMILY(reference_grouped_attention)                                                                                \
     FAMILY(reference_image)                                                                                            \
     FAMILY(reference_linear_attention)                                                                                 \
     FAMILY(reference_loss)                                                                                             \
@@ -67,6 +69,7 @@
     FAMILY(reference_pooling)                                                                                          \
     FAMILY(reference_projected_attention)                                                                              \
     FAMILY(reference_quantize)                                                                                         \
+    FAMILY(reference_quantized_channels)                                                                               \
     FAMILY(reference_quantized_convolution)                                                                            \
     FAMILY(reference_quantized_elementwise)                                                                            \
     FAMILY(reference_quantized_fused)                                                                                  \

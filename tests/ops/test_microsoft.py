@@ -206,6 +206,86 @@ def test_quantized_products():
     compare_all(operators)
 
 
+def test_channels_last():
+    x, w = byte(2, 9, 8, 6), byte(4, 6, 3, 3, dtype=np.int8)
+    scales = (generator.random(4, dtype=np.float32) + 0.5) / 100
+    compare_all([
+        microsoft("NhwcMaxPool", [x], ulps=0, kernel_shape=[3, 2], strides=[2, 1], pads=[1, 0, 1, 1]),
+        microsoft("NhwcMaxPool", [x.view(np.int8)], ulps=0, kernel_shape=[2, 2], dilations=[2, 2]),
+        microsoft("NhwcMaxPool", [byte(1, 7, 7, 32)], ulps=0, kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1),
+    ])
+    common = dict(ulps=1, kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[1, 2])
+    bias = generator.integers(-4000, 4000, 4).astype(np.int32)
+    compare_all([
+        microsoft("QLinearConv", [x, const(0.02), const(120, np.uint8), const(w, np.int8), const(0.01), const(0, np.int8), const(0.2),
+                                  const(100, np.uint8)], channels_last=1, **common),
+        microsoft("QLinearConv", [x, const(0.02), const(120, np.uint8), const(w, np.int8), const(scales), const([0] * 4, np.int8), const(0.2),
+                                  const(100, np.uint8), const(bias, np.int32)], channels_last=1, **common),
+        microsoft("QLinearConv", [x.transpose(0, 3, 1, 2).copy(), const(0.02), const(120, np.uint8), const(w, np.int8), const(scales),
+                                  const([0] * 4, np.int8), const(0.2), const(100, np.uint8)], **common),
+        microsoft("QLinearConv", [byte(1, 10, 10, 32), const(0.02), const(120, np.uint8), const(byte(32, 1, 3, 3, dtype=np.int8), np.int8), const(0.01),
+                                  const(0, np.int8), const(0.05), const(100, np.uint8)], channels_last=1, ulps=1, group=32, kernel_shape=[3, 3]),
+    ])
+
+
+def test_quantization_of_microsoft():
+    x = real(3, 5, 4)
+    compare_all([
+        microsoft("QuantizeLinear", [x, const(0.02), const(100, np.uint8)]),
+        microsoft("QuantizeLinear", [x, const([0.02, 0.01, 0.03, 0.05, 0.04]), const([0, 1, -2, 3, 4], np.int8)], axis=1),
+        microsoft("QuantizeLinear", [x, const(0.0002), const(30000, np.uint16)]),
+        microsoft("DequantizeLinear", [byte(3, 5, 4), const(0.02), const(100, np.uint8)]),
+        microsoft("DequantizeLinear", [generator.integers(-30000, 30000, (3, 5)).astype(np.int16), const(0.001), const(7, np.int16)]),
+        microsoft("DequantizeLinear", [byte(3, 5, dtype=np.int8), const([0.02, 0.01, 0.03]), const([0, 1, -2], np.int8)], axis=0),
+    ])
+
+
+def test_block_quantized_weights():
+    cases = []
+    for bits, block, k, n in ((4, 16, 64, 5), (4, 32, 100, 7), (8, 32, 64, 6), (4, 128, 256, 3)):
+        blocks = -(-k // block)
+        b = byte(n, blocks, block * bits // 8)
+        scales = (generator.random(n * blocks, dtype=np.float32) + 0.5) / 50
+        zeros = byte(n * -(-blocks * bits // 8))
+        common = dict(K=k, N=n, bits=bits, block_size=block)
+        cases += [
+            microsoft("MatMulNBits", [real(3, k), const(b, np.uint8), const(scales)], **common),
+            microsoft("MatMulNBits", [real(2, 3, k), const(b, np.uint8), const(scales), const(zeros, np.uint8)], **common),
+            microsoft("MatMulNBits", [real(1, k), const(b, np.uint8), const(scales), const(zeros, np.uint8), None, const(real(n))], **common),
+        ]
+    compare_all(cases)
+
+
+def grouped(heads, kv_heads, size, length, past, room, packed=False, **options):
+    batch = len(past)
+    rotary = options.pop("rotary", 0)
+    q, kv = heads * size, kv_heads * size
+    tokens = [real(batch, length, q + 2 * kv), None, None] if packed else [real(batch, length, q), real(batch, length, kv), real(batch, length, kv)]
+    caches = [real(batch, kv_heads, room, size), real(batch, kv_heads, room, size)] if room else [None, None]
+    totals = [p + length for p in past]
+    inputs = tokens + caches + [const([t - 1 for t in totals], np.int32), const(max(totals), np.int32)]
+    if rotary:
+        angles = real(64, rotary // 2)
+        inputs += [const(np.cos(angles)), const(np.sin(angles))]
+        options["do_rotary"] = 1
+    return microsoft("GroupQueryAttention", inputs, outputs=3, num_heads=heads, kv_num_heads=kv_heads, **options)
+
+
+def test_group_query_attention():
+    compare_all([
+        grouped(4, 2, 8, 5, [0], 0),
+        grouped(4, 4, 8, 5, [0, 0], 0, packed=True),
+        grouped(6, 2, 16, 1, [9], 9),
+        grouped(4, 2, 8, 3, [7], 7, scale=0.2),
+        grouped(4, 2, 16, 5, [0], 0, rotary=16),
+        grouped(4, 1, 16, 1, [6], 6, rotary=16, rotary_interleaved=1),
+        grouped(4, 2, 16, 2, [6], 6, packed=True, rotary=16),
+        grouped(4, 2, 8, 9, [0], 0, local_window_size=4),
+        grouped(4, 2, 8, 6, [0], 0, softcap=2.0),
+        grouped(4, 2, 8, 6, [0], 0, smooth_softmax=1),
+    ])
+
+
 def test_dynamic_quantized_lstm():
     """The hidden states of a batch are quantized together, as ONNX Runtime does with one thread."""
     time, batch, size, hidden = 6, 3, 5, 8
