@@ -2,37 +2,41 @@
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 #include "mitral/tools.h"
 #include "runtime/clock.h"
 
-typedef float lanes __attribute__((vector_size(64)));
-
-/* Twelve independent chains hide the latency of a fused multiply-add; a 64-byte vector becomes what the target has. */
-#define FMA_LOOP(NAME, TARGET)                                                                                         \
-    __attribute__((TARGET)) static float NAME(long rounds)                                                             \
+/* Twelve independent chains of `vector` lanes' worth of fused multiply-adds hide their latency; written as such, since a compiler that
+ * may not contract would make two operations of a * b + c. */
+#define FMA_LOOP(NAME, TARGET, LANES, VECTOR, SET, FMA)                                                                \
+    TARGET static float NAME(long rounds)                                                                              \
     {                                                                                                                  \
-        lanes a[12], x = {0}, y = {0};                                                                                 \
-        for (int i = 0; i < 16; i++) {                                                                                 \
-            x[i] = 1.0000001f;                                                                                         \
-            y[i] = 1e-9f;                                                                                              \
-        }                                                                                                              \
+        VECTOR a[12], x = SET(1.0000001f), y = SET(1e-9f);                                                             \
         for (int i = 0; i < 12; i++)                                                                                   \
             a[i] = y;                                                                                                  \
-        for (long r = 0; r < rounds; r++)                                                                              \
-            for (int i = 0; i < 12; i++)                                                                               \
-                a[i] = a[i] * x + y;                                                                                   \
-        float sum = 0;                                                                                                 \
-        for (int i = 0; i < 12; i++)                                                                                   \
-            sum += a[i][0];                                                                                            \
+        for (long r = 0; r < rounds * 16 / LANES; r++)                                                                 \
+            _Pragma("GCC unroll 12") for (int i = 0; i < 12; i++)                                                      \
+                a[i] = FMA(a[i], x, y);                                                                                \
+        float sum = 0, first[LANES];                                                                                   \
+        for (int i = 0; i < 12; i++) {                                                                                 \
+            memcpy(first, &a[i], sizeof first);                                                                        \
+            sum += first[0];                                                                                           \
+        }                                                                                                              \
         return sum;                                                                                                    \
     }
 
+#define PLAIN_SET(value) {value, value, value, value}
+#define PLAIN_FMA(a, b, c) ((a) * (b) + (c))
+typedef float four __attribute__((vector_size(16)));
+
 #if defined(__x86_64__)
-FMA_LOOP(fma_avx512, target("avx512f,fma,prefer-vector-width=512"))
-FMA_LOOP(fma_avx2, target("avx2,fma"))
+FMA_LOOP(fma_avx512, __attribute__((target("avx512f"))), 16, __m512, _mm512_set1_ps, _mm512_fmadd_ps)
+FMA_LOOP(fma_avx2, __attribute__((target("avx2,fma"))), 8, __m256, _mm256_set1_ps, _mm256_fmadd_ps)
 #endif
-FMA_LOOP(fma_portable, noinline)
+FMA_LOOP(fma_portable, , 4, four, PLAIN_SET, PLAIN_FMA)
 
 static float (*choose(void))(long)
 {
