@@ -1,6 +1,6 @@
 /* What a training graph can do in one pass over its maps. Batch norms take the addition and the ReLU that follow them along, and a
  * concatenation before them is not made: the parts are read where they are; backward the same (mitral.FusedNormalization and
- * mitral.FusedNormalizationGradient). Convolutions, their data gradients and those of poolings take what is added to them as an addend. */
+ * mitral.FusedNormalizationGradient). Two that are added up become one (mitral.FusedNormalizationPair). Convolutions, their data gradients and those of poolings take what is added to them as an addend. */
 #include <string.h>
 
 #include "compiler/passes/activation.h"
@@ -213,6 +213,77 @@ static mitral_status fuse_norm(const struct search *search, node_id id, bool *ch
     return MITRAL_OK;
 }
 
+/* ---- two batch norms that are added up -------------------------------------------------------------------------------------- */
+
+/* The backward node of a fused batch norm. */
+static node_id backward_of(const struct search *search, const struct node *forward)
+{
+    const value_id mean = node_output(forward, 3);
+    for (uint32_t k = mean == NO_VALUE ? 0 : search->uses.offsets[mean]; mean != NO_VALUE && k < search->uses.offsets[mean + 1]; k++) {
+        const struct node *reader = node_at(search, search->uses.nodes[k]);
+        if (reader && node_is_own(reader, "FusedNormalizationGradient") && reader->inputs[2] == mean)
+            return search->uses.nodes[k];
+    }
+    return NO_NODE;
+}
+
+static bool same_constants(const struct node *a, const struct node *b)
+{
+    return attribute_float(&a->attributes, "epsilon", 1e-5f) == attribute_float(&b->attributes, "epsilon", 1e-5f)
+           && attribute_float(&a->attributes, "momentum", 0.9f) == attribute_float(&b->attributes, "momentum", 0.9f);
+}
+
+/* `id` adds what another norm makes, at most one of them has several parts, and backward only that norm reads the gradient between. */
+static mitral_status fuse_pair(const struct search *search, node_id id, bool *changed)
+{
+    const struct node *node = node_at(search, id);
+    const value_id residual = node && node_is_own(node, "FusedNormalization") ? node_input(node, 5) : NO_VALUE;
+    const node_id other_id = producer_of(search, residual);
+    const struct node *other = node_at(search, other_id);
+    if (!other || !node_is_own(other, "FusedNormalization") || (other->input_count > 5 && node->input_count > 6)
+        || node_input(other, 5) != NO_VALUE || attribute_int(&other->attributes, "relu", 0)
+        || sole_reader(search, residual) != id || !same_constants(node, other))
+        return MITRAL_OK;
+    const node_id back_id = backward_of(search, node), other_back_id = backward_of(search, other);
+    const struct node *back = node_at(search, back_id), *other_back = node_at(search, other_back_id);
+    if (!back || !other_back || node_output(back, 3) == NO_VALUE || sole_reader(search, back->outputs[3]) != other_back_id
+        || other_back->inputs[0] != back->outputs[3] || node_input(other_back, 4) != NO_VALUE || node_output(other_back, 3) != NO_VALUE)
+        return MITRAL_OK;
+    const bool swapped = other->input_count > 5;
+    const struct node first = swapped ? *other : *node, second = swapped ? *node : *other;
+    const struct node first_back = swapped ? *other_back : *back, second_back = swapped ? *back : *other_back;
+    const struct attributes attributes = node->attributes;
+    const value_id y = node->outputs[0], dy = back->inputs[0], dy_of = back->inputs[4];
+    const size_t further = first.input_count > 6 ? first.input_count - 6 : 0;
+    value_id inputs[10 + MOST_PARTS], outputs[9 + MOST_PARTS];
+    if (further > MOST_PARTS - 1)
+        return MITRAL_OK;
+    memcpy(inputs, first.inputs, 5 * sizeof *inputs);
+    memcpy(inputs + 5, second.inputs, 5 * sizeof *inputs);
+    memcpy(inputs + 10, first.inputs + 6, further * sizeof *inputs);
+    outputs[0] = y;
+    memcpy(outputs + 1, first.outputs + 1, 4 * sizeof *outputs);
+    memcpy(outputs + 5, second.outputs + 1, 4 * sizeof *outputs);
+    remove_node(search, id);
+    remove_node(search, other_id);
+    remove_node(search, back_id);
+    remove_node(search, other_back_id);
+    TRY(graph_add_node(search->graph, op_find("mitral", "FusedNormalizationPair"), 1, first.name, &attributes, inputs, 10 + further,
+                       outputs, 9, NULL));
+    const value_id back_inputs[9] = {dy,                    dy_of,                 first_back.inputs[1],  first_back.inputs[2], first_back.inputs[3],
+                                     second_back.inputs[1], second_back.inputs[2], second_back.inputs[3], second_back.inputs[5]};
+    const value_id back_outputs[6] = {node_output(&second_back, 0), node_output(&first_back, 1), node_output(&first_back, 2),
+                                      node_output(&second_back, 1), node_output(&second_back, 2), node_output(&first_back, 0)};
+    memcpy(inputs, back_inputs, sizeof back_inputs);
+    memcpy(inputs + 9, first_back.inputs + 5, (1 + further) * sizeof *inputs);
+    memcpy(outputs, back_outputs, sizeof back_outputs);
+    for (size_t i = 0; i < further; i++)
+        outputs[6 + i] = node_output(&first_back, 4 + i);
+    *changed = true;
+    return graph_add_node(search->graph, op_find("mitral", "FusedNormalizationPairGradient"), 1, first_back.name, &first_back.attributes, inputs,
+                          10 + further, outputs, 6 + further, NULL);
+}
+
 /* ---- addends --------------------------------------------------------------------------------------------------------------- */
 
 /* Which input of the node takes the addend; 0: none. `op` is what the node becomes. */
@@ -279,7 +350,11 @@ static mitral_status for_each(struct graph *graph, mitral_status (*fuse)(const s
 mitral_status pass_fuse_normalization(struct graph *graph, const struct pass_options *options, bool *changed)
 {
     (void)options;
-    return for_each(graph, fuse_norm, changed);
+    TRY(for_each(graph, fuse_norm, changed));
+    bool paired = false;
+    TRY(for_each(graph, fuse_pair, &paired));
+    *changed |= paired;
+    return MITRAL_OK;
 }
 
 mitral_status pass_fuse_addend(struct graph *graph, const struct pass_options *options, bool *changed)

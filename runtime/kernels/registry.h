@@ -94,9 +94,13 @@
     FAMILY(reference_unpool)                                                                                           \
     FAMILY(reference_variadic)                                                                                         \
     FAMILY(reference_window)                                                                                           \
+    FAMILY(training_branches)                                                                                          \
     FAMILY(training_convolution)                                                                                       \
     FAMILY(training_convolution_weights)                                                                               \
     FAMILY(training_normalization)                                                                                     \
+    FAMILY(training_normalization_pair)                                                                                \
+    FAMILY(training_points)                                                                                            \
+    FAMILY(training_points_weights)                                                                                    \
     FAMILY(training_resample)                                                                                          \
 
 #define DECLARE_KERNEL_FAMILY(table)                                                                                   \

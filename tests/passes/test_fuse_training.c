@@ -38,8 +38,8 @@ static value_id sum(struct graph *graph, const char *name, value_id a, value_id 
     return test_node(graph, "Add", name, NULL, (value_id[]){a, b}, 2);
 }
 
-/* A block of two branches, the second one a running sum, with a shortcut; its mean square and its gradients are the outputs. */
-static struct graph *block(bool read_between)
+/* A block of two branches, the second one a running sum, with a shortcut, which may be a convolution and a norm; its mean square and its gradients are the outputs. */
+static struct graph *block(bool read_between, bool projected)
 {
     struct graph *graph = test_open();
     struct attributes axis = {0}, keep = {0};
@@ -48,7 +48,8 @@ static struct graph *block(bool read_between)
     value_id a = convolution(graph, "a", reduced, 4, 4, 3), b = sum(graph, "ab", a, convolution(graph, "b", reduced, 4, 4, 3));
     assert_ok(graph->context, attributes_set_int(&axis, graph->arena, "axis", 1));
     value_id both = test_node(graph, "Concat", "both", &axis, (value_id[]){a, b}, 2);
-    value_id normed = norm(graph, "m", both, 8), y = test_node(graph, "Relu", "y", NULL, (value_id[]){sum(graph, "s", normed, x)}, 1);
+    value_id shortcut = projected ? norm(graph, "p", convolution(graph, "pc", x, 8, 8, 1), 8) : x;
+    value_id normed = norm(graph, "m", both, 8), y = test_node(graph, "Relu", "y", NULL, (value_id[]){sum(graph, "s", normed, shortcut)}, 1);
     assert_ok(graph->context, attributes_set_int(&keep, graph->arena, "keepdims", 0));
     value_id square = test_node(graph, "Mul", "square", NULL, (value_id[]){y, y}, 2), loss = test_node(graph, "ReduceMean", "loss", &keep, &square, 1);
     if (read_between)
@@ -71,7 +72,7 @@ static const double tolerance = 1e-5;
 static void block_is_fused(void **state)
 {
     (void)state;
-    struct graph *graph = block(false);
+    struct graph *graph = block(false, false);
     test_passes_keep_results(graph, passes, 2, tolerance);
     assert_int_equal(test_count(graph, "mitral", "FusedNormalization"), 2);
     assert_int_equal(test_count(graph, "mitral", "FusedNormalizationGradient"), 2);
@@ -83,11 +84,26 @@ static void block_is_fused(void **state)
     test_close(graph);
 }
 
+/* Both norms are one then, and neither their results nor the gradient between are made. */
+static void projected_block_is_fused(void **state)
+{
+    (void)state;
+    struct graph *graph = block(false, true);
+    test_passes_keep_results(graph, passes, 2, tolerance);
+    assert_int_equal(test_count(graph, "mitral", "FusedNormalizationPair"), 1);
+    assert_int_equal(test_count(graph, "mitral", "FusedNormalizationPairGradient"), 1);
+    assert_int_equal(test_count(graph, "mitral", "FusedNormalization"), 1);
+    assert_int_equal(test_count(graph, "mitral", "FusedNormalizationGradient"), 1);
+    assert_int_equal(test_count(graph, "mitral", "BatchNormalizationGradient"), 0);
+    assert_int_equal(test_count(graph, NULL, "Concat"), 0);
+    test_close(graph);
+}
+
 /* What is read between the normalisation and its ReLU stays a value. */
 static void read_between(void **state)
 {
     (void)state;
-    struct graph *graph = block(true);
+    struct graph *graph = block(true, false);
     test_passes_keep_results(graph, passes, 2, tolerance);
     assert_int_equal(test_count(graph, "mitral", "FusedNormalization"), 2);
     assert_int_equal(test_count(graph, NULL, "Relu"), 1);
@@ -97,6 +113,6 @@ static void read_between(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(block_is_fused), cmocka_unit_test(read_between)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(block_is_fused), cmocka_unit_test(projected_block_is_fused), cmocka_unit_test(read_between)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 /* The convolutions of training against the reference kernels of Conv and its gradients: every way, addends, threads. */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "planar_support.h"
@@ -139,7 +140,46 @@ static void check_weights(const struct form *f)
     set_window(&rig, f);
     mitral_tensor expected = check_run(&rig, "mitral.ConvGradientWeights");
     check_kernel(&rig, "training.convolution_weights", &expected, f, sum_tolerance);
+    if (f->kernel[0] * f->kernel[1] == 1)
+        check_kernel(&rig, "training.points_weights", &expected, f, sum_tolerance);
     rig_close(&rig);
+}
+
+static bool is_point(const struct form *f)
+{
+    return f->kernel[0] == 1 && f->kernel[1] == 1 && moves_by_one(f);
+}
+
+/* Forward and data gradient once more, by the kernel that makes several: here one, with the same numbers. */
+static void check_points(const struct form *f, bool data)
+{
+    struct rig rig;
+    const int64_t x[] = {f->batch, f->channels, f->size[0], f->size[1]}, w[] = {f->features, f->channels, 1, 1};
+    const int64_t y[] = {f->batch, f->features, f->size[0], f->size[1]};
+    mitral_tensor expected;
+    float *kept = NULL;
+    for (int points = 0; points < 2; points++) {
+        rig_open(&rig, (uint32_t)(f - forms) + 300);
+        if (points)
+            rig_absent(&rig);
+        rig_input(&rig, 4, data ? y : x, -1, 1);
+        rig_input(&rig, 4, w, -0.3, 0.3);
+        if (!data)
+            rig_input(&rig, 1, &f->features, -0.5, 0.5);
+        if (points) {
+            expected.data = kept;
+            rig_int(&rig, "transposed", data);
+            check_kernel(&rig, "training.points", &expected, f, tolerance);
+        } else {
+            rig_ints(&rig, "shape", x, 4);
+            expected = check_run(&rig, data ? "mitral.ConvGradientData" : "Conv");
+            kept = malloc(tensor_bytes(&expected));
+            assert_non_null(kept);
+            memcpy(kept, expected.data, tensor_bytes(&expected));
+        }
+        rig_close(&rig);
+    }
+    free(kept);
 }
 
 static void test_forms(void **state)
@@ -150,6 +190,8 @@ static void test_forms(void **state)
         if (moves_by_one(&forms[i]))
             check_data(&forms[i]);
         check_weights(&forms[i]);
+        for (int data = 0; data < 2 && is_point(&forms[i]); data++)
+            check_points(&forms[i], data);
     }
 }
 

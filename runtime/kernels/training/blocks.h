@@ -42,13 +42,14 @@ struct training_outer {
     struct training_ahead *ahead; /* NULL: none */
 };
 
-/* One row of a normalisation. Forward: y = act(a x + b + residual). */
+/* One row of a normalisation. Forward: y = act(a x + b + c residual). */
 struct training_normalise {
     ptrdiff_t count;
     const float *x, *residual; /* NULL: none */
     float *y;
-    float a, b;
+    float a, b, c;
     bool relu;
+    bool through; /* y is too large to be found in a cache later */
 };
 
 /* Backward: dz is dy where y > 0 (y NULL: everywhere). First Σ dz and Σ dz (x − mean), and dz itself where it is wanted; then
@@ -58,6 +59,15 @@ struct training_denormalise {
     const float *dy, *y, *x;
     float *dz, *dx;
     float mean, a, b, c;
+    bool through; /* dx is too large */
+};
+
+/* The same of the sum of two normalisations: Σ dz and both Σ dz (x − mean), then both dx. dy may be one of dx. */
+struct training_denormalise_pair {
+    ptrdiff_t count;
+    const float *dy, *y, *x[2];
+    float *dx[2];
+    float mean[2], a[2], b[2], c[2];
 };
 
 struct training_blocks {
@@ -72,6 +82,8 @@ struct training_blocks {
     void (*normalise)(const struct training_normalise *row);
     void (*denormalise_sums)(const struct training_denormalise *row, double sums[2]);
     void (*denormalise)(const struct training_denormalise *row);
+    void (*denormalise_pair_sums)(const struct training_denormalise_pair *row, double sums[3]);
+    void (*denormalise_pair)(const struct training_denormalise_pair *row);
     /* One pair of rows of the gradient of a 2×2 maximum of stride 2: the first of equal elements takes it. `count` windows. */
     void (*unpool)(const float *dy, const float *upper, const float *lower, float *to_upper, float *to_lower, ptrdiff_t count);
     /* One row of the gradient of a bilinear doubling (half_pixel): `rows` holds the four rows of dY that sample this one, with their

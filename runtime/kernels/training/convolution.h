@@ -42,4 +42,21 @@ struct planes_call {
 size_t planes_scratch(const struct planes_call *call); /* bytes */
 void planes_run(const struct planes_call *call);
 
+/* The same in pieces: groups of one image, as many as the segments take together. `own` is a thread's: `spread` floats that are zero at first
+ * and belong to this convolution alone, and `products` floats; `offsets` has 3 entries a channel. */
+struct planes_geometry {
+    struct segments segments;
+    ptrdiff_t spread_position, product_pitch, product_position;
+    size_t spread, products;
+};
+void planes_measure(const struct planes_call *call, struct planes_geometry *out);
+void planes_place(const struct planes_call *call, const struct planes_geometry *geometry, ptrdiff_t *offsets);
+struct planes_piece {
+    int64_t image, first, next; /* next: the group that is done after these, in the same image; −1: none */
+    int count;
+    float *spread, *products;
+    const ptrdiff_t *offsets;
+};
+void planes_groups(const struct planes_call *call, const struct planes_geometry *geometry, const struct planes_piece *piece);
+
 #endif

@@ -48,6 +48,34 @@ INLINE void store(float *to, vec value, int part)
         vec_store(to, value);
 }
 
+/* Past the caches where the row begins at a line: what is not read again soon need not be fetched before it is written. */
+INLINE void store_through(float *to, vec value, int part)
+{
+#if defined(__AVX512F__)
+    if (!part) {
+        _mm512_stream_ps(to, (__m512)value);
+        return;
+    }
+#endif
+    store(to, value, part);
+}
+
+/* Other threads see what went past the caches. */
+INLINE void finish_through(bool through)
+{
+#if defined(__AVX512F__)
+    if (through)
+        _mm_sfence();
+#else
+    (void)through;
+#endif
+}
+
+static bool on_line(const float *row)
+{
+    return (uintptr_t)row % 64 == 0;
+}
+
 /* step(x, part) for whole vectors (part 0) from `first` on, then once for the lanes that are left. */
 #define ROW_LOOP(first, last, step)                                                                                    \
     do {                                                                                                               \
@@ -88,28 +116,37 @@ void BLOCK(training_moments)(const float *x, ptrdiff_t count, float pivot, doubl
     }
 }
 
-INLINE void normalise_row(const struct training_normalise *row, bool residual, bool relu)
+INLINE void normalise_row(const struct training_normalise *row, bool residual, bool relu, bool through)
 {
     const struct training_normalise r = *row; /* a copy that no store can change */
-    const vec a = vec_set(r.a), b = vec_set(r.b), zero = vec_set(0);
+    const vec a = vec_set(r.a), b = vec_set(r.b), c = vec_set(r.c), zero = vec_set(0);
 #define NORMALISE(i, part)                                                                                             \
     do {                                                                                                               \
         vec y = vec_fma(a, load(r.x + (i), part), b);                                                                  \
         if (residual)                                                                                                  \
-            y += load(r.residual + (i), part);                                                                         \
-        store(r.y + (i), relu ? vec_max(zero, y) : y, part);                                                           \
+            y = vec_fma(c, load(r.residual + (i), part), y);                                                                      \
+        if (through)                                                                                                   \
+            store_through(r.y + (i), relu ? vec_max(zero, y) : y, part);                                               \
+        else                                                                                                           \
+            store(r.y + (i), relu ? vec_max(zero, y) : y, part);                                                       \
     } while (0)
     ROW_LOOP(0, r.count, NORMALISE);
 }
 
 void BLOCK(training_normalise)(const struct training_normalise *row)
 {
-    if (row->residual && row->relu)
-        normalise_row(row, true, true);
+    const bool through = row->through && on_line(row->y);
+    if (row->residual && row->relu && through)
+        normalise_row(row, true, true, true);
+    else if (row->residual && row->relu)
+        normalise_row(row, true, true, false);
+    else if (row->relu && through)
+        normalise_row(row, false, true, true);
     else if (row->relu)
-        normalise_row(row, false, true);
+        normalise_row(row, false, true, false);
     else
-        normalise_row(row, row->residual != NULL, false);
+        normalise_row(row, row->residual != NULL, false, through);
+    finish_through(through);
 }
 
 INLINE vec masked(vec dy, vec y)
@@ -158,7 +195,7 @@ void BLOCK(training_denormalise_sums)(const struct training_denormalise *row, do
         sums_of_row(row, false, row->dz != NULL, sums);
 }
 
-INLINE void denormalise_row(const struct training_denormalise *row, bool relu)
+INLINE void denormalise_row(const struct training_denormalise *row, bool relu, bool through)
 {
     const struct training_denormalise r = *row;
     const vec a = vec_set(r.a), b = vec_set(r.b), c = vec_set(r.c);
@@ -167,17 +204,93 @@ INLINE void denormalise_row(const struct training_denormalise *row, bool relu)
         vec dz = load(r.dy + (i), part);                                                                               \
         if (relu)                                                                                                      \
             dz = masked(dz, load(r.y + (i), part));                                                                    \
-        store(r.dx + (i), vec_fma(a, dz, vec_fma(b, load(r.x + (i), part), c)), part);                                 \
+        if (through)                                                                                                   \
+            store_through(r.dx + (i), vec_fma(a, dz, vec_fma(b, load(r.x + (i), part), c)), part);                     \
+        else                                                                                                           \
+            store(r.dx + (i), vec_fma(a, dz, vec_fma(b, load(r.x + (i), part), c)), part);                             \
     } while (0)
     ROW_LOOP(0, r.count, DENORMALISE);
 }
 
 void BLOCK(training_denormalise)(const struct training_denormalise *row)
 {
-    if (row->y)
-        denormalise_row(row, true);
+    const bool through = row->through && on_line(row->dx);
+    if (row->y && through)
+        denormalise_row(row, true, true);
+    else if (row->y)
+        denormalise_row(row, true, false);
     else
-        denormalise_row(row, false);
+        denormalise_row(row, false, through);
+    finish_through(through);
+}
+
+INLINE void pair_sums(const struct training_denormalise_pair *row, bool relu, double sums[3])
+{
+    const struct training_denormalise_pair r = *row;
+    const vec mean[2] = {vec_set(r.mean[0]), vec_set(r.mean[1])};
+    for (ptrdiff_t first = 0; first < r.count; first += SUMMED_TOGETHER) {
+        const ptrdiff_t last = r.count - first < SUMMED_TOGETHER ? r.count : first + SUMMED_TOGETHER;
+        vec sum[2], product[2][2];
+        _Pragma("GCC unroll 2") for (int k = 0; k < 2; k++)
+            sum[k] = product[k][0] = product[k][1] = vec_set(0);
+#define PAIR_SUMS(i, part, k)                                                                                          \
+    do {                                                                                                               \
+        vec dz = load(r.dy + (i), part);                                                                               \
+        if (relu)                                                                                                      \
+            dz = masked(dz, load(r.y + (i), part));                                                                    \
+        sum[k] += dz;                                                                                                  \
+        product[k][0] = vec_fma(dz, load(r.x[0] + (i), part) - mean[0], product[k][0]);                                \
+        product[k][1] = vec_fma(dz, load(r.x[1] + (i), part) - mean[1], product[k][1]);                                \
+    } while (0)
+        ptrdiff_t i = first;
+        for (; i + 2 * LANES <= last; i += 2 * LANES) {
+            PAIR_SUMS(i, 0, 0);
+            PAIR_SUMS(i + LANES, 0, 1);
+        }
+        for (; i + LANES <= last; i += LANES)
+            PAIR_SUMS(i, 0, 0);
+        if (i < last)
+            PAIR_SUMS(i, (int)(last - i), 1);
+        sums[0] += sum_of_lanes(sum[0] + sum[1]);
+        sums[1] += sum_of_lanes(product[0][0] + product[1][0]);
+        sums[2] += sum_of_lanes(product[0][1] + product[1][1]);
+    }
+}
+
+void BLOCK(training_denormalise_pair_sums)(const struct training_denormalise_pair *row, double sums[3])
+{
+    if (row->y)
+        pair_sums(row, true, sums);
+    else
+        pair_sums(row, false, sums);
+}
+
+INLINE void denormalise_pair(const struct training_denormalise_pair *row, bool relu)
+{
+    const struct training_denormalise_pair r = *row;
+    const vec a[2] = {vec_set(r.a[0]), vec_set(r.a[1])}, b[2] = {vec_set(r.b[0]), vec_set(r.b[1])},
+              c[2] = {vec_set(r.c[0]), vec_set(r.c[1])};
+#define DENORMALISE_PAIR(i, part)                                                                                      \
+    do {                                                                                                               \
+        vec dz = load(r.dy + (i), part);                                                                               \
+        if (relu)                                                                                                      \
+            dz = masked(dz, load(r.y + (i), part));                                                                    \
+        const vec first = vec_fma(a[0], dz, vec_fma(b[0], load(r.x[0] + (i), part), c[0]));                            \
+        const vec second = vec_fma(a[1], dz, vec_fma(b[1], load(r.x[1] + (i), part), c[1]));                           \
+        if (r.dx[0])                                                                                                   \
+            store(r.dx[0] + (i), first, part);                                                                         \
+        if (r.dx[1])                                                                                                   \
+            store(r.dx[1] + (i), second, part);                                                                        \
+    } while (0)
+    ROW_LOOP(0, r.count, DENORMALISE_PAIR);
+}
+
+void BLOCK(training_denormalise_pair)(const struct training_denormalise_pair *row)
+{
+    if (row->y)
+        denormalise_pair(row, true);
+    else
+        denormalise_pair(row, false);
 }
 
 /* ---- pooling and resizing backwards -------------------------------------------------------------------------------------- */

@@ -5,32 +5,24 @@
  * inverse deviation. Backward: dY, scale, mean, inverse deviation, Y? (of a ReLU), X, further parts… → dX, dscale, dB, dZ? (the gradient
  * before the ReLU), further parts of dX…. A channel is one thread's from beginning to end, so that it stays in the cache between the sums
  * and what they are for. */
+#include "runtime/kernels/training/normalization.h"
+
 #include <math.h>
 
-#include "runtime/kernels/reference/gradient.h"
-#include "runtime/kernels/training/blocks.h"
+enum { RESIDUAL = 5, FORWARD_PARTS = 6, BACKWARD_PARTS = 5, GRADIENT_PARTS = 4, PIVOT_ELEMENTS = 64, LARGE_BYTES = 16 << 20 };
 
-enum { MOST_PARTS = 16, RESIDUAL = 5, FORWARD_PARTS = 6, BACKWARD_PARTS = 5, GRADIENT_PARTS = 4, PIVOT_ELEMENTS = 64 };
-
-struct parts {
-    int count;
-    const mitral_tensor *inputs[MOST_PARTS];
-    int64_t batch, channels, plane;
-};
-
-/* The parts are the inputs `first` and those from `next` on. */
-static mitral_status read_parts(const struct kernel_call *call, size_t first, size_t next, struct parts *out)
+mitral_status normalised_parts_read(const struct kernel_call *call, size_t first, size_t next, struct normalised_parts *out)
 {
     const mitral_tensor *x = call_input(call, first);
     if (!x || x->dtype != MITRAL_FLOAT || x->rank < 2)
         return call_fail(call, MITRAL_INVALID, "input %zu: float32 of rank from 2 expected", first);
-    *out = (struct parts){.count = 1, .inputs = {x}, .batch = x->dims[0], .channels = x->dims[1], .plane = 1};
+    *out = (struct normalised_parts){.count = 1, .inputs = {x}, .batch = x->dims[0], .channels = x->dims[1], .plane = 1};
     for (int32_t i = 2; i < x->rank; i++)
         out->plane *= x->dims[i];
     for (size_t i = next; i < call->input_count; i++) {
         const mitral_tensor *part = call_input(call, i);
-        if (out->count == MOST_PARTS || !part || part->dtype != MITRAL_FLOAT || part->rank != x->rank)
-            return call_fail(call, MITRAL_INVALID, "input %zu: at most %d parts of one type and rank expected", i, (int)MOST_PARTS);
+        if (out->count == NORMALISED_PARTS || !part || part->dtype != MITRAL_FLOAT || part->rank != x->rank)
+            return call_fail(call, MITRAL_INVALID, "input %zu: at most %d parts of one type and rank expected", i, (int)NORMALISED_PARTS);
         for (int32_t d = 0; d < x->rank; d++)
             if (d != 1 && part->dims[d] != x->dims[d])
                 return call_fail(call, MITRAL_INVALID, "input %zu: size %lld in dimension %d expected, found %lld", i, (long long)x->dims[d], d,
@@ -41,7 +33,7 @@ static mitral_status read_parts(const struct kernel_call *call, size_t first, si
     return MITRAL_OK;
 }
 
-static mitral_status check_vectors(const struct kernel_call *call, size_t first, size_t last, int64_t channels)
+mitral_status normalised_check_vectors(const struct kernel_call *call, size_t first, size_t last, int64_t channels)
 {
     for (size_t i = first; i < last; i++) {
         const mitral_tensor *vector = call_input(call, i);
@@ -51,8 +43,7 @@ static mitral_status check_vectors(const struct kernel_call *call, size_t first,
     return MITRAL_OK;
 }
 
-/* An optional input has to have the shape of all parts together. */
-static mitral_status check_whole(const struct kernel_call *call, size_t index, const mitral_tensor *whole)
+mitral_status normalised_check_whole(const struct kernel_call *call, size_t index, const mitral_tensor *whole)
 {
     const mitral_tensor *tensor = call_input(call, index);
     char first[160], second[160];
@@ -62,7 +53,7 @@ static mitral_status check_whole(const struct kernel_call *call, size_t index, c
     return MITRAL_OK;
 }
 
-static mitral_tensor whole_of(const struct parts *parts)
+mitral_tensor normalised_whole(const struct normalised_parts *parts)
 {
     mitral_tensor whole;
     tensor_set(&whole, MITRAL_FLOAT, parts->inputs[0]->rank, parts->inputs[0]->dims);
@@ -70,8 +61,7 @@ static mitral_tensor whole_of(const struct parts *parts)
     return whole;
 }
 
-/* The part that channel *c of the whole lies in; *c becomes its channel there. */
-static int part_of(const struct parts *parts, int64_t *c)
+int normalised_part_of(const struct normalised_parts *parts, int64_t *c)
 {
     int i = 0;
     for (; *c >= parts->inputs[i]->dims[1]; i++)
@@ -79,36 +69,40 @@ static int part_of(const struct parts *parts, int64_t *c)
     return i;
 }
 
+bool normalised_is_large(const mitral_tensor *tensor)
+{
+    return tensor && tensor_bytes(tensor) >= LARGE_BYTES;
+}
+
 /* ---- forward ------------------------------------------------------------------------------------------------------------- */
 
 static mitral_status forward_shape(struct kernel_call *call)
 {
-    struct parts parts;
-    TRY(read_parts(call, 0, FORWARD_PARTS, &parts));
-    TRY(check_vectors(call, 1, 5, parts.channels));
-    const mitral_tensor whole = whole_of(&parts);
-    TRY(check_whole(call, RESIDUAL, &whole));
+    struct normalised_parts parts;
+    TRY(normalised_parts_read(call, 0, FORWARD_PARTS, &parts));
+    TRY(normalised_check_vectors(call, 1, 5, parts.channels));
+    const mitral_tensor whole = normalised_whole(&parts);
+    TRY(normalised_check_whole(call, RESIDUAL, &whole));
     call_set_output(call, 0, MITRAL_FLOAT, whole.rank, whole.dims);
     for (size_t i = 1; i < 5; i++)
         call_set_output(call, i, MITRAL_FLOAT, 1, &parts.channels);
     return MITRAL_OK;
 }
 
-static const float *vector_of(const struct kernel_call *call, size_t index)
+const float *normalised_vector(const struct kernel_call *call, size_t index)
 {
     const mitral_tensor *tensor = call_input(call, index);
     return tensor ? tensor->data : NULL;
 }
 
-static void put(const struct kernel_call *call, size_t index, int64_t c, double value)
+void normalised_put(const struct kernel_call *call, size_t index, int64_t c, double value)
 {
     mitral_tensor *tensor = call_output(call, index);
     if (tensor)
         ((float *)tensor->data)[c] = (float)value;
 }
 
-/* Mean and population variance of a channel, in one pass around a number near its mean. */
-static void measure(const struct training_blocks *blocks, const struct parts *parts, const mitral_tensor *part, int64_t c, double *mean,
+void normalised_measure(const struct training_blocks *blocks, const struct normalised_parts *parts, const mitral_tensor *part, int64_t c, double *mean,
                     double *variance)
 {
     const double count = (double)parts->batch * (double)parts->plane;
@@ -126,37 +120,37 @@ static void measure(const struct training_blocks *blocks, const struct parts *pa
     *variance = *variance < 0 ? 0 : *variance; /* a NaN stays one */
 }
 
-static void forward_channel(const struct kernel_call *call, const struct training_blocks *blocks, const struct parts *parts, int64_t c)
+static void forward_channel(const struct kernel_call *call, const struct training_blocks *blocks, const struct normalised_parts *parts, int64_t c)
 {
     const double keep = (double)attribute_float(call->attributes, "momentum", 0.9f), count = (double)parts->batch * (double)parts->plane;
     mitral_tensor *y = call_output(call, 0);
-    const float *residual = vector_of(call, RESIDUAL);
+    const float *residual = normalised_vector(call, RESIDUAL);
     int64_t own = c;
-    const mitral_tensor *part = parts->inputs[part_of(parts, &own)];
+    const mitral_tensor *part = parts->inputs[normalised_part_of(parts, &own)];
     double mean, variance;
-    measure(blocks, parts, part, own, &mean, &variance);
+    normalised_measure(blocks, parts, part, own, &mean, &variance);
     const double inverse = 1 / sqrt(variance + (double)attribute_float(call->attributes, "epsilon", 1e-5f));
-    const double a = (double)vector_of(call, 1)[c] * inverse, b = (double)vector_of(call, 2)[c] - mean * a;
+    const double a = (double)normalised_vector(call, 1)[c] * inverse, b = (double)normalised_vector(call, 2)[c] - mean * a;
     for (int64_t n = 0; y && n < parts->batch; n++) {
         const int64_t at = (n * parts->channels + c) * parts->plane;
-        struct training_normalise row = {.count = (ptrdiff_t)parts->plane, .a = (float)a, .b = (float)b,
+        struct training_normalise row = {.count = (ptrdiff_t)parts->plane, .a = (float)a, .b = (float)b, .c = 1,
                                          .x = (const float *)part->data + (n * part->dims[1] + own) * parts->plane,
                                          .residual = residual ? residual + at : NULL, .y = (float *)y->data + at,
-                                         .relu = attribute_int(call->attributes, "relu", 0) != 0};
+                                         .relu = attribute_int(call->attributes, "relu", 0) != 0, .through = normalised_is_large(y)};
         blocks->normalise(&row);
     }
-    const double old_mean = (double)vector_of(call, 3)[c], old_variance = (double)vector_of(call, 4)[c];
-    put(call, 1, c, keep * old_mean + (1 - keep) * mean);
-    put(call, 2, c, keep * old_variance + (1 - keep) * variance * (count > 1 ? count / (count - 1) : 1));
-    put(call, 3, c, mean);
-    put(call, 4, c, inverse);
+    const double old_mean = (double)normalised_vector(call, 3)[c], old_variance = (double)normalised_vector(call, 4)[c];
+    normalised_put(call, 1, c, keep * old_mean + (1 - keep) * mean);
+    normalised_put(call, 2, c, keep * old_variance + (1 - keep) * variance * (count > 1 ? count / (count - 1) : 1));
+    normalised_put(call, 3, c, mean);
+    normalised_put(call, 4, c, inverse);
 }
 
 static mitral_status forward_run(struct kernel_call *call)
 {
-    struct parts parts;
+    struct normalised_parts parts;
     const struct training_blocks *blocks = training_blocks_of(cpu_isa());
-    TRY(read_parts(call, 0, FORWARD_PARTS, &parts));
+    TRY(normalised_parts_read(call, 0, FORWARD_PARTS, &parts));
     if (parts.batch * parts.plane == 0)
         return MITRAL_OK;
 #pragma omp parallel for num_threads(call->threads) schedule(static) if (call->threads > 1)
@@ -167,21 +161,21 @@ static mitral_status forward_run(struct kernel_call *call)
 
 /* ---- backward ------------------------------------------------------------------------------------------------------------ */
 
-static mitral_status backward_parts(const struct kernel_call *call, struct parts *parts)
+static mitral_status backward_parts(const struct kernel_call *call, struct normalised_parts *parts)
 {
-    return read_parts(call, BACKWARD_PARTS, BACKWARD_PARTS + 1, parts);
+    return normalised_parts_read(call, BACKWARD_PARTS, BACKWARD_PARTS + 1, parts);
 }
 
 static mitral_status backward_shape(struct kernel_call *call)
 {
-    struct parts parts;
+    struct normalised_parts parts;
     TRY(backward_parts(call, &parts));
-    TRY(check_vectors(call, 1, 4, parts.channels));
-    const mitral_tensor whole = whole_of(&parts);
+    TRY(normalised_check_vectors(call, 1, 4, parts.channels));
+    const mitral_tensor whole = normalised_whole(&parts);
     if (!call_input(call, 0))
         return call_fail(call, MITRAL_INVALID, "input 0: a gradient expected, found none");
-    TRY(check_whole(call, 0, &whole));
-    TRY(check_whole(call, 4, &whole));
+    TRY(normalised_check_whole(call, 0, &whole));
+    TRY(normalised_check_whole(call, 4, &whole));
     if (call->output_count != (size_t)(GRADIENT_PARTS + parts.count - 1) && (parts.count > 1 || call->output_count > GRADIENT_PARTS))
         return call_fail(call, MITRAL_INVALID, "%d outputs expected, found %zu", GRADIENT_PARTS + parts.count - 1, call->output_count);
     call_set_output(call, 0, MITRAL_FLOAT, whole.rank, parts.inputs[0]->dims);
@@ -194,17 +188,17 @@ static mitral_status backward_shape(struct kernel_call *call)
 }
 
 /* dx = scale r (dz − mean(dz) − x̂ mean(dz x̂)), r the inverse deviation. */
-static void backward_channel(const struct kernel_call *call, const struct training_blocks *blocks, const struct parts *parts, int64_t c)
+static void backward_channel(const struct kernel_call *call, const struct training_blocks *blocks, const struct normalised_parts *parts, int64_t c)
 {
     const double count = (double)parts->batch * (double)parts->plane;
-    const double mean = (double)vector_of(call, 2)[c], inverse = (double)vector_of(call, 3)[c];
-    const float *dy = vector_of(call, 0), *y = vector_of(call, 4);
+    const double mean = (double)normalised_vector(call, 2)[c], inverse = (double)normalised_vector(call, 3)[c];
+    const float *dy = normalised_vector(call, 0), *y = normalised_vector(call, 4);
     const mitral_tensor *dz = call_output(call, 3);
     int64_t own = c;
-    const int index = part_of(parts, &own);
+    const int index = normalised_part_of(parts, &own);
     const mitral_tensor *part = parts->inputs[index], *dx = call_output(call, index ? (size_t)(GRADIENT_PARTS + index - 1) : 0);
     double sums[2] = {0, 0};
-    struct training_denormalise row = {.count = (ptrdiff_t)parts->plane, .mean = (float)mean};
+    struct training_denormalise row = {.count = (ptrdiff_t)parts->plane, .mean = (float)mean, .through = normalised_is_large(dx)};
     for (int64_t n = 0; n < parts->batch; n++) {
         const int64_t at = (n * parts->channels + c) * parts->plane;
         row.dy = dy + at;
@@ -213,9 +207,9 @@ static void backward_channel(const struct kernel_call *call, const struct traini
         row.dz = dz ? (float *)dz->data + at : NULL;
         blocks->denormalise_sums(&row, sums);
     }
-    const double product = sums[1] * inverse, a = (double)vector_of(call, 1)[c] * inverse, b = -a * inverse * product / count;
-    put(call, 1, c, product);
-    put(call, 2, c, sums[0]);
+    const double product = sums[1] * inverse, a = (double)normalised_vector(call, 1)[c] * inverse, b = -a * inverse * product / count;
+    normalised_put(call, 1, c, product);
+    normalised_put(call, 2, c, sums[0]);
     row.a = (float)a;
     row.b = (float)b;
     row.c = (float)(-a * sums[0] / count - b * mean);
@@ -231,7 +225,7 @@ static void backward_channel(const struct kernel_call *call, const struct traini
 
 static mitral_status backward_run(struct kernel_call *call)
 {
-    struct parts parts;
+    struct normalised_parts parts;
     const struct training_blocks *blocks = training_blocks_of(cpu_isa());
     TRY(backward_parts(call, &parts));
     if (parts.batch * parts.plane == 0)

@@ -27,13 +27,7 @@ void segments_measure(struct segments *out, const struct slide *s, int64_t colum
     out->width = rounded((int64_t)out->together * out->step + s->pad[1] + 2 * across) + TRAINING_SLACK;
 }
 
-struct geometry {
-    struct segments segments;
-    ptrdiff_t spread_position, product_pitch, product_position;
-    size_t spread, products; /* floats */
-};
-
-static void measure(const struct planes_call *c, struct geometry *g)
+void planes_measure(const struct planes_call *c, struct planes_geometry *g)
 {
     const struct slide *s = &c->slide;
     int64_t columns = ITEM_BYTES / (WINOGRAD_INPUTS * (s->channels + s->features) * (int64_t)sizeof(float));
@@ -52,24 +46,21 @@ static size_t offsets_bytes(const struct slide *s)
 
 size_t planes_scratch(const struct planes_call *c)
 {
-    struct geometry g;
-    measure(c, &g);
+    struct planes_geometry g;
+    planes_measure(c, &g);
     return offsets_bytes(&c->slide) + (g.spread + g.products) * (size_t)c->threads * sizeof(float);
 }
 
-/* What the next item reads for the first time, and this one writes, comes into the cache while products are computed. */
-static void look_ahead(const struct planes_call *c, const struct segments *q, int64_t item, struct plane_batch *batch)
+/* What the next groups read for the first time, and write, comes into the cache while products are computed. */
+static void look_ahead(const struct planes_call *c, const struct planes_piece *piece, struct plane_batch *batch)
 {
     const struct slide *s = &c->slide;
-    const int64_t d = s->dilation[0], next = item + 1;
-    if (next >= s->batch * q->items || s->input[0] != s->output[0] || s->input[1] != s->output[1])
-        return;
-    const int64_t image = next / q->items, y = segment_row(next % q->items * q->together, d);
+    const int64_t d = s->dilation[0], y = piece->next < 0 ? 0 : segment_row(piece->next, d);
     const int64_t plane = s->input[0] * s->input[1], fewer = s->channels < s->features ? s->channels : s->features;
-    if (y + 4 * d >= s->input[0])
+    if (piece->next < 0 || s->input[0] != s->output[0] || s->input[1] != s->output[1] || y + 4 * d >= s->input[0])
         return;
-    batch->read = c->x + image * s->channels * plane + (y + d) * s->input[1];
-    batch->written = c->y + image * s->features * plane + y * s->output[1];
+    batch->read = c->x + piece->image * s->channels * plane + (y + d) * s->input[1];
+    batch->written = c->y + piece->image * s->features * plane + y * s->output[1];
     batch->ahead_step = (ptrdiff_t)plane;
     batch->ahead_row = (ptrdiff_t)(d * s->input[1]);
     batch->ahead_rows = WINOGRAD_OUTPUTS;
@@ -77,36 +68,34 @@ static void look_ahead(const struct planes_call *c, const struct segments *q, in
     batch->ahead_lines = (int)((s->input[1] * (int64_t)sizeof(float) + 63) / 64);
 }
 
-static void run_item(const struct planes_call *c, const struct geometry *g, int64_t item, float *own, const ptrdiff_t *offsets)
+void planes_groups(const struct planes_call *c, const struct planes_geometry *g, const struct planes_piece *piece)
 {
     const struct slide *s = &c->slide;
     const struct segments *q = &g->segments;
     const ptrdiff_t in_plane = (ptrdiff_t)(s->input[0] * s->input[1]), out_plane = (ptrdiff_t)(s->output[0] * s->output[1]);
-    const ptrdiff_t image = (ptrdiff_t)(item / q->items);
-    const int64_t first = item % q->items * q->together;
-    const int count = q->down - first < q->together ? (int)(q->down - first) : q->together;
-    float *products = own + g->spread;
-    for (int i = 0; i < count; i++) {
+    const int64_t image = piece->image;
+    for (int i = 0; i < piece->count; i++) {
         struct training_spread spread = {.channels = (int)s->channels, .columns = (int)s->input[1], .channel = in_plane,
-                                         .output = own + i * q->step + s->pad[1], .position = g->spread_position, .pitch = q->width};
-        const int64_t top = segment_row(first + i, s->dilation[0]) - s->pad[0];
+                                         .output = piece->spread + i * q->step + s->pad[1], .position = g->spread_position, .pitch = q->width};
+        const int64_t top = segment_row(piece->first + i, s->dilation[0]) - s->pad[0];
         for (int r = 0; r < WINOGRAD_INPUTS; r++) {
             const int64_t row = top + r * s->dilation[0];
             spread.rows[r] = row < 0 || row >= s->input[0] ? NULL : c->x + image * s->channels * in_plane + row * s->input[1];
         }
         c->blocks->spread_input(&spread);
     }
-    struct plane_batch batch = {.count = WINOGRAD_INPUTS, .rows = (int)s->features, .columns = (int)((count - 1) * q->step + s->output[1]),
-                                .depth = (int)(3 * s->channels), .weights = c->weights, .input = own, .position = g->spread_position,
-                                .offsets = offsets, .output = products, .position_out = g->product_position, .pitch_out = g->product_pitch,
+    struct plane_batch batch = {.count = WINOGRAD_INPUTS, .rows = (int)s->features,
+                                .columns = (int)((piece->count - 1) * q->step + s->output[1]), .depth = (int)(3 * s->channels),
+                                .weights = c->weights, .input = piece->spread, .position = g->spread_position, .offsets = piece->offsets,
+                                .output = piece->products, .position_out = g->product_position, .pitch_out = g->product_pitch,
                                 .written = c->y, .read = c->y, .ahead_rows = 1};
-    look_ahead(c, q, item, &batch);
+    look_ahead(c, piece, &batch);
     c->planar->plane_batch(&batch);
-    for (int i = 0; i < count; i++) {
-        const int64_t y = segment_row(first + i, s->dilation[0]), rows = (s->output[0] - y + s->dilation[0] - 1) / s->dilation[0];
+    for (int i = 0; i < piece->count; i++) {
+        const int64_t y = segment_row(piece->first + i, s->dilation[0]), rows = (s->output[0] - y + s->dilation[0] - 1) / s->dilation[0];
         const ptrdiff_t at = image * s->features * out_plane + (ptrdiff_t)(y * s->output[1]);
         struct plane_gather gather = {.channels = (int)s->features, .columns = (int)s->output[1],
-                                      .rows = rows < WINOGRAD_OUTPUTS ? (int)rows : WINOGRAD_OUTPUTS, .input = products + i * q->step,
+                                      .rows = rows < WINOGRAD_OUTPUTS ? (int)rows : WINOGRAD_OUTPUTS, .input = piece->products + i * q->step,
                                       .position = g->product_position, .pitch = g->product_pitch,
                                       .finish = {.output = c->y + at, .residual = c->addend ? c->addend + at : NULL, .step = out_plane,
                                                  .row = (ptrdiff_t)(s->dilation[0] * s->output[1]), .shift = c->bias}};
@@ -114,22 +103,33 @@ static void run_item(const struct planes_call *c, const struct geometry *g, int6
     }
 }
 
-void planes_run(const struct planes_call *c)
+void planes_place(const struct planes_call *c, const struct planes_geometry *g, ptrdiff_t *offsets)
 {
     const struct slide *s = &c->slide;
-    struct geometry g;
-    measure(c, &g);
-    ptrdiff_t *offsets = c->scratch;
-    float *threads = (float *)((char *)c->scratch + offsets_bytes(s));
     for (int64_t k = 0; k < 3 * s->channels; k++)
-        offsets[k] = (ptrdiff_t)(k / 3) * g.segments.width + (ptrdiff_t)(k % 3 * s->dilation[1]);
-    const int64_t items = s->batch * g.segments.items;
+        offsets[k] = (ptrdiff_t)(k / 3) * g->segments.width + (ptrdiff_t)(k % 3 * s->dilation[1]);
+}
+
+void planes_run(const struct planes_call *c)
+{
+    struct planes_geometry g;
+    planes_measure(c, &g);
+    ptrdiff_t *offsets = c->scratch;
+    float *threads = (float *)((char *)c->scratch + offsets_bytes(&c->slide));
+    const struct segments *q = &g.segments;
+    const int64_t items = c->slide.batch * q->items;
+    planes_place(c, &g, offsets);
 #pragma omp parallel num_threads(c->threads) if (c->threads > 1 && items > 1)
     {
         float *own = threads + (size_t)omp_get_thread_num() * (g.spread + g.products);
         memset(own, 0, g.spread * sizeof *own); /* what lies between the segments stays zero */
 #pragma omp for schedule(static)
-        for (int64_t item = 0; item < items; item++)
-            run_item(c, &g, item, own, offsets);
+        for (int64_t item = 0; item < items; item++) {
+            struct planes_piece piece = {.image = item / q->items, .first = item % q->items * q->together, .spread = own,
+                                         .products = own + g.spread, .offsets = offsets};
+            piece.next = piece.first + q->together < q->down ? piece.first + q->together : -1;
+            piece.count = piece.next < 0 ? (int)(q->down - piece.first) : q->together;
+            planes_groups(c, &g, &piece);
+        }
     }
 }

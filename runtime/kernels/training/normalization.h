@@ -1,0 +1,33 @@
+/* What the kernels of training's batch normalisation share: inputs that come in parts, and the statistics of a channel. */
+#ifndef MITRAL_TRAINING_NORMALIZATION_H
+#define MITRAL_TRAINING_NORMALIZATION_H
+
+#include "runtime/kernels/reference/gradient.h"
+#include "runtime/kernels/training/blocks.h"
+
+enum { NORMALISED_PARTS = 16 };
+
+struct normalised_parts {
+    int count;
+    const mitral_tensor *inputs[NORMALISED_PARTS];
+    int64_t batch, channels, plane;
+};
+
+/* The parts are the inputs `first` and those from `next` on. */
+mitral_status normalised_parts_read(const struct kernel_call *call, size_t first, size_t next, struct normalised_parts *out);
+mitral_tensor normalised_whole(const struct normalised_parts *parts);
+/* The part that channel *c of the whole lies in; *c becomes its channel there. */
+int normalised_part_of(const struct normalised_parts *parts, int64_t *c);
+/* Inputs `first` to before `last` are vectors of that many elements. */
+mitral_status normalised_check_vectors(const struct kernel_call *call, size_t first, size_t last, int64_t channels);
+/* An optional input has to have the shape of all parts together. */
+mitral_status normalised_check_whole(const struct kernel_call *call, size_t index, const mitral_tensor *whole);
+/* Mean and population variance of a channel, in one pass around a number near its mean. */
+void normalised_measure(const struct training_blocks *blocks, const struct normalised_parts *parts, const mitral_tensor *part, int64_t c,
+                        double *mean, double *variance);
+/* Whether what is written is too large to be found in a cache later. */
+bool normalised_is_large(const mitral_tensor *tensor);
+const float *normalised_vector(const struct kernel_call *call, size_t index); /* NULL: absent */
+void normalised_put(const struct kernel_call *call, size_t index, int64_t c, double value);
+
+#endif

@@ -1,0 +1,177 @@
+/* training.normalization_pair and its gradient: the sum of two batch normalisations, and the ReLU that follows, as blocks with a projected
+ * shortcut have it. Neither normalised map is made, nor backward the gradient between.
+ *
+ * Forward: X, scale, B, mean, variance, X2, scale2, B2, mean2, variance2, further parts of X… → Y, next mean, next variance, the batch's mean,
+ * its inverse deviation, and those four of the second. Backward: dY, Y? (of a ReLU), scale, mean, inverse deviation, scale2, mean2, inverse
+ * deviation 2, X2, X, further parts of X… → dX2, dscale, dB, dscale2, dB2, dX, further parts of dX…. */
+#include "runtime/kernels/training/normalization.h"
+
+#include <math.h>
+
+enum { SECOND = 5, FORWARD_PARTS = 10, BACKWARD_SECOND = 8, BACKWARD_PARTS = 9, GRADIENT_PARTS = 5, STATISTICS = 4 };
+
+static mitral_status check_second(const struct kernel_call *call, size_t index, const mitral_tensor *whole)
+{
+    if (!call_input(call, index))
+        return call_fail(call, MITRAL_INVALID, "input %zu: a second map expected, found none", index);
+    return normalised_check_whole(call, index, whole);
+}
+
+/* The second map as parts of its own. */
+static struct normalised_parts second_of(const struct kernel_call *call, size_t index, const struct normalised_parts *parts)
+{
+    return (struct normalised_parts){.count = 1, .inputs = {call_input(call, index)}, .batch = parts->batch, .channels = parts->channels,
+                                     .plane = parts->plane};
+}
+
+/* ---- forward --------------------------------------------------------------------------------------------------------------- */
+
+static mitral_status forward_shape(struct kernel_call *call)
+{
+    struct normalised_parts parts;
+    TRY(normalised_parts_read(call, 0, FORWARD_PARTS, &parts));
+    TRY(normalised_check_vectors(call, 1, 5, parts.channels));
+    TRY(normalised_check_vectors(call, SECOND + 1, SECOND + 5, parts.channels));
+    const mitral_tensor whole = normalised_whole(&parts);
+    TRY(check_second(call, SECOND, &whole));
+    call_set_output(call, 0, MITRAL_FLOAT, whole.rank, whole.dims);
+    for (size_t i = 1; i < 1 + 2 * STATISTICS; i++)
+        call_set_output(call, i, MITRAL_FLOAT, 1, &parts.channels);
+    return MITRAL_OK;
+}
+
+/* Statistics of one of the two, whose inputs begin at `input` and outputs at `output`; y = a x + b. */
+static void prepare_one(const struct kernel_call *call, const struct training_blocks *blocks, const struct normalised_parts *parts, int64_t c,
+                        size_t input, size_t output, double ab[2])
+{
+    const double keep = (double)attribute_float(call->attributes, "momentum", 0.9f), count = (double)parts->batch * (double)parts->plane;
+    int64_t own = c;
+    const mitral_tensor *part = parts->inputs[normalised_part_of(parts, &own)];
+    double mean, variance;
+    normalised_measure(blocks, parts, part, own, &mean, &variance);
+    const double inverse = 1 / sqrt(variance + (double)attribute_float(call->attributes, "epsilon", 1e-5f));
+    ab[0] = (double)normalised_vector(call, input + 1)[c] * inverse;
+    ab[1] = (double)normalised_vector(call, input + 2)[c] - mean * ab[0];
+    const double old_mean = (double)normalised_vector(call, input + 3)[c], old_variance = (double)normalised_vector(call, input + 4)[c];
+    normalised_put(call, output, c, keep * old_mean + (1 - keep) * mean);
+    normalised_put(call, output + 1, c, keep * old_variance + (1 - keep) * variance * (count > 1 ? count / (count - 1) : 1));
+    normalised_put(call, output + 2, c, mean);
+    normalised_put(call, output + 3, c, inverse);
+}
+
+static void forward_channel(const struct kernel_call *call, const struct training_blocks *blocks, const struct normalised_parts *parts, int64_t c)
+{
+    const struct normalised_parts second = second_of(call, SECOND, parts);
+    mitral_tensor *y = call_output(call, 0);
+    double first_ab[2], second_ab[2];
+    prepare_one(call, blocks, parts, c, 0, 1, first_ab);
+    prepare_one(call, blocks, &second, c, SECOND, 1 + STATISTICS, second_ab);
+    int64_t own = c;
+    const mitral_tensor *part = parts->inputs[normalised_part_of(parts, &own)];
+    for (int64_t n = 0; y && n < parts->batch; n++) {
+        const int64_t at = (n * parts->channels + c) * parts->plane;
+        struct training_normalise row = {.count = (ptrdiff_t)parts->plane, .a = (float)first_ab[0], .b = (float)(first_ab[1] + second_ab[1]),
+                                         .c = (float)second_ab[0], .x = (const float *)part->data + (n * part->dims[1] + own) * parts->plane,
+                                         .residual = (const float *)second.inputs[0]->data + at, .y = (float *)y->data + at,
+                                         .relu = attribute_int(call->attributes, "relu", 0) != 0, .through = normalised_is_large(y)};
+        blocks->normalise(&row);
+    }
+}
+
+static mitral_status forward_run(struct kernel_call *call)
+{
+    struct normalised_parts parts;
+    const struct training_blocks *blocks = training_blocks_of(cpu_isa());
+    TRY(normalised_parts_read(call, 0, FORWARD_PARTS, &parts));
+    if (parts.batch * parts.plane == 0)
+        return MITRAL_OK;
+#pragma omp parallel for num_threads(call->threads) schedule(static) if (call->threads > 1)
+    for (int64_t c = 0; c < parts.channels; c++)
+        forward_channel(call, blocks, &parts, c);
+    return MITRAL_OK;
+}
+
+/* ---- backward -------------------------------------------------------------------------------------------------------------- */
+
+static mitral_status backward_shape(struct kernel_call *call)
+{
+    struct normalised_parts parts;
+    TRY(normalised_parts_read(call, BACKWARD_PARTS, BACKWARD_PARTS + 1, &parts));
+    TRY(normalised_check_vectors(call, 2, BACKWARD_SECOND, parts.channels));
+    const mitral_tensor whole = normalised_whole(&parts);
+    if (!call_input(call, 0))
+        return call_fail(call, MITRAL_INVALID, "input 0: a gradient expected, found none");
+    TRY(normalised_check_whole(call, 0, &whole));
+    TRY(normalised_check_whole(call, 1, &whole));
+    TRY(check_second(call, BACKWARD_SECOND, &whole));
+    if (call->output_count > (size_t)(GRADIENT_PARTS + parts.count))
+        return call_fail(call, MITRAL_INVALID, "at most %d outputs expected, found %zu", GRADIENT_PARTS + parts.count, call->output_count);
+    call_set_output(call, 0, MITRAL_FLOAT, whole.rank, whole.dims);
+    for (size_t i = 1; i < GRADIENT_PARTS; i++)
+        call_set_output(call, i, MITRAL_FLOAT, 1, &parts.channels);
+    for (int i = 0; i < parts.count; i++)
+        call_set_output(call, (size_t)(GRADIENT_PARTS + i), MITRAL_FLOAT, whole.rank, parts.inputs[i]->dims);
+    return MITRAL_OK;
+}
+
+/* dx = scale r (dz − mean(dz) − x̂ mean(dz x̂)), r the inverse deviation, for both. */
+static void backward_channel(const struct kernel_call *call, const struct training_blocks *blocks, const struct normalised_parts *parts, int64_t c)
+{
+    const double count = (double)parts->batch * (double)parts->plane;
+    const float *dy = normalised_vector(call, 0), *y = normalised_vector(call, 1), *second = normalised_vector(call, BACKWARD_SECOND);
+    int64_t own = c;
+    const int index = normalised_part_of(parts, &own);
+    const mitral_tensor *part = parts->inputs[index], *dx = call_output(call, (size_t)(GRADIENT_PARTS + index)), *dx2 = call_output(call, 0);
+    double sums[3] = {0, 0, 0}, mean[2], inverse[2];
+    struct training_denormalise_pair row = {.count = (ptrdiff_t)parts->plane};
+    for (size_t k = 0; k < 2; k++) {
+        mean[k] = (double)normalised_vector(call, 3 + 3 * k)[c];
+        inverse[k] = (double)normalised_vector(call, 4 + 3 * k)[c];
+        row.mean[k] = (float)mean[k];
+    }
+    for (int pass = 0; pass < 2; pass++) {
+        for (int64_t n = 0; n < parts->batch; n++) {
+            const int64_t at = (n * parts->channels + c) * parts->plane, at_part = (n * part->dims[1] + own) * parts->plane;
+            row.dy = dy + at;
+            row.y = y ? y + at : NULL;
+            row.x[0] = (const float *)part->data + at_part;
+            row.x[1] = second + at;
+            row.dx[0] = dx ? (float *)dx->data + at_part : NULL;
+            row.dx[1] = dx2 ? (float *)dx2->data + at : NULL;
+            if (pass)
+                blocks->denormalise_pair(&row);
+            else
+                blocks->denormalise_pair_sums(&row, sums);
+        }
+        for (size_t k = 0; k < 2 && pass == 0; k++) {
+            const double product = sums[1 + k] * inverse[k], a = (double)normalised_vector(call, 2 + 3 * k)[c] * inverse[k];
+            const double b = -a * inverse[k] * product / count;
+            normalised_put(call, 1 + 2 * k, c, product);
+            normalised_put(call, 2 + 2 * k, c, sums[0]);
+            row.a[k] = (float)a;
+            row.b[k] = (float)b;
+            row.c[k] = (float)(-a * sums[0] / count - b * mean[k]);
+        }
+        if (!dx && !dx2)
+            break;
+    }
+}
+
+static mitral_status backward_run(struct kernel_call *call)
+{
+    struct normalised_parts parts;
+    const struct training_blocks *blocks = training_blocks_of(cpu_isa());
+    TRY(normalised_parts_read(call, BACKWARD_PARTS, BACKWARD_PARTS + 1, &parts));
+    if (parts.batch * parts.plane == 0)
+        return MITRAL_OK;
+#pragma omp parallel for num_threads(call->threads) schedule(static) if (call->threads > 1)
+    for (int64_t c = 0; c < parts.channels; c++)
+        backward_channel(call, blocks, &parts, c);
+    return MITRAL_OK;
+}
+
+const struct kernel training_normalization_pair[] = {
+    {.name = "training.normalization_pair", .shape = forward_shape, .run = forward_run},
+    {.name = "training.normalization_pair_gradient", .flags = KERNEL_IN_PLACE, .shape = backward_shape, .run = backward_run},
+};
+const size_t training_normalization_pair_count = sizeof training_normalization_pair / sizeof *training_normalization_pair;

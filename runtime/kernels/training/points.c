@@ -1,0 +1,276 @@
+/* training.points: addend × outputs, X × inputs, W × (outputs · inputs), bias × outputs → Y × outputs. Addends and biases may be left out. */
+#include <omp.h>
+#include "runtime/kernels/training/points.h"
+
+#include <string.h>
+
+#include "runtime/kernels/planar/pack.h"
+#include "runtime/kernels/reference/gradient.h"
+
+/* Few features leave little time to fetch what comes next: then the next tile rather than the next chunk. */
+enum { CHUNK = 240, DEPTH_TOGETHER = 256, FEW_FEATURES = 8, NEXT_TILE = 48, ALIGN = 16 };
+
+static size_t aligned(size_t floats)
+{
+    return (floats + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+void points_measure(struct points *p)
+{
+    p->depth = 0;
+    for (int i = 0; i < p->inputs; i++)
+        p->depth += p->channels[i];
+}
+
+static size_t packed_floats(const struct points *p, int output)
+{
+    return aligned((size_t)((p->features[output] + 3) / 4 * 4 * p->depth));
+}
+
+static size_t offsets_bytes(const struct points *p)
+{
+    return aligned((size_t)(p->batch * p->depth) * sizeof(ptrdiff_t) / sizeof(float)) * sizeof(float);
+}
+
+/* Pixels of an item: whole rows where addends are doubled. */
+static int64_t chunk_of(const struct points *p)
+{
+    for (int j = 0; j < p->outputs; j++)
+        if (p->coarse[j])
+            return p->width < CHUNK ? CHUNK / p->width * p->width : p->width;
+    return CHUNK;
+}
+
+/* Doubled addends of an item, and what doubling needs. */
+static size_t thread_floats(const struct points *p)
+{
+    size_t features = 0;
+    for (int j = 0; j < p->outputs; j++)
+        if (p->coarse[j] && features < (size_t)p->features[j])
+            features = (size_t)p->features[j];
+    return features ? features * (aligned((size_t)chunk_of(p)) + ALIGN) + aligned(UPSAMPLED_TOGETHER * ((size_t)p->width / 2 + PLANAR_SLACK)) + PLANAR_SLACK : 0;
+}
+
+size_t points_scratch(const struct points *p)
+{
+    size_t floats = PLANAR_SLACK + (size_t)p->threads * aligned(thread_floats(p));
+    for (int j = 0; j < p->outputs; j++)
+        floats += packed_floats(p, j);
+    return offsets_bytes(p) + floats * sizeof(float);
+}
+
+/* [ceil(features / 4)][depth][4] */
+static void pack(const struct points *p, int output, float *out)
+{
+    const int64_t features = p->features[output];
+    int64_t first = 0;
+    memset(out, 0, packed_floats(p, output) * sizeof *out);
+    for (int i = 0; i < p->inputs; first += p->channels[i++]) {
+        const float *w = p->weights[output][i];
+        for (int64_t f = 0; f < features; f++)
+            for (int64_t c = 0; c < p->channels[i]; c++)
+                out[(f / 4 * p->depth + first + c) * 4 + f % 4] = p->transposed ? w[c * features + f] : w[f * p->channels[i] + c];
+    }
+}
+
+/* Where the channels of all inputs lie, from the first input's first image on. Inputs lie in one arena, or in memory of the caller. */
+static void place(const struct points *p, ptrdiff_t *offsets)
+{
+    for (int64_t n = 0; n < p->batch; n++)
+        for (int i = 0; i < p->inputs; i++) {
+            const ptrdiff_t from = ((intptr_t)p->x[i] - (intptr_t)p->x[0]) / (ptrdiff_t)sizeof(float);
+            for (int64_t c = 0; c < p->channels[i]; c++)
+                *offsets++ = from + (ptrdiff_t)((n * p->channels[i] + c) * p->pixels);
+        }
+}
+
+/* Rows of an addend, from pixel `first` on, doubled to own[feature][pitch]. */
+static const float *double_rows(const struct points *p, int j, int64_t n, int64_t first, int count, float *own, ptrdiff_t pitch)
+{
+    const int64_t height = p->height / 2, width = p->width / 2;
+    const float *plane = p->addend[j] + n * p->features[j] * height * width;
+    for (int64_t y = first / p->width; y < (first + count) / p->width; y++) {
+        const int64_t above = (y + 1) / 2 - 1, below = (y + 1) / 2; /* beyond an edge: the edge */
+        struct row_upsample upsample = {.planes = (int)p->features[j], .columns = (int)width, .weight = y % 2 ? 0.75f : 0.25f,
+                                        .above = plane + (above < 0 ? 0 : above) * width,
+                                        .below = plane + (below < height ? below : height - 1) * width, .step = (ptrdiff_t)(height * width),
+                                        .output = own + (y * p->width - first), .output_step = pitch,
+                                        .temporary = own + p->features[j] * pitch + ALIGN};
+        p->blocks->row_upsample(&upsample);
+    }
+    return own;
+}
+
+static void run_chunk(const struct points *p, const ptrdiff_t *offsets, const float *const *packed, int64_t n, int64_t first, float *own)
+{
+    const int64_t chunk = chunk_of(p);
+    const int count = p->pixels - first < chunk ? (int)(p->pixels - first) : (int)chunk;
+    const ptrdiff_t pitch = (ptrdiff_t)aligned((size_t)chunk) + ALIGN;
+    bool fetched = false;
+    for (int j = 0; j < p->outputs; j++) {
+        const float *doubled = p->coarse[j] ? double_rows(p, j, n, first, count, own, pitch) : NULL;
+        const ptrdiff_t at = (ptrdiff_t)(n * p->features[j] * p->pixels + first);
+        for (int64_t done = 0; done < p->depth; done += DEPTH_TOGETHER) {
+            const int64_t left = p->depth - done;
+            struct plane_product product = {.rows = (int)p->features[j], .columns = count,
+                                            .depth = (int)(left < DEPTH_TOGETHER ? left : DEPTH_TOGETHER), .weight_step = (ptrdiff_t)p->depth,
+                                            .weights = packed[j] + 4 * done, .input = p->x[0] + first,
+                                            .offsets = offsets + n * p->depth + done, .output = p->y[j] + at, .stride = (ptrdiff_t)p->pixels,
+                                            .shift = p->bias[j], .accumulate = done > 0,
+                                            .residual_stride = doubled ? pitch : (ptrdiff_t)p->pixels};
+            if (!done)
+                product.residual = doubled ? doubled : p->addend[j] ? p->addend[j] + at : NULL;
+            if (!fetched)
+                product.prefetch = p->features[j] <= FEW_FEATURES && p->outputs == 1 ? NEXT_TILE : (ptrdiff_t)chunk;
+            p->blocks->plane_product(&product);
+        }
+        fetched = true;
+    }
+}
+
+void points_run(const struct points *p)
+{
+    const int64_t chunk = chunk_of(p), chunks = (p->pixels + chunk - 1) / chunk, items = p->batch * chunks;
+    const float *packed[POINTS_MOST];
+    ptrdiff_t *offsets = p->scratch;
+    float *next = (float *)((char *)p->scratch + offsets_bytes(p));
+    place(p, offsets);
+    for (int j = 0; j < p->outputs; j++) {
+        pack(p, j, next);
+        packed[j] = next;
+        next += packed_floats(p, j);
+    }
+#pragma omp parallel num_threads(p->threads) if (p->threads > 1 && items > 1)
+    {
+        float *own = next + (size_t)omp_get_thread_num() * aligned(thread_floats(p));
+#pragma omp for schedule(static)
+        for (int64_t item = 0; item < items; item++)
+            run_chunk(p, offsets, packed, item / chunks, item % chunks * chunk, own);
+    }
+}
+
+/* ---- the kernel ----------------------------------------------------------------------------------------------------------- */
+
+struct places {
+    size_t addends, inputs, weights, biases; /* where each kind begins */
+};
+
+/* Sizes and, in a run, pointers. */
+static mitral_status decode(const struct kernel_call *call, struct points *p, struct places *l)
+{
+    const int64_t inputs = attribute_int(call->attributes, "inputs", 1), outputs = attribute_int(call->attributes, "outputs", 1);
+    if (inputs < 1 || inputs > POINTS_MOST || outputs < 1 || outputs > POINTS_MOST)
+        return call_fail(call, MITRAL_INVALID, "1 to %d inputs and outputs expected, found %lld and %lld", (int)POINTS_MOST, (long long)inputs,
+                         (long long)outputs);
+    *p = (struct points){.inputs = (int)inputs, .outputs = (int)outputs, .threads = call->threads > 0 ? call->threads : 1,
+                         .transposed = attribute_int(call->attributes, "transposed", 0) != 0, .blocks = planar_blocks_of(cpu_isa())};
+    *l = (struct places){.inputs = (size_t)outputs};
+    l->weights = l->inputs + (size_t)inputs;
+    l->biases = l->weights + (size_t)(inputs * outputs);
+    const mitral_tensor *first = call_input(call, l->inputs);
+    for (int i = 0; i < p->inputs; i++) {
+        const mitral_tensor *x = call_input(call, l->inputs + (size_t)i);
+        if (!x || x->dtype != MITRAL_FLOAT || x->rank != 4 || x->dims[0] != first->dims[0] || x->dims[2] != first->dims[2]
+            || x->dims[3] != first->dims[3] || x->dims[1] > INT32_MAX / 64)
+            return call_fail(call, MITRAL_INVALID, "input %zu: a float32 map as large as the others expected", l->inputs + (size_t)i);
+        p->channels[i] = x->dims[1];
+        p->x[i] = x->data;
+    }
+    p->batch = first->dims[0];
+    p->height = first->dims[2];
+    p->width = first->dims[3];
+    p->pixels = p->height * p->width;
+    for (int j = 0; j < p->outputs; j++)
+        for (int i = 0; i < p->inputs; i++) {
+            const size_t at = l->weights + (size_t)(j * p->inputs + i);
+            const mitral_tensor *w = call_input(call, at);
+            if (!w || w->dtype != MITRAL_FLOAT || w->rank != 4 || w->dims[2] != 1 || w->dims[3] != 1)
+                return call_fail(call, MITRAL_INVALID, "input %zu: float32 weights of size 1×1 expected", at);
+            if (i == 0)
+                p->features[j] = w->dims[p->transposed ? 1 : 0];
+            if (w->dims[p->transposed ? 1 : 0] != p->features[j] || w->dims[p->transposed ? 0 : 1] != p->channels[i] || p->features[j] > INT32_MAX / 64)
+                return call_fail(call, MITRAL_INVALID, "input %zu: weights for %lld and %lld channels expected, found %lld and %lld", at,
+                                 (long long)p->channels[i], (long long)p->features[j], (long long)w->dims[p->transposed ? 0 : 1],
+                                 (long long)w->dims[p->transposed ? 1 : 0]);
+            p->weights[j][i] = w->data;
+        }
+    for (int j = 0; j < p->outputs; j++) {
+        const mitral_tensor *addend = call_input(call, (size_t)j);
+        p->coarse[j] = addend && addend->rank == 4 && p->width > 1 && addend->dims[2] * 2 == p->height && addend->dims[3] * 2 == p->width;
+    }
+    points_measure(p);
+    return p->depth > INT32_MAX / 64 ? call_fail(call, MITRAL_LIMIT, "fewer channels expected") : MITRAL_OK;
+}
+
+static mitral_status shape(struct kernel_call *call)
+{
+    struct points p;
+    struct places l;
+    TRY(decode(call, &p, &l));
+    const mitral_tensor *x = call_input(call, l.inputs);
+    for (int j = 0; j < p.outputs; j++) {
+        const int64_t dims[4] = {p.batch, p.features[j], x->dims[2], x->dims[3]};
+        const int64_t times = p.coarse[j] ? 2 : 1, addend[4] = {p.batch, p.features[j], x->dims[2] / times, x->dims[3] / times};
+        mitral_tensor y;
+        tensor_set(&y, MITRAL_FLOAT, 4, addend);
+        TRY(check_addend(call, (size_t)j, &y));
+        const mitral_tensor *bias = call_input(call, l.biases + (size_t)j);
+        if (bias && (bias->dtype != MITRAL_FLOAT || tensor_count(bias) != p.features[j]))
+            return call_fail(call, MITRAL_INVALID, "input %zu: a float32 bias of %lld elements expected", l.biases + (size_t)j,
+                             (long long)p.features[j]);
+        call_set_output(call, (size_t)j, MITRAL_FLOAT, 4, dims);
+    }
+    return MITRAL_OK;
+}
+
+static mitral_status prepare(struct kernel_call *call, void **state, size_t *scratch_bytes)
+{
+    struct points p;
+    struct places l;
+    (void)state;
+    TRY(decode(call, &p, &l));
+    *scratch_bytes = points_scratch(&p);
+    return MITRAL_OK;
+}
+
+static mitral_status run(struct kernel_call *call)
+{
+    struct points p;
+    struct places l;
+    TRY(decode(call, &p, &l));
+    if (p.batch * p.pixels == 0)
+        return MITRAL_OK;
+    int present = 0;
+    for (int j = 0; j < p.outputs; j++) { /* what nobody asked for is left out */
+        const mitral_tensor *addend = call_input(call, (size_t)j), *bias = call_input(call, l.biases + (size_t)j), *y = call_output(call, (size_t)j);
+        if (!y || tensor_count(y) == 0)
+            continue;
+        p.features[present] = p.features[j];
+        memcpy(p.weights[present], p.weights[j], sizeof p.weights[j]);
+        p.addend[present] = addend ? addend->data : NULL;
+        p.coarse[present] = p.coarse[j];
+        p.bias[present] = bias ? bias->data : NULL;
+        p.y[present++] = y->data;
+    }
+    p.outputs = present;
+    p.scratch = call->scratch;
+    points_run(&p);
+    return MITRAL_OK;
+}
+
+static double flops(const struct kernel_call *call)
+{
+    struct points p;
+    struct places l;
+    double features = 0;
+    if (decode(call, &p, &l) != MITRAL_OK)
+        return 0;
+    for (int j = 0; j < p.outputs; j++)
+        features += (double)p.features[j];
+    return 2.0 * (double)(p.batch * p.pixels) * (double)p.depth * features;
+}
+
+const struct kernel training_points[] = {
+    {.name = "training.points", .flags = KERNEL_IN_PLACE, .shape = shape, .prepare = prepare, .run = run, .flops = flops},
+};
+const size_t training_points_count = sizeof training_points / sizeof *training_points;

@@ -1,0 +1,125 @@
+/* training.points_weights: X, dY × outputs → dW × outputs [features, channels, 1, 1], the weight gradients of 1×1 convolutions that read one
+ * map, which is read once. The sum over pixels is cut into units that the shapes decide, and the units' sums are added up in order. */
+#include <string.h>
+
+#include "runtime/kernels/reference/gradient.h"
+#include "runtime/kernels/training/points.h"
+
+enum { CHUNK = 768, UNITS = 16, UNIT_BYTES = 8 << 20, ALIGN = 16 };
+
+struct sizes {
+    int outputs, threads;
+    int64_t batch, channels, pixels, chunks, items, units;
+    int64_t features[POINTS_MOST], all_features;
+    size_t unit; /* floats */
+};
+
+static mitral_status decode(const struct kernel_call *call, struct sizes *s)
+{
+    const mitral_tensor *x = call_input(call, 0);
+    if (call->input_count < 2 || call->input_count > POINTS_MOST + 1 || !x || x->dtype != MITRAL_FLOAT || x->rank != 4 || x->dims[1] > INT32_MAX / 64)
+        return call_fail(call, MITRAL_INVALID, "a float32 map of rank 4 and 1 to %d gradients expected, found %zu inputs", (int)POINTS_MOST,
+                         call->input_count);
+    *s = (struct sizes){.outputs = (int)call->input_count - 1, .threads = call->threads > 0 ? call->threads : 1, .batch = x->dims[0],
+                        .channels = x->dims[1], .pixels = x->dims[2] * x->dims[3]};
+    for (int j = 0; j < s->outputs; j++) {
+        const mitral_tensor *dy = call_input(call, (size_t)j + 1);
+        if (!dy || dy->dtype != MITRAL_FLOAT || dy->rank != 4 || dy->dims[0] != x->dims[0] || dy->dims[2] != x->dims[2]
+            || dy->dims[3] != x->dims[3] || dy->dims[1] > INT32_MAX / 64)
+            return call_fail(call, MITRAL_INVALID, "input %d: a float32 gradient as large as the map expected", j + 1);
+        s->features[j] = dy->dims[1];
+        s->all_features += dy->dims[1];
+    }
+    s->chunks = (s->pixels + CHUNK - 1) / CHUNK;
+    s->items = s->batch * s->chunks;
+    const int64_t sums = s->all_features * s->channels, fits = UNIT_BYTES / (sums * (int64_t)sizeof(float) + 1);
+    s->units = fits < 1 ? 1 : fits > UNITS ? UNITS : fits;
+    if (s->units > s->items)
+        s->units = s->items > 0 ? s->items : 1;
+    s->unit = (size_t)(sums + ALIGN - 1) / ALIGN * ALIGN;
+    return MITRAL_OK;
+}
+
+static mitral_status shape(struct kernel_call *call)
+{
+    struct sizes s;
+    TRY(decode(call, &s));
+    for (int j = 0; j < s.outputs; j++)
+        call_set_output(call, (size_t)j, MITRAL_FLOAT, 4, (const int64_t[]){s.features[j], s.channels, 1, 1});
+    return MITRAL_OK;
+}
+
+static size_t offsets_bytes(const struct sizes *s)
+{
+    return ((size_t)s->channels * sizeof(ptrdiff_t) + 63) / 64 * 64;
+}
+
+static mitral_status prepare(struct kernel_call *call, void **state, size_t *scratch_bytes)
+{
+    struct sizes s;
+    (void)state;
+    TRY(decode(call, &s));
+    *scratch_bytes = offsets_bytes(&s) + (size_t)s.units * s.unit * sizeof(float);
+    return MITRAL_OK;
+}
+
+static void run_item(const struct kernel_call *call, const struct sizes *s, const ptrdiff_t *offsets, int64_t item, float *sums)
+{
+    const struct training_blocks *blocks = training_blocks_of(cpu_isa());
+    const int64_t image = item / s->chunks, first = item % s->chunks * CHUNK;
+    for (int j = 0; j < s->outputs; j++) {
+        struct training_outer outer = {.rows = (int)s->features[j], .depth = (int)s->channels,
+                                       .columns = s->pixels - first < CHUNK ? (int)(s->pixels - first) : CHUNK,
+                                       .a = (const float *)call_input(call, (size_t)j + 1)->data + image * s->features[j] * s->pixels + first,
+                                       .pitch = (ptrdiff_t)s->pixels,
+                                       .b = (const float *)call_input(call, 0)->data + image * s->channels * s->pixels + first,
+                                       .offsets = offsets, .sums = sums, .sum_pitch = (ptrdiff_t)s->channels};
+        blocks->outer(&outer);
+        sums += s->features[j] * s->channels;
+    }
+}
+
+static void collect(const struct kernel_call *call, const struct sizes *s, const float *sums)
+{
+    for (int j = 0; j < s->outputs; j++) {
+        mitral_tensor *dw = call_output(call, (size_t)j);
+        const int64_t count = s->features[j] * s->channels;
+        for (int64_t i = 0; dw && i < count; i++) {
+            double value = 0;
+            for (int64_t u = 0; u < s->units; u++)
+                value += (double)sums[(size_t)u * s->unit + (size_t)i];
+            ((float *)dw->data)[i] = (float)value;
+        }
+        sums += count;
+    }
+}
+
+static mitral_status run(struct kernel_call *call)
+{
+    struct sizes s;
+    TRY(decode(call, &s));
+    ptrdiff_t *offsets = call->scratch;
+    float *sums = (float *)((char *)call->scratch + offsets_bytes(&s));
+    for (int64_t c = 0; c < s.channels; c++)
+        offsets[c] = (ptrdiff_t)(c * s.pixels);
+#pragma omp parallel for num_threads(s.threads) schedule(static) if (s.threads > 1 && s.units > 1)
+    for (int64_t u = 0; u < s.units; u++) {
+        float *unit = sums + (size_t)u * s.unit;
+        memset(unit, 0, s.unit * sizeof *unit);
+        for (int64_t item = s.items * u / s.units; item < s.items * (u + 1) / s.units; item++)
+            run_item(call, &s, offsets, item, unit);
+    }
+    collect(call, &s, sums);
+    return MITRAL_OK;
+}
+
+static double flops(const struct kernel_call *call)
+{
+    struct sizes s;
+    return decode(call, &s) == MITRAL_OK ? 2.0 * (double)(s.batch * s.pixels) * (double)(s.channels * s.all_features) : 0;
+}
+
+const struct kernel training_points_weights[] = {
+    {.name = "training.points_weights", .shape = shape, .prepare = prepare, .run = run, .flops = flops},
+};
+const size_t training_points_weights_count = sizeof training_points_weights / sizeof *training_points_weights;
