@@ -104,6 +104,10 @@ static const char *shown_domain(const char *domain)
 static void describe_nearest(const struct unsupported *item, char *text, size_t size)
 {
     const struct op *own = op_find(item->domain, item->name), *best = NULL;
+    if (strcmp(item->domain, "com.microsoft.nchwc") == 0) {
+        snprintf(text, size, "ONNX Runtime's layout for one kind of CPU, of graph_optimization_level ORT_ENABLE_ALL; ORT_ENABLE_EXTENDED leaves it out");
+        return;
+    }
     int first = 0;
     for (size_t i = 0; i < schema_table_count && !first; i++)
         if (strcmp(schema_table[i].domain, item->domain) == 0 && strcmp(schema_table[i].name, item->name) == 0)
@@ -113,7 +117,7 @@ static void describe_nearest(const struct unsupported *item, char *text, size_t 
         return;
     }
     if (own) {
-        snprintf(text, size, "supported from opset %d", IMPORT_OLDEST_OPSET);
+        snprintf(text, size, "supported from opset %d to %lld", IMPORT_OLDEST_OPSET, (long long)schema_newest_opset);
         return;
     }
     size_t least = strlen(item->name) / 2;

@@ -4,9 +4,11 @@
  * probe sizes for the symbols: a dimension that comes out equal is fixed, one that differs depends on a symbol, and is named when
  * it is a multiple or a fraction of one. If a probe is refused (a network that wants particular sizes), what depends on the
  * symbols is left unknown. */
+#include <stdio.h>
 #include <string.h>
 
 #include "compiler/evaluate.h"
+#include "compiler/refusals.h"
 
 enum {
     KNOWN_BYTES = 1 << 16, /* values up to this size are computed while shapes are inferred */
@@ -29,6 +31,7 @@ struct sweep {
     bool *unknown; /* [value] shape not known */
     struct arena arena;
     bool strict;   /* a refused shape is the graph's fault */
+    struct refusals *refusals;
 };
 
 static void sweep_clear(struct sweep *sweep)
@@ -39,6 +42,23 @@ static void sweep_clear(struct sweep *sweep)
 static bool value_is_known(const struct sweep *sweep, value_id id)
 {
     return id == NO_VALUE || sweep->values[id].tensor.data;
+}
+
+/* Nodes are refused together at the end. What is refused for a made-up size counts where another element type would not be. */
+static mitral_status note_refusal(struct sweep *sweep, const struct node *node, const struct kernel_call *call, mitral_status status)
+{
+    char types[128] = "", hint[192];
+    bool by_value = false; /* values, not only types, may have decided */
+    for (size_t i = 0; i < call->input_count && call_input(call, 0); i++)
+        by_value |= call_input(call, i) && call_input(call, i)->data && call_input(call, i)->dtype == call_input(call, 0)->dtype;
+    if (!node->op->custom && (sweep->strict || !by_value))
+        refusals_other_types(call, types, sizeof types);
+    if (!sweep->strict && !*types)
+        return MITRAL_DEFERRED;
+    snprintf(hint, sizeof hint, "opset %d; what works in place of %s: %s", node->version,
+             call_input(call, 0) ? mitral_dtype_name((mitral_dtype)call_input(call, 0)->dtype) : "none", types);
+    refusals_add(sweep->refusals, sweep->graph->context, status, *types ? hint : NULL);
+    return MITRAL_DEFERRED;
 }
 
 static mitral_status sweep_node(struct sweep *sweep, const struct node *node, const mitral_value **inputs, mitral_value **outputs)
@@ -60,6 +80,8 @@ static mitral_status sweep_node(struct sweep *sweep, const struct node *node, co
         return MITRAL_OK;
     struct kernel_call call = evaluate_call(sweep->graph->context, node, inputs, outputs, &sweep->arena);
     mitral_status status = kernel->shape(&call);
+    if (status == MITRAL_INVALID || status == MITRAL_UNSUPPORTED)
+        status = note_refusal(sweep, node, &call, status);
     if (status == MITRAL_DEFERRED || (status != MITRAL_OK && status != MITRAL_NO_MEMORY && !sweep->strict)) {
         for (size_t j = 0; j < node->output_count; j++)
             if (outputs[j])
@@ -82,9 +104,9 @@ static mitral_status sweep_node(struct sweep *sweep, const struct node *node, co
 }
 
 /* probe: which of the symbols' sizes to take; -1: symbolic inputs are unknown. */
-static mitral_status sweep_graph(struct sweep *sweep, const struct graph *graph, const struct symbols *symbols, int probe)
+static mitral_status sweep_graph(struct sweep *sweep, const struct graph *graph, const struct symbols *symbols, int probe, struct refusals *refusals)
 {
-    *sweep = (struct sweep){.graph = graph, .strict = symbols->count == 0};
+    *sweep = (struct sweep){.graph = graph, .strict = symbols->count == 0, .refusals = refusals};
     arena_initialise(&sweep->arena, graph->context);
     sweep->values = arena_allocate(&sweep->arena, (graph->value_count + 1) * sizeof *sweep->values);
     sweep->unknown = arena_allocate(&sweep->arena, graph->value_count + 1);
@@ -280,9 +302,10 @@ mitral_status graph_infer(struct graph *graph)
     struct symbols symbols;
     collect_symbols(graph, &symbols);
     struct sweep first, second;
-    mitral_status status = sweep_graph(&first, graph, &symbols, symbols.count ? 0 : -1);
+    struct refusals refusals = {MITRAL_OK}, again = {MITRAL_OK};
+    mitral_status status = sweep_graph(&first, graph, &symbols, symbols.count ? 0 : -1, &refusals);
     if (status == MITRAL_OK && symbols.count) {
-        status = sweep_graph(&second, graph, &symbols, 1);
+        status = sweep_graph(&second, graph, &symbols, 1, &again);
         if (status == MITRAL_OK)
             set_types(graph, &symbols, &first, &second);
         sweep_clear(&second);
@@ -291,6 +314,8 @@ mitral_status graph_infer(struct graph *graph)
     }
     sweep_clear(&first);
     TRY(status);
+    if (!symbols.count || again.count == refusals.count)
+        TRY(refusals_report(&refusals, graph->context));
     for (size_t i = 0; i < graph->node_count; i++)
         if (graph->nodes[i].op) {
             set_dtypes_by_schema(graph, &graph->nodes[i]);

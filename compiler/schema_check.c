@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "compiler/import.h"
-#include "compiler/op.h"
+#include "compiler/refusals.h"
 
 /* Whether a type of which all is known that its name says. */
 static bool is_known(const struct value_type *type)
@@ -104,7 +104,7 @@ static mitral_status check_list(const struct graph *graph, const struct node *no
     return MITRAL_OK;
 }
 
-mitral_status schema_check_types(const struct graph *graph)
+static mitral_status check_graph(const struct graph *graph, struct refusals *refusals)
 {
     struct bindings *bindings = mitral_allocate_raw(graph->context, sizeof *bindings);
     if (!bindings)
@@ -121,10 +121,21 @@ mitral_status schema_check_types(const struct graph *graph)
             if (status == MITRAL_OK)
                 status = check_list(graph, node, schema, schema->outputs, schema->output_count, "output", node->outputs, node->output_count,
                                     bindings);
+            if (status == MITRAL_INVALID) {
+                refusals_add(refusals, graph->context, status, NULL);
+                status = MITRAL_OK;
+            }
         }
         for (size_t k = 0; node->op && k < node->subgraph_count && status == MITRAL_OK; k++)
-            status = schema_check_types(node->subgraphs[k]);
+            status = check_graph(node->subgraphs[k], refusals);
     }
     mitral_release(graph->context, bindings);
     return status;
+}
+
+mitral_status schema_check_types(const struct graph *graph)
+{
+    struct refusals refusals = {MITRAL_OK};
+    TRY(check_graph(graph, &refusals));
+    return refusals_report(&refusals, graph->context);
 }

@@ -1,0 +1,77 @@
+"""What cannot run is said at once, in one line: every node with its operator, opset and type, and the nearest thing that works."""
+
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+MITRAL = os.environ.get("MITRAL", "build/mitral")
+FLOAT, DOUBLE, INT64, STRING = TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT64, TensorProto.STRING
+
+
+def value(name, dtype, shape):
+    return helper.make_tensor_value_info(name, dtype, shape)
+
+
+def compile_model(folder, nodes, inputs, outputs, constants=(), domains=(), opset=17):
+    graph = helper.make_graph(nodes, "g", inputs, outputs, [numpy_helper.from_array(array, key) for key, array in dict(constants).items()])
+    opsets = [helper.make_opsetid("", opset)] + [helper.make_opsetid(domain, 1) for domain in domains]
+    path = folder / "model.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
+    return subprocess.run([MITRAL, "compile", str(path), "-o", str(folder / "model.plan")], capture_output=True, text=True, check=False, timeout=60)
+
+
+def refused(done, code, *texts):
+    assert done.returncode == code and done.stderr.count("\n") == 1, done
+    for text in texts:
+        assert text in done.stderr, (text, done.stderr)
+
+
+def test_several_shapes(folder):
+    weights = {"a": np.zeros((3, 2), np.float32), "b": np.zeros((5, 2), np.float32)}
+    nodes = [helper.make_node("MatMul", ["x", "a"], ["y"], name="first"), helper.make_node("Relu", ["x"], ["r"]),
+             helper.make_node("Gemm", ["r", "b"], ["z"], name="second")]
+    done = compile_model(folder, nodes, [value("x", FLOAT, [2, 7])], [value("y", FLOAT, None), value("z", FLOAT, None)], weights)
+    refused(done, 1, "2 nodes that cannot run", "MatMul 'first'", "Gemm 'second'")
+
+
+def test_types_that_break_schemas(folder):
+    nodes = [helper.make_node("Relu", ["s"], ["y"], name="first"), helper.make_node("Sigmoid", ["i"], ["z"], name="second")]
+    done = compile_model(folder, nodes, [value("s", STRING, [2]), value("i", INT64, [2])], [value("y", STRING, None), value("z", INT64, None)])
+    refused(done, 1, "2 nodes that cannot run", "Relu 'first' (opset 14)", "found tensor(string)", "Sigmoid 'second' (opset 13)", "tensor(float)",
+            "found tensor(int64)")
+
+
+def test_types_that_no_kernel_has(folder):
+    """Without a schema (another domain) the kernel's word counts; with sizes that are not fixed too."""
+    for rows in (2, "n"):
+        nodes = [helper.make_node("QuickGelu", ["i"], ["y"], name="first", domain="com.microsoft", alpha=1.0),
+                 helper.make_node("BiasGelu", ["i", "j"], ["z"], name="second", domain="com.microsoft")]
+        done = compile_model(folder, nodes, [value("i", INT64, [rows, 4]), value("j", INT64, [4])], [value("y", INT64, None), value("z", INT64, None)],
+                             domains=["com.microsoft"])
+        refused(done, 1, "2 nodes that cannot run", "QuickGelu 'first'", "BiasGelu 'second'", "what works in place of int64: float32, float64")
+
+
+def test_operators_that_are_not_there(folder):
+    nodes = [helper.make_node("Sofmax", ["x"], ["a"], name="first"), helper.make_node("Gelu", ["a"], ["b"], name="second"),
+             helper.make_node("MaxPool", ["b"], ["y"], name="third", domain="com.microsoft.nchwc")]
+    done = compile_model(folder, nodes, [value("x", FLOAT, [2, 7])], [value("y", FLOAT, None)], domains=["com.microsoft.nchwc"])
+    refused(done, 2, "3 unsupported operators", "Sofmax (domain ai.onnx, opset 17, float32, node 'first'; nearest supported: Softmax of ai.onnx)",
+            "Gelu (domain ai.onnx, opset 17", "supported from opset 20", "MaxPool (domain com.microsoft.nchwc", "ORT_ENABLE_EXTENDED")
+
+
+def main():
+    tests = [function for name, function in globals().items() if name.startswith("test_")]
+    with tempfile.TemporaryDirectory() as name:
+        for test in tests:
+            test(pathlib.Path(name))
+            print(test.__name__)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
