@@ -31,21 +31,42 @@ __attribute__((noinline)) static void spread_inside(const float *from, ptrdiff_t
     spread_rows(to, position, y);
 }
 
-/* The same where rows or columns outside the map are zero, or where the vector is not full. */
-__attribute__((noinline)) static void spread_edge(const struct channel_spread *s, const struct channel_tile *tile,
-                                                  const float *from, float *to, int part)
+static const float zeros[LANES];
+
+/* The same where rows or columns outside the map are zero, or where the vector is not full. Rows outside are read from zeros, so that
+ * loads need no questions. */
+INLINE void spread_some(const struct channel_spread *s, const struct channel_tile *tile, const float *from, float *to, int part)
 {
+    const float *rows[6];
+    ptrdiff_t columns[6];
     vec y[6][6];
-    for (int j = 0; j < 6; j++) {
-        vec x[6], t[6];
-        for (int i = 0; i < 6; i++)
-            x[i] = tile->rows_there >> i & tile->columns_there >> j & 1 ? finish_load(from + i * s->row + j * s->column, part)
-                                                                        : vec_set(0);
-        winograd_spread(t, x[0], x[1], x[2], x[3], x[4], x[5]);
-        for (int i = 0; i < 6; i++)
+    _Pragma("GCC unroll 6") for (int i = 0; i < 6; i++) {
+        const bool there = tile->rows_there >> i & 1;
+        rows[i] = there ? from + i * s->row : zeros;
+        columns[i] = there ? s->column : 0;
+    }
+    _Pragma("GCC unroll 6") for (int j = 0; j < 6; j++) {
+        vec t[6] = {vec_set(0), vec_set(0), vec_set(0), vec_set(0), vec_set(0), vec_set(0)};
+        if (tile->columns_there >> j & 1)
+            winograd_spread(t, finish_load(rows[0] + j * columns[0], part), finish_load(rows[1] + j * columns[1], part),
+                            finish_load(rows[2] + j * columns[2], part), finish_load(rows[3] + j * columns[3], part),
+                            finish_load(rows[4] + j * columns[4], part), finish_load(rows[5] + j * columns[5], part));
+        _Pragma("GCC unroll 6") for (int i = 0; i < 6; i++)
             y[i][j] = t[i];
     }
     spread_rows(to, s->position, y);
+}
+
+__attribute__((noinline)) static void spread_edge(const struct channel_spread *s, const struct channel_tile *tile, const float *from,
+                                                  float *to)
+{
+    spread_some(s, tile, from, to, 0);
+}
+
+__attribute__((noinline)) static void spread_part(const struct channel_spread *s, const struct channel_tile *tile, const float *from,
+                                                  float *to, int part)
+{
+    spread_some(s, tile, from, to, part);
 }
 
 void BLOCK(channel_spread)(const struct channel_spread *s)
@@ -59,8 +80,10 @@ void BLOCK(channel_spread)(const struct channel_spread *s)
             int left = s->channels - c;
             if (inside && left >= LANES)
                 spread_inside(from + c, s->row, s->column, to + c, s->position);
+            else if (left >= LANES)
+                spread_edge(s, tile, from + c, to + c);
             else
-                spread_edge(s, tile, from + c, to + c, left < LANES ? left : 0);
+                spread_part(s, tile, from + c, to + c, left);
         }
     }
 }

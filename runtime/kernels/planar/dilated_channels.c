@@ -296,6 +296,8 @@ static int tile_start(int index, int dilation)
 static uint8_t inside(int start, int dilation, int size)
 {
     unsigned bits = 0;
+    if (start >= dilation && start + (WINOGRAD_INPUTS - 2) * dilation < size)
+        return (1 << WINOGRAD_INPUTS) - 1;
     for (int i = 0; i < WINOGRAD_INPUTS; i++) {
         int at = start + (i - 1) * dilation;
         bits |= (unsigned)(at >= 0 && at < size) << i;
@@ -305,6 +307,8 @@ static uint8_t inside(int start, int dilation, int size)
 
 static uint8_t outputs_inside(int start, int dilation, int end)
 {
+    if (end - start > (WINOGRAD_OUTPUTS - 1) * dilation)
+        return WINOGRAD_OUTPUTS;
     int count = (end - start + dilation - 1) / dilation;
     return (uint8_t)(count < WINOGRAD_OUTPUTS ? count : WINOGRAD_OUTPUTS);
 }
@@ -319,13 +323,25 @@ static void run_group(const struct worker *w, int branch, const struct piece *pi
     int across = tiles_along(piece->right - piece->left, d);
     ptrdiff_t sum_width = g->split ? b->width : g->piece_width;
     int sum_top = g->split ? 0 : piece->top, sum_left = g->split ? 0 : piece->left;
-    for (int i = 0; i < count; i++) {
-        int y = piece->top + tile_start((first + i) / across, d), x = piece->left + tile_start((first + i) % across, d);
-        tiles[i] = (struct channel_tile){.input = ((ptrdiff_t)(y - d) * b->width + x - d) * b->reduced,
-                                         .sum = ((y - sum_top) * sum_width + x - sum_left) * channels,
-                                         .output = ((ptrdiff_t)y * b->width + x) * b->outputs + offset,
-                                         .rows_there = inside(y, d, b->height), .columns_there = inside(x, d, b->width),
-                                         .rows = outputs_inside(y, d, piece->bottom), .columns = outputs_inside(x, d, piece->right)};
+    int down_index = first / across, across_index = first % across, x_phase = across_index % d;
+    int x = piece->left + tile_start(across_index, d);
+    for (int done = 0; done < count; down_index++) { /* row by row of tiles */
+        const int y = piece->top + tile_start(down_index, d), until = done + across - across_index < count ? done + across - across_index : count;
+        const uint8_t rows_there = inside(y, d, b->height), rows = outputs_inside(y, d, piece->bottom);
+        for (; done < until; done++) {
+            tiles[done] = (struct channel_tile){.input = ((ptrdiff_t)(y - d) * b->width + x - d) * b->reduced,
+                                                .sum = ((y - sum_top) * sum_width + x - sum_left) * channels,
+                                                .output = ((ptrdiff_t)y * b->width + x) * b->outputs + offset, .rows_there = rows_there,
+                                                .columns_there = inside(x, d, b->width), .rows = rows,
+                                                .columns = outputs_inside(x, d, piece->right)};
+            if (++x_phase == d) {
+                x_phase = 0;
+                x += 3 * d;
+            }
+            x++;
+        }
+        across_index = x_phase = 0;
+        x = piece->left;
     }
     struct channel_spread spread = {.count = count, .channels = b->reduced, .tiles = tiles, .input = w->input,
                                     .row = (ptrdiff_t)d * b->width * b->reduced, .column = (ptrdiff_t)d * b->reduced,
