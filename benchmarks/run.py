@@ -122,6 +122,14 @@ def largest_difference(a, b):
     return worst
 
 
+def steps_of(plan, threads, folder):
+    """The lines of `mitral bench --profile`'s table by step."""
+    told = subprocess.run([MITRAL, "bench", plan, "--threads", str(threads), "--profile", folder / "trace.json"], capture_output=True, text=True,
+                          check=True).stdout.splitlines()
+    first = next(i for i, line in enumerate(told) if line.startswith("peaks measured"))
+    return [line.rstrip() for line in told[first:]]
+
+
 def measure(name, path, threads, precision, rounds):
     """One row: every engine on one network with one thread count."""
     row = {"network": name, "threads": threads, "precision": precision, "load_average": os.getloadavg()[0], "engines": {}}
@@ -148,6 +156,8 @@ def measure(name, path, threads, precision, rounds):
         for _ in range(rounds):
             for engine in engines:
                 engine.times += engine.ask(f"run {engine.count}")["times"]
+        if name in ("dpu-net", "unet"):
+            row["steps"] = steps_of(plan, threads, folder)
         for engine in engines:
             ordered = sorted(engine.times)
             row["engines"][engine.name] = {

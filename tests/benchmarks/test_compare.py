@@ -76,6 +76,16 @@ class Goals(unittest.TestCase):
         told = report.text(results(row("dpu-net", 1, "own", mitral=10, openvino=22)))
         self.assertIn("| DPU-Net f32 against OpenVINO | ≥ 2.2× faster | 2.20 (1 thread) | yes |", told)
 
+    def test_steps_of_what_was_missed(self):
+        for openvino, shown in ((21, True), (23, False)):
+            given = row("dpu-net", 1, "own", mitral=10, openvino=openvino)
+            given["steps"] = ["  1.0 a step"]
+            self.assertEqual(shown, "  1.0 a step" in report.text(results(given)))
+
+    def test_unet_has_two_peers(self):
+        goals = report.goals(results(row("unet", 1, "own", mitral=10, openvino=21, onnxruntime=22, ncnn=5)))
+        self.assertEqual([("2.10 (1 thread)", True)], [goal[2:] for goal in goals if "teacher" in goal[0]])
+
 
 if __name__ == "__main__":
     unittest.main()
