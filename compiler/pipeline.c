@@ -16,6 +16,7 @@ static const struct pass {
     {"simplify", pass_simplify, ALWAYS},
     {"merge-equal", pass_merge_equal, ALWAYS},
     {"widen", pass_widen, INFERENCE},
+    {"find-shuffle", pass_find_shuffle, INFERENCE},
     {"find-normalization", pass_find_normalization, INFERENCE},
     {"fold-batch-norm", pass_fold_batch_norm, INFERENCE},
     {"dilated-parallel", pass_dilated_parallel, INFERENCE},

@@ -52,7 +52,7 @@ static const struct {
     {"com.microsoft", "QLinearSigmoid", rounds}, {"com.microsoft", "QLinearSoftmax", rounds}, {"com.microsoft", "QLinearWhere", rounds}, {"com.microsoft", "DequantizeLinear", rounds}, {"com.microsoft", "QuantizeLinear", rounds},
     {"com.microsoft", "QLinearConv", rounds}, {"com.microsoft", "NhwcMaxPool", rounds}, {"com.microsoft", "MatMulNBits", rounds},
     {"com.microsoft", "GroupQueryAttention", cached},
-    {"mitral", "Attention", later}, {"mitral", "ConcatScaleShift", later}, {"mitral", "Convolution", later},
+    {"mitral", "Attention", later}, {"mitral", "ChannelShuffle", later}, {"mitral", "ConcatScaleShift", later}, {"mitral", "Convolution", later},
     {"mitral", "ConvolutionTranspose", later}, {"mitral", "DilatedParallelBlock", later}, {"mitral", "Elementwise", later},
     {"mitral", "FusedNormalization", later}, {"mitral", "FusedNormalizationGradient", later}, {"mitral", "Gemm", later},
     {"mitral", "MatMul", later}, {"mitral", "QuantizedConvolution", later}, {"mitral", "QuantizedMatMul", later},

@@ -4,6 +4,8 @@
 const struct op ops_fused[] = {
     /* Q, K, V: softmax(alpha · Q K) V. */
     {.name = "Attention", .domain = "mitral", .kernel = "planar.attention"},
+    /* X: its channels in another order (runtime/kernels/channels/shuffle.c); attribute group. */
+    {.name = "ChannelShuffle", .domain = "mitral", .traits = OP_LAYOUT_ANY | OP_MOVES_DATA},
     /* X0 … Xn−1, scale[C], shift[C], slope[C]?: the maps (attribute parts: n) one after another along the channels, then ScaleShift. */
     {.name = "ConcatScaleShift", .domain = "mitral", .traits = OP_LAYOUT_ANY},
     /* X, W, bias?, residual?, slope?: Conv with what follows it; attributes also activation, activation_alpha, activation_beta,

@@ -10,6 +10,7 @@
     FAMILY(channels_concat)                                                                                            \
     FAMILY(channels_resize)                                                                                            \
     FAMILY(channels_scale_shift)                                                                                       \
+    FAMILY(channels_shuffle)                                                                                           \
     FAMILY(onednn_convolution)                                                                                         \
     FAMILY(onednn_deconvolution)                                                                                       \
     FAMILY(onednn_matmul)                                                                                              \
