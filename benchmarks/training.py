@@ -138,9 +138,9 @@ class Torch:
 class Mitral:
     """A turn is a process of `mitral bench --train`."""
 
-    def __init__(self, case, folder, threads, batch, memory="normal"):
+    def __init__(self, case, folder, threads, batch, memory="low"):
         student, teacher = CASES[case]
-        self.name = "mitral" if memory == "normal" else f"mitral --memory {memory}"
+        self.name = "mitral" if memory == "low" else f"mitral --memory {memory}"
         self.cores, self.teacher_ms, self.arena_mb = sorted(os.sched_getaffinity(0))[:threads], 0, 0
         self.command = [MITRAL, "bench", folder / f"{student}.onnx", "--train", "--batch", str(batch), "--threads", str(threads), "--json",
                         "--memory", memory]
@@ -167,7 +167,7 @@ class Mitral:
 
 def measure_case(case, folder, threads, batch, rounds, steps):
     mitral = Mitral(case, folder, threads, batch)  # first: it writes the adapters that PyTorch begins with
-    engines = [mitral, Mitral(case, folder, threads, batch, "low"), *[Torch(name, case, folder, threads) for name in PEERS]]
+    engines = [mitral, Mitral(case, folder, threads, batch, "normal"), *[Torch(name, case, folder, threads) for name in PEERS]]
     row = {"case": case, "threads": threads, "batch": batch, "goal": GOALS[case], "load_average": os.getloadavg()[0], "engines": {}}
     times, peaks = {e.name: [] for e in engines}, {}
     for engine in engines[1:]:
@@ -186,21 +186,21 @@ def measure_case(case, folder, threads, batch, rounds, steps):
     row["teacher_ms"], row["arena_mb"] = mitral.teacher_ms, mitral.arena_mb
     best, lightest = (min(row["engines"][name][key] for name in PEERS) for key in ("step_ms", "peak_rss_mb"))
     row["speedup"], row["memory"] = best / row["engines"]["mitral"]["step_ms"], row["engines"]["mitral"]["peak_rss_mb"] / lightest
-    row["memory_low"] = row["engines"]["mitral --memory low"]["peak_rss_mb"] / lightest
+    row["memory_normal"] = row["engines"]["mitral --memory normal"]["peak_rss_mb"] / lightest
     return row
 
 
 def table(rows):
     """Milliseconds and megabytes; the goals are those of a step's speed, and half of the memory for the distillation."""
     lines = [f"Training steps at batch {rows[0]['batch']}, {SIZE}², float32 (SGD with momentum; random images), against PyTorch.", "",
-             "| step | threads | mitral ms | --memory low ms | eager ms | channels-last ms | faster than the best | goal | mitral MB | "
-             "--memory low MB | eager MB | channels-last MB | memory | low |", "|" + "---|" * 14]
+             "| step | threads | mitral ms | --memory normal ms | eager ms | channels-last ms | faster than the best | goal | mitral MB | "
+             "--memory normal MB | eager MB | channels-last MB | memory | normal |", "|" + "---|" * 14]
     for row in rows:
         engines = row["engines"]
-        names = ("mitral", "mitral --memory low", *PEERS)
+        names = ("mitral", "mitral --memory normal", *PEERS)
         lines.append(f"| {row['case']} | {row['threads']} | " + " | ".join(f"{engines[n]['step_ms']:.0f}" for n in names)
                      + f" | {row['speedup']:.2f}× | {row['goal']:g}× | " + " | ".join(f"{engines[n]['peak_rss_mb']:.0f}" for n in names)
-                     + f" | {row['memory']:.2f} | {row['memory_low']:.2f} |")
+                     + f" | {row['memory']:.2f} | {row['memory_normal']:.2f} |")
     for row in rows:
         if row["teacher_ms"] > 1:
             lines += ["", f"Of the distillation step ({row['threads']} thread(s)) the teacher's forward takes {row['teacher_ms']:.0f} ms; with cached "

@@ -27,7 +27,7 @@ static const struct argp_option options[] = {
     {"method", KEY_METHOD, "none|logits|fitnet|cwd|at|mavkd", 0, "[mavkd where there is a teacher]", 0},
     {"batch", KEY_BATCH, "N", 0, "[8]", 0},
     {"optimizer", KEY_OPTIMIZER, "sgd|adam|adamw", 0, "[sgd]", 0},
-    {"memory", KEY_MEMORY, "normal|low", 0, "low: cheap values are computed again rather than kept [normal]", 0},
+    {"memory", KEY_MEMORY, "normal|low", 0, "low: cheap values are computed again rather than kept [low]", 0},
     {"threads", KEY_THREADS, "N", 0, "[all cores]", 0},
     {"repeat", KEY_REPEAT, "N", 0, "timed steps, after two for warming up [10]", 0},
     {"profile", KEY_PROFILE, 0, 0, "a table by step on standard error", 0},

@@ -115,16 +115,28 @@ static void NAME(dice)(const struct class_map *map, int threads, const REAL *p, 
     }
 }
 
+/* One block of a class: its labels are read once for all classes. */
+LEAF_LOOP static void NAME(dice_block)(int64_t count, const int32_t *labels, int32_t class, REAL in, REAL out, REAL *dp)
+{
+    for (int64_t i = 0; i < count; i++) {
+        const REAL value = labels[i] == class ? in : out;
+        dp[i] = labels[i] < 0 ? 0 : value;
+    }
+}
+
 /* dp of a class: `inside` where the label is the class, `outside` elsewhere. */
 static void NAME(dice_backward)(const struct class_map *map, int threads, const double *inside, const double *outside, REAL *dp)
 {
+    const int64_t blocks = (map->plane + SOFT_BLOCK - 1) / SOFT_BLOCK;
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
-    for (int64_t row = 0; row < map->batch * map->channels; row++) {
-        const int64_t n = row / map->channels, c = row % map->channels;
-        const REAL in = (REAL)inside[c], out = (REAL)outside[c];
-        for (int64_t i = 0; i < map->plane; i++) {
-            const int64_t label = label_at(map->labels, n * map->plane + i);
-            dp[row * map->plane + i] = label == map->ignored ? 0 : label == c ? in : out;
+    for (int64_t block = 0; block < map->batch * blocks; block++) {
+        const int64_t n = block / blocks, first = block % blocks * SOFT_BLOCK, count = smaller(map->plane - first, SOFT_BLOCK);
+        int32_t labels[SOFT_BLOCK];
+        for (int64_t i = 0; i < count; i++) {
+            const int64_t label = label_at(map->labels, n * map->plane + first + i);
+            labels[i] = label == map->ignored ? -1 : (int32_t)label;
         }
+        for (int64_t c = 0; c < map->channels; c++)
+            NAME(dice_block)(count, labels, (int32_t)c, (REAL)inside[c], (REAL)outside[c], dp + (n * map->channels + c) * map->plane + first);
     }
 }

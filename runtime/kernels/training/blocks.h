@@ -70,6 +70,13 @@ struct training_denormalise_pair {
     float mean[2], a[2], b[2], c[2];
 };
 
+struct training_unpool {
+    ptrdiff_t count;
+    const float *dy, *upper, *lower;
+    const float *add_upper, *add_lower; /* NULL: nothing is added */
+    float *to_upper, *to_lower;
+};
+
 struct training_blocks {
     const char *name;
     int lanes;
@@ -85,11 +92,10 @@ struct training_blocks {
     void (*denormalise_pair_sums)(const struct training_denormalise_pair *row, double sums[3]);
     void (*denormalise_pair)(const struct training_denormalise_pair *row);
     /* One pair of rows of the gradient of a 2×2 maximum of stride 2: the first of equal elements takes it. `count` windows. */
-    void (*unpool)(const float *dy, const float *upper, const float *lower, float *to_upper, float *to_lower, ptrdiff_t count);
+    void (*unpool)(const struct training_unpool *rows);
     /* One row of the gradient of a bilinear doubling (half_pixel): `rows` holds the four rows of dY that sample this one, with their
      * weights; `count` elements of it. `temporary` holds 2 count + TRAINING_SLACK floats. */
     void (*unresize)(const float *const rows[4], const float weights[4], float *temporary, float *to, ptrdiff_t count);
-    void (*add)(const float *a, const float *b, float *to, ptrdiff_t count);
 };
 
 /* The best table for `isa` (which the machine must be able to run). */

@@ -300,32 +300,47 @@ INLINE vec when(mask condition, vec value)
     return (vec)(condition & (mask)value);
 }
 
-void BLOCK(training_unpool)(const float *dy, const float *upper, const float *lower, float *to_upper, float *to_lower, ptrdiff_t count)
+INLINE void unpool_rows(const struct training_unpool *rows, bool add)
 {
+    const struct training_unpool r = *rows; /* a copy that no store can change */
     ptrdiff_t i = 0;
-    for (; i + LANES <= count; i += LANES) {
-        const vec u0 = vec_load(upper + 2 * i), u1 = vec_load(upper + 2 * i + LANES), l0 = vec_load(lower + 2 * i),
-                  l1 = vec_load(lower + 2 * i + LANES), g = vec_load(dy + i);
+    for (; i + LANES <= r.count; i += LANES) {
+        const vec u0 = vec_load(r.upper + 2 * i), u1 = vec_load(r.upper + 2 * i + LANES), l0 = vec_load(r.lower + 2 * i),
+                  l1 = vec_load(r.lower + 2 * i + LANES), g = vec_load(r.dy + i);
         const vec a = vec_even(u0, u1), b = vec_odd(u0, u1), c = vec_even(l0, l1), d = vec_odd(l0, l1);
         const mask right = b > a, right_below = d > c;
         const vec high = (vec)((right & (mask)b) | (~right & (mask)a)), low = (vec)((right_below & (mask)d) | (~right_below & (mask)c));
         const mask below = low > high;
         const vec ga = when(~below & ~right, g), gb = when(~below & right, g), gc = when(below & ~right_below, g),
                   gd = when(below & right_below, g);
-        vec_store(to_upper + 2 * i, vec_low(ga, gb));
-        vec_store(to_upper + 2 * i + LANES, vec_high(ga, gb));
-        vec_store(to_lower + 2 * i, vec_low(gc, gd));
-        vec_store(to_lower + 2 * i + LANES, vec_high(gc, gd));
+        vec upper[2] = {vec_low(ga, gb), vec_high(ga, gb)}, lower[2] = {vec_low(gc, gd), vec_high(gc, gd)};
+        _Pragma("GCC unroll 2") for (int k = 0; k < 2; k++) {
+            if (add) {
+                upper[k] += vec_load(r.add_upper + 2 * i + k * LANES);
+                lower[k] += vec_load(r.add_lower + 2 * i + k * LANES);
+            }
+            vec_store(r.to_upper + 2 * i + k * LANES, upper[k]);
+            vec_store(r.to_lower + 2 * i + k * LANES, lower[k]);
+        }
     }
-    for (; i < count; i++) {
-        const float a = upper[2 * i], b = upper[2 * i + 1], c = lower[2 * i], d = lower[2 * i + 1], g = dy[i];
+    for (; i < r.count; i++) {
+        const float a = r.upper[2 * i], b = r.upper[2 * i + 1], c = r.lower[2 * i], d = r.lower[2 * i + 1], g = r.dy[i];
         const float high = b > a ? b : a, low = d > c ? d : c;
         const bool below = low > high;
-        to_upper[2 * i] = !below && !(b > a) ? g : 0;
-        to_upper[2 * i + 1] = !below && b > a ? g : 0;
-        to_lower[2 * i] = below && !(d > c) ? g : 0;
-        to_lower[2 * i + 1] = below && d > c ? g : 0;
+        const float made[4] = {!below && !(b > a) ? g : 0, !below && b > a ? g : 0, below && !(d > c) ? g : 0, below && d > c ? g : 0};
+        for (int k = 0; k < 2; k++) {
+            r.to_upper[2 * i + k] = made[k] + (add ? r.add_upper[2 * i + k] : 0);
+            r.to_lower[2 * i + k] = made[2 + k] + (add ? r.add_lower[2 * i + k] : 0);
+        }
     }
+}
+
+void BLOCK(training_unpool)(const struct training_unpool *rows)
+{
+    if (rows->add_upper)
+        unpool_rows(rows, true);
+    else
+        unpool_rows(rows, false);
 }
 
 /* Element i of a doubled row samples element (i − ½) / 2 with its neighbour: so element i takes ¼ and ¾ of its own two, and of the
@@ -350,10 +365,4 @@ void BLOCK(training_unresize)(const float *const rows[4], const float weights[4]
     }
     to[0] += 0.25f * middle[0];
     to[count - 1] += 0.25f * middle[2 * count - 1];
-}
-
-void BLOCK(training_add)(const float *a, const float *b, float *to, ptrdiff_t count)
-{
-#define ADD(i, part) store(to + (i), load(a + (i), part) + load(b + (i), part), part)
-    ROW_LOOP(0, count, ADD);
 }

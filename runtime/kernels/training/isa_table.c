@@ -23,5 +23,4 @@ const struct training_blocks BLOCK(training_blocks) = {
     .denormalise_pair = BLOCK(training_denormalise_pair),
     .unpool = BLOCK(training_unpool),
     .unresize = BLOCK(training_unresize),
-    .add = BLOCK(training_add),
 };

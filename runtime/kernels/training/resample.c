@@ -38,11 +38,16 @@ static mitral_status pool_run(struct kernel_call *call)
     const int64_t half = dy->dims[3], width = 2 * half, rows = dy->dims[0] * dy->dims[1] * dy->dims[2];
 #pragma omp parallel for num_threads(call->threads) schedule(static) if (call->threads > 1)
     for (int64_t row = 0; row < rows; row++) {
-        const float *upper = (const float *)x->data + 2 * row * width;
-        float *to = (float *)dx->data + 2 * row * width;
-        blocks->unpool((const float *)dy->data + row * half, upper, upper + width, to, to + width, (ptrdiff_t)half);
-        if (addend)
-            blocks->add(to, (const float *)addend->data + 2 * row * width, to, (ptrdiff_t)(2 * width));
+        const int64_t at = 2 * row * width;
+        struct training_unpool window = {.count = (ptrdiff_t)half, .dy = (const float *)dy->data + row * half,
+                                          .upper = (const float *)x->data + at, .to_upper = (float *)dx->data + at};
+        window.lower = window.upper + width;
+        window.to_lower = window.to_upper + width;
+        if (addend) {
+            window.add_upper = (const float *)addend->data + at;
+            window.add_lower = window.add_upper + width;
+        }
+        blocks->unpool(&window);
     }
     return MITRAL_OK;
 }
