@@ -23,14 +23,19 @@ char *export_text(const char *text)
 
 static mitral_status pack_bits(struct exporter *exporter, const mitral_tensor *tensor, ProtobufCBinaryData *out)
 {
-    size_t count = (size_t)tensor_count(tensor), bits = (size_t)dtype_bits(tensor->dtype), per_byte = 8 / bits;
+    size_t count = (size_t)tensor_count(tensor), bits = (size_t)dtype_bits(tensor->dtype);
     const uint8_t *elements = tensor->data;
-    out->len = (count + per_byte - 1) / per_byte;
+    out->len = (count * bits + 7) / 8;
     out->data = export_allocate(exporter, out->len, 1);
     if (!out->data)
         return MITRAL_NO_MEMORY;
-    for (size_t i = 0; i < count; i++)
-        out->data[i / per_byte] |= (uint8_t)((elements[i] & ((1u << bits) - 1)) << (i % per_byte * bits));
+    for (size_t i = 0; i < count; i++) { /* the first element lies in the lowest bits */
+        const size_t byte = i * bits / 8, shift = i * bits % 8;
+        const unsigned value = (elements[i] & ((1u << bits) - 1)) << shift;
+        out->data[byte] |= (uint8_t)value;
+        if (shift + bits > 8)
+            out->data[byte + 1] |= (uint8_t)(value >> 8);
+    }
     return MITRAL_OK;
 }
 

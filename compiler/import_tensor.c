@@ -37,14 +37,19 @@ static size_t typed_total(const onnx_tensor *proto)
            proto->n_int32_data;
 }
 
-/* Elements of 2 or 4 bits from packed bytes to one a byte. Entries are `stride` bytes apart: 1 in raw data, 4 in int32_data,
+/* Elements of 2, 4 or 6 bits from packed bytes, the first in the lowest bits, to one a byte. Entries are `stride` bytes apart: 1 in raw data, 4 in int32_data,
  * whose lowest byte comes first. */
 static void unpack_bits(uint8_t *out, const uint8_t *packed, size_t stride, size_t count, int32_t dtype)
 {
-    unsigned bits = (unsigned)dtype_bits(dtype), per_byte = 8 / bits, mask = (1u << bits) - 1, sign = 1u << (bits - 1);
+    unsigned bits = (unsigned)dtype_bits(dtype), mask = (1u << bits) - 1, sign = 1u << (bits - 1);
     bool extend = dtype_is_integer(dtype) && dtype_is_signed(dtype);
     for (size_t i = 0; i < count; i++) {
-        unsigned value = packed[i / per_byte * stride] >> (i % per_byte * bits) & mask;
+        /* Eight elements take whole bytes: no product of the count. */
+        size_t byte = i / 8 * bits + i % 8 * bits / 8, shift = i % 8 * bits % 8;
+        unsigned value = packed[byte * stride] >> shift;
+        if (shift + bits > 8)
+            value |= (unsigned)packed[(byte + 1) * stride] << (8 - shift);
+        value &= mask;
         out[i] = (uint8_t)(extend ? (value ^ sign) - sign : value);
     }
 }
@@ -126,6 +131,11 @@ static void narrow(uint8_t *out, size_t width, const uint8_t *entries, size_t st
         memcpy(out + i * width, entries + i * stride, width);
 }
 
+static bool is_float6(int32_t dtype)
+{
+    return dtype == MITRAL_FLOAT6E2M3 || dtype == MITRAL_FLOAT6E3M2;
+}
+
 static mitral_status from_typed(struct importer *importer, const onnx_tensor *proto, mitral_tensor *out)
 {
     struct typed_data typed = typed_data_of(proto);
@@ -134,7 +144,7 @@ static mitral_status from_typed(struct importer *importer, const onnx_tensor *pr
     if (out->dtype == MITRAL_COMPLEX64 || out->dtype == MITRAL_COMPLEX128)
         expected = count * 2; /* cannot overflow: the size in bytes has been checked */
     else if (out->dtype != MITRAL_STRING && dtype_bits(out->dtype) < 8)
-        expected = stored_bytes(out);
+        expected = is_float6(out->dtype) ? count : stored_bytes(out);
     if (typed.count != expected || typed_total(proto) != expected)
         return wrong_size(importer, typed.field, expected, typed.count != expected ? typed.count : typed_total(proto), out);
     if (out->dtype == MITRAL_STRING)
@@ -142,7 +152,11 @@ static mitral_status from_typed(struct importer *importer, const onnx_tensor *pr
     if (expected * typed.size == tensor_bytes(out) && dtype_bits(out->dtype) >= 8)
         return take_bytes(importer, out, typed.data, tensor_bytes(out));
     TRY(allocate_data(importer, out));
-    if (dtype_bits(out->dtype) < 8)
+    if (is_float6(out->dtype)) { /* an element an entry */
+        narrow(out->data, 1, typed.data, typed.size, count);
+        for (size_t i = 0; i < count; i++)
+            ((uint8_t *)out->data)[i] &= 0x3f;
+    } else if (dtype_bits(out->dtype) < 8)
         unpack_bits(out->data, typed.data, typed.size, count, out->dtype);
     else
         narrow(out->data, width, typed.data, typed.size, count);

@@ -12,7 +12,7 @@ static const char *const dtype_names[MITRAL_DTYPE_COUNT] = {
     [MITRAL_BFLOAT16] = "bfloat16", [MITRAL_FLOAT8E4M3FN] = "float8e4m3fn", [MITRAL_FLOAT8E4M3FNUZ] = "float8e4m3fnuz",
     [MITRAL_FLOAT8E5M2] = "float8e5m2", [MITRAL_FLOAT8E5M2FNUZ] = "float8e5m2fnuz", [MITRAL_UINT4] = "uint4",
     [MITRAL_INT4] = "int4", [MITRAL_FLOAT4E2M1] = "float4e2m1", [MITRAL_FLOAT8E8M0] = "float8e8m0", [MITRAL_UINT2] = "uint2",
-    [MITRAL_INT2] = "int2",
+    [MITRAL_INT2] = "int2", [MITRAL_FLOAT6E2M3] = "float6e2m3", [MITRAL_FLOAT6E3M2] = "float6e3m2",
 };
 
 const char *onnx_dtype_name(int32_t dtype)

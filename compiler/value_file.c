@@ -202,8 +202,12 @@ static mitral_status write_tensor(onnx_tensor *out, struct arena *arena, const m
     uint8_t *packed = arena_allocate(arena, bytes + 1);
     if (!packed)
         return MITRAL_NO_MEMORY;
-    for (int64_t i = 0; i < count; i++) /* the first element lies in the lowest bits */
-        packed[i * bits / 8] |= (uint8_t)((((const uint8_t *)tensor->data)[i] & ((1 << bits) - 1)) << (i * bits % 8));
+    for (int64_t i = 0; i < count; i++) { /* the first element lies in the lowest bits */
+        const int value = (((const uint8_t *)tensor->data)[i] & ((1 << bits) - 1)) << (i * bits % 8);
+        packed[i * bits / 8] |= (uint8_t)value;
+        if (value >> 8)
+            packed[i * bits / 8 + 1] |= (uint8_t)(value >> 8);
+    }
     out->raw_data = (ProtobufCBinaryData){bytes, packed};
     return MITRAL_OK;
 }

@@ -50,19 +50,22 @@ struct small_format {
     int exponent_bits, mantissa_bits, bias;
     bool infinities;     /* exponent all ones: infinity and NaN, as in IEEE */
     bool unsigned_zero;  /* the FNUZ formats: 0x80 is the one NaN */
-    bool no_nan;         /* float4e2m1 */
+    bool no_nan;         /* float4e2m1 and the float6 formats */
 };
 
 static const struct small_format *format_of(int32_t dtype)
 {
     static const struct small_format e4m3fn = {4, 3, 7, false, false, false}, e4m3fnuz = {4, 3, 8, false, true, false},
                                      e5m2 = {5, 2, 15, true, false, false}, e5m2fnuz = {5, 2, 16, false, true, false},
-                                     e2m1 = {2, 1, 1, false, false, true};
+                                     e2m1 = {2, 1, 1, false, false, true}, e2m3 = {2, 3, 1, false, false, true},
+                                     e3m2 = {3, 2, 3, false, false, true};
     switch (dtype) {
     case MITRAL_FLOAT8E4M3FN: return &e4m3fn;
     case MITRAL_FLOAT8E4M3FNUZ: return &e4m3fnuz;
     case MITRAL_FLOAT8E5M2: return &e5m2;
     case MITRAL_FLOAT8E5M2FNUZ: return &e5m2fnuz;
+    case MITRAL_FLOAT6E2M3: return &e2m3;
+    case MITRAL_FLOAT6E3M2: return &e3m2;
     default: return &e2m1;
     }
 }
@@ -116,7 +119,7 @@ uint8_t float_to_small_float(int32_t dtype, float value, bool saturate)
                   : format->unsigned_zero || format->no_nan ? (1 << width) - 1 : (1 << width) - 2;
     uint8_t nan = format->unsigned_zero ? 0x80 : format->infinities ? (uint8_t)(sign | 0x7f) : (uint8_t)(sign | 0x7f);
     if (isnan(value))
-        return format->no_nan ? (uint8_t)(1 << width) : nan; /* float4 has no NaN: minus zero, as NumPy's extension types give */
+        return format->no_nan ? (uint8_t)(1 << width) : nan; /* float4 and float6 have none: minus zero, as NumPy's extension types give */
     int code;
     if (isinf(value)) {
         code = largest + 1;

