@@ -35,19 +35,25 @@ static mitral_status check_interface(struct interface *out, struct graph *graph,
     if (!type_is_static(input))
         return mitral_fail(graph->context, MITRAL_INVALID, "%s: expected an input '%s' of known size, found dimensions without one", whose,
                            graph->values[out->input].name);
-    if (output->kind != MITRAL_TENSOR || output->dtype != MITRAL_FLOAT || output->rank != 4 || !type_is_static(output)) {
+    if (output->kind != MITRAL_TENSOR || output->dtype != MITRAL_FLOAT || output->rank != input->rank || !type_is_static(output)) {
         char text[160];
         mitral_tensor tensor = {.dtype = output->dtype, .rank = output->rank > 0 ? output->rank : 0};
         memcpy(tensor.dims, output->dims, sizeof tensor.dims);
         return mitral_fail(graph->context, MITRAL_INVALID, "%s: expected class scores float32[batch, classes, height, width], found '%s' %s",
                            whose, graph->values[out->logits].name, tensor_describe(&tensor, text, sizeof text));
     }
+    /* A volume is a stack of slices, one below the other. */
+    out->depth = input->rank == 5 ? input->dims[2] : 1;
     out->channels = input->dims[1];
-    out->height = input->dims[2];
-    out->width = input->dims[3];
+    out->height = out->depth * input->dims[input->rank - 2];
+    out->width = input->dims[input->rank - 1];
     out->classes = output->dims[1];
-    out->output_height = output->dims[2];
-    out->output_width = output->dims[3];
+    out->output_height = (input->rank == 5 ? output->dims[2] : 1) * output->dims[input->rank - 2];
+    out->output_width = output->dims[input->rank - 1];
+    if (input->rank == 5 && (out->depth < 1 || memcmp(input->dims + 2, output->dims + 2, 3 * sizeof *input->dims) != 0))
+        return mitral_fail(graph->context, MITRAL_INVALID, "%s: expected scores of the volume's size %lldx%lldx%lld, found %lldx%lldx%lld", whose,
+                           (long long)input->dims[2], (long long)input->dims[3], (long long)input->dims[4], (long long)output->dims[2],
+                           (long long)output->dims[3], (long long)output->dims[4]);
     if (output->dims[0] != input->dims[0] || out->classes < 2)
         return mitral_fail(graph->context, MITRAL_INVALID, "%s: expected scores of at least 2 classes for each of %lld images, found %lld for %lld",
                            whose, (long long)input->dims[0], (long long)out->classes, (long long)output->dims[0]);
@@ -56,17 +62,20 @@ static mitral_status check_interface(struct interface *out, struct graph *graph,
 
 mitral_status interface_read(struct interface *out, struct graph *graph, const char *whose, int64_t batch, int64_t height, int64_t width)
 {
-    const int64_t wanted[4] = {batch, 0, height, width};
+    int64_t wanted[5] = {batch, 0, height, width};
     *out = (struct interface){.input = NO_VALUE};
     if (graph->input_count != 1 || graph->output_count < 1)
         return mitral_fail(graph->context, MITRAL_INVALID, "%s: expected one input and an output, found %zu and %zu", whose,
                            graph->input_count, graph->output_count);
     out->input = graph->inputs[0];
     struct value_type *type = &graph->values[out->input].type;
-    if (type->kind != MITRAL_TENSOR || type->dtype != MITRAL_FLOAT || type->rank != 4)
-        return mitral_fail(graph->context, MITRAL_INVALID, "%s: expected an input float32[batch, channels, height, width], found '%s' of rank %d",
+    if (type->kind != MITRAL_TENSOR || type->dtype != MITRAL_FLOAT || (type->rank != 4 && type->rank != 5))
+        return mitral_fail(graph->context, MITRAL_INVALID,
+                           "%s: expected an input float32[batch, channels, height, width] or [batch, channels, depth, height, width], found '%s' of rank %d",
                            whose, graph->values[out->input].name, (int)type->rank);
-    for (int i = 0; i < 4; i++) {
+    if (type->rank == 5)
+        wanted[2] = wanted[3] = 0; /* as declared: metadata speak of slices */
+    for (int i = 0; i < type->rank; i++) {
         if (wanted[i] && type->dims[i] >= 0 && type->dims[i] != wanted[i])
             return mitral_fail(graph->context, MITRAL_INVALID, "%s: expected an input whose dimension %d is %lld or symbolic, found %lld%s", whose, i,
                                (long long)wanted[i], (long long)type->dims[i], i == 0 ? "; export it with a symbolic batch size" : "");
@@ -367,6 +376,9 @@ static mitral_status build(struct network *network, mitral_context *context, con
     network->height = interface.height;
     network->width = interface.width;
     network->classes = interface.classes;
+    const bool volumes = network->volumes = graph->values[interface.input].type.rank == 5;
+    if (volumes && (teacher || *options->deep))
+        return mitral_fail(context, MITRAL_UNSUPPORTED, "student: expected a network of slices with a teacher or deep supervision, found one of volumes");
     if (teacher && method_has_taps((enum method)options->method))
         TRY(taps_find(network->pairs, &network->pair_count, context, options->taps, graph, teacher));
     value_id deep[MAX_TAPS];
@@ -376,10 +388,12 @@ static mitral_status build(struct network *network, mitral_context *context, con
     TRY(collect_weights(network, options));
     TRY(set_norm_mode(graph, !options->freeze_norm));
     struct emitter emitter = {.graph = graph, .prefix = "training/loss"};
-    const int64_t label_dims[3] = {options->batch, interface.height, interface.width};
+    const int64_t label_dims[4] = {options->batch, interface.depth, interface.height / interface.depth, interface.width};
+    const int64_t slice_dims[3] = {options->batch, interface.height, interface.width};
     value_id logits = interface.logits;
-    TRY(emit_input(&emitter, &network->labels, "training/labels", MITRAL_UINT8, 3, label_dims));
-    TRY(emit_resize(&emitter, &logits, logits, interface.height, interface.width));
+    TRY(emit_input(&emitter, &network->labels, "training/labels", MITRAL_UINT8, volumes ? 4 : 3, volumes ? label_dims : slice_dims));
+    if (!volumes)
+        TRY(emit_resize(&emitter, &logits, logits, interface.height, interface.width));
     TRY(graph_infer(graph));
     TRY(loss_segmentation(&emitter, &network->loss, options, logits, network->labels));
     TRY(add_deep_supervision(&emitter, network, options, deep, deep_count));

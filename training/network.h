@@ -9,6 +9,7 @@
 struct network {
     struct graph *graph;            /* owned */
     int64_t batch, channels, height, width, classes;
+    bool volumes;                   /* [batch, channels, depth, …]; height is that of all slices together, one below the other */
     struct loss loss;
     struct update_inputs inputs;
     value_id labels;
@@ -25,11 +26,12 @@ struct network {
 struct interface {
     value_id input, logits;         /* logits: what goes into a final Softmax, if there is one */
     int64_t channels, height, width, classes;
+    int64_t depth;                  /* of a volume; else 1 */
     int64_t output_height, output_width;
 };
 
 /* Fixes the input to [batch, channels, height, width] (0: as declared, which must then be fixed), infers types and checks that the
- * network takes one float image and gives class scores. `whose`: "student" or "teacher", for messages. */
+ * network takes one float image, or a volume of a declared size, and gives class scores. `whose`: "student" or "teacher", for messages. */
 mitral_status interface_read(struct interface *out, struct graph *graph, const char *whose, int64_t batch, int64_t height, int64_t width);
 /* `student` (imported; not changed) and `teacher` (with its sizes fixed and types inferred; NULL: none). */
 mitral_status network_build(struct network *out, mitral_context *context, const struct graph *student, const struct graph *teacher,

@@ -146,6 +146,8 @@ static mitral_status open_run(struct run *run)
 {
     TRY(make_folder(run));
     TRY(trainer_create(&run->trainer, run->context, run->options));
+    if (run->trainer.network.volumes)
+        return mitral_fail(run->context, MITRAL_UNSUPPORTED, "student: expected a network of slices, as scans are read here, found one of volumes");
     TRY(batches_open(&run->batches, run->context, run->options, &run->trainer.preprocessing, run->trainer.network.channels, run->trainer.threads));
     TRY(teacher_cache_open(&run->trainer.cache, &run->trainer, run->batches));
     TRY(checkpoint_identity(&run->identity, run->context, run->options, batches_fingerprint(run->batches)));

@@ -9,7 +9,7 @@ static const char constant[] = "its outputs do not change with its inputs, but f
 static const char made[] = "its outputs are made from shapes, counts or random numbers alone";
 static const char rounds[] = "it rounds to integers; train the model before it is quantized";
 static const char learns[] = "it is a step of training itself, and is not differentiated once more";
-static const char later[] = "the compiler makes it from other operators after gradients are built";
+static const char made_here[] = "the compiler makes it itself, for gradients or after they are built";
 static const char jumps[] = "it chooses among constants by comparing: its outputs do not change with its inputs, but for jumps";
 static const char maps[] = "it works on strings or maps, not on numbers that are trained";
 static const char sequences[] = "no gradient yet: values in sequences, optionals and maps carry none";
@@ -52,25 +52,7 @@ static const struct {
     {"com.microsoft", "QLinearSigmoid", rounds}, {"com.microsoft", "QLinearSoftmax", rounds}, {"com.microsoft", "QLinearWhere", rounds}, {"com.microsoft", "DequantizeLinear", rounds}, {"com.microsoft", "QuantizeLinear", rounds},
     {"com.microsoft", "QLinearConv", rounds}, {"com.microsoft", "NhwcMaxPool", rounds}, {"com.microsoft", "MatMulNBits", rounds},
     {"com.microsoft", "GroupQueryAttention", cached},
-    {"mitral", "Attention", later}, {"mitral", "ChannelShuffle", later}, {"mitral", "ConcatScaleShift", later}, {"mitral", "Convolution", later},
-    {"mitral", "ConvolutionTranspose", later}, {"mitral", "DilatedParallelBlock", later}, {"mitral", "Elementwise", later},
-    {"mitral", "FusedNormalization", later}, {"mitral", "FusedNormalizationGradient", later}, {"mitral", "Gemm", later},
-    {"mitral", "MatMul", later}, {"mitral", "QuantizedConvolution", later}, {"mitral", "QuantizedMatMul", later},
-    {"mitral", "Reorder", later}, {"mitral", "ScaleShift", later},
-    {"mitral", "BatchNormalizationStatistics", learns}, {"mitral", "GradientAccumulate", learns}, {"mitral", "GradientScale", learns},
-    {"mitral", "ReduceTo", learns},
 };
-
-/* Backward operators and updates are many, and named alike. */
-static bool is_step_of_training(const char *domain, const char *name)
-{
-    static const char *const endings[] = {"Gradient", "GradientData", "GradientWeights", "Update"};
-    const size_t length = strlen(name);
-    for (size_t i = 0; i < sizeof endings / sizeof *endings && strcmp(domain, "mitral") == 0; i++)
-        if (length > strlen(endings[i]) && strcmp(name + length - strlen(endings[i]), endings[i]) == 0)
-            return true;
-    return false;
-}
 
 const char *gradient_reason(const struct op *op)
 {
@@ -79,5 +61,5 @@ const char *gradient_reason(const struct op *op)
     for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++)
         if (strcmp(reasons[i].domain, op_domain(op)) == 0 && strcmp(reasons[i].name, op->name) == 0)
             return reasons[i].reason;
-    return is_step_of_training(op_domain(op), op->name) ? learns : NULL;
+    return strcmp(op_domain(op), "mitral") == 0 ? made_here : NULL;
 }
