@@ -350,9 +350,14 @@ void BLOCK(training_unresize)(const float *const rows[4], const float weights[4]
     float *middle = temporary + LANES; /* a zero lies before and behind */
     const vec w0 = vec_set(weights[0]), w1 = vec_set(weights[1]), w2 = vec_set(weights[2]), w3 = vec_set(weights[3]);
     vec_store(temporary, vec_set(0));
+    const ptrdiff_t next = 4 * count; /* two rows on: what the next row of the result reads for the first time */
 #define WEIGH(i, part)                                                                                                 \
-    vec_store(middle + (i), vec_fma(w0, load(rows[0] + (i), part), w1 * load(rows[1] + (i), part))                     \
-                                + vec_fma(w2, load(rows[2] + (i), part), w3 * load(rows[3] + (i), part)))
+    do {                                                                                                               \
+        __builtin_prefetch(rows[2] + (i) + next);                                                                      \
+        __builtin_prefetch(rows[3] + (i) + next);                                                                      \
+        vec_store(middle + (i), vec_fma(w0, load(rows[0] + (i), part), w1 * load(rows[1] + (i), part))                 \
+                                    + vec_fma(w2, load(rows[2] + (i), part), w3 * load(rows[3] + (i), part)));         \
+    } while (0)
     ROW_LOOP(0, 2 * count, WEIGH);
     vec_store(middle + 2 * count, vec_set(0));
     const vec near = vec_set(0.75f), far = vec_set(0.25f);
