@@ -171,9 +171,10 @@ def spread(values, digits=2):
 
 
 def recovered(figures, teacher, name):
-    """Share of the gap between the student alone and its teacher, of the means, in percent."""
-    alone = [f["dice"] for f in figures.get(ALONE, {}).values()]
-    these = [f["dice"] for f in figures.get(name, {}).values()]
+    """Share of the gap between the student alone and its teacher, of the means over the seeds that both have, in percent."""
+    both = sorted(set(figures.get(ALONE, {})) & set(figures.get(name, {})))
+    alone = [figures[ALONE][seed]["dice"] for seed in both]
+    these = [figures[name][seed]["dice"] for seed in both]
     if not alone or not these or teacher["dice"] <= statistics.fmean(alone):
         return None
     return 100 * (statistics.fmean(these) - statistics.fmean(alone)) / (teacher["dice"] - statistics.fmean(alone))
@@ -382,7 +383,6 @@ def main():
     teacher = measure(train_teacher(settings, work, all_data))
     print(f"teacher: Dice {teacher['dice']:.2f} %", flush=True)
     wanted = [name for name in RUNS if any(part in name for part in arguments.only.split("|"))]
-    lines = []
     for seed in range(seeds):
         for name in wanted:
             if (time.monotonic() - start) / 60 > arguments.minutes:
@@ -391,10 +391,10 @@ def main():
             begun = time.monotonic()
             figures = measure(train_student(settings, work, all_data, few, name, seed))
             print(f"{name}, seed {seed}: Dice {figures['dice']:.2f} % ({time.monotonic() - begun:.0f} s)", flush=True)
-            lines, _ = write_results(settings, work, results, teacher, seeds, arguments.data)
+            write_results(settings, work, results, teacher, seeds, arguments.data)
+    lines, figures = write_results(settings, work, results, teacher, seeds, arguments.data)
     print("\n".join(lines))
     if arguments.data:
-        _, figures = write_results(settings, work, results, teacher, seeds, arguments.data)
         print(f"\n| DPU-Net, MAVKD, our reading of the paper, {arguments.data} | {spread([f['dice'] for f in figures.get(FULL, {}).values()])} % |")
         print("| DPU-Net, the paper's own figure (ACDC) | 91.26 % |")
 
