@@ -60,8 +60,15 @@ static mitral_status copy_node(struct again *again, value_id value)
         const value_id input = node.inputs[i];
         inputs[i] = input != NO_VALUE && again->copies[input] != NO_VALUE ? again->copies[input] : input;
     }
+    struct attributes attributes = {0};
+    TRY(attributes_copy(&attributes, graph->arena, &node.attributes));
+    if (node_is_own(&node, "FusedNormalization") && node_output(&node, 3) != NO_VALUE && node_output(&node, 4) != NO_VALUE) {
+        inputs[3] = node.outputs[3]; /* what was measured need not be measured again */
+        inputs[4] = node.outputs[4];
+        TRY(attributes_set_int(&attributes, graph->arena, "known", 1));
+    }
     TRY(graph_add_value(graph, name, &type, &again->copies[value]));
-    return graph_add_node(graph, node.op, node.version, node_name, &node.attributes, inputs, node.input_count, &again->copies[value], 1, NULL);
+    return graph_add_node(graph, node.op, node.version, node_name, &attributes, inputs, node.input_count, &again->copies[value], 1, NULL);
 }
 
 /* A value and, before it, what it is made of: inputs are copied first. The walk keeps its own stack: graphs may be deep. */

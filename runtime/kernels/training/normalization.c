@@ -2,7 +2,7 @@
  * parts (a concatenation that is not made), with the addition and the ReLU that follow it.
  *
  * Forward: X, scale, B, mean, variance, residual?, further parts of X… → Y, next mean, next variance (unbiased), the batch's mean, its
- * inverse deviation. Backward: dY, scale, mean, inverse deviation, Y? (of a ReLU), X, further parts… → dX, dscale, dB, dZ? (the gradient
+ * inverse deviation. With attribute `known` mean and variance are the batch's mean and inverse deviation, and Y alone is made. Backward: dY, scale, mean, inverse deviation, Y? (of a ReLU), X, further parts… → dX, dscale, dB, dZ? (the gradient
  * before the ReLU), further parts of dX…. A channel is one thread's from beginning to end, so that it stays in the cache between the sums
  * and what they are for. */
 #include "runtime/kernels/training/normalization.h"
@@ -127,10 +127,17 @@ static void forward_channel(const struct kernel_call *call, const struct trainin
     const float *residual = normalised_vector(call, RESIDUAL);
     int64_t own = c;
     const mitral_tensor *part = parts->inputs[normalised_part_of(parts, &own)];
-    double mean, variance;
-    normalised_measure(blocks, parts, part, own, &mean, &variance);
-    const double inverse = 1 / sqrt(variance + (double)attribute_float(call->attributes, "epsilon", 1e-5f));
-    const double a = (double)normalised_vector(call, 1)[c] * inverse, b = (double)normalised_vector(call, 2)[c] - mean * a;
+    double mean, variance = 0, inverse;
+    if (attribute_int(call->attributes, "known", 0)) {
+        mean = (double)normalised_vector(call, 3)[c];
+        inverse = (double)normalised_vector(call, 4)[c];
+    } else {
+        normalised_measure(blocks, parts, part, own, &mean, &variance);
+        inverse = 1 / sqrt(variance + (double)attribute_float(call->attributes, "epsilon", 1e-5f));
+    }
+    /* As the backward half, and who computes it again, find them: rounded. */
+    const double a = (double)normalised_vector(call, 1)[c] * (double)(float)inverse;
+    const double b = (double)normalised_vector(call, 2)[c] - (double)(float)mean * a;
     for (int64_t n = 0; y && n < parts->batch; n++) {
         const int64_t at = (n * parts->channels + c) * parts->plane;
         struct training_normalise row = {.count = (ptrdiff_t)parts->plane, .a = (float)a, .b = (float)b, .c = 1,
