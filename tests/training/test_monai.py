@@ -21,7 +21,7 @@ import torch
 from monai.networks import nets
 from onnx import numpy_helper
 
-from support import main, segmentation_loss, train_batches
+from support import MITRAL, call, main, segmentation_loss, train_batches
 
 RATE = 1.0
 CLASSES = 4
@@ -137,6 +137,16 @@ def test_the_newer_exporter():
     name, network, batch, size = next(networks(2))
     prepare(network)
     check(f"{name}, dynamo", network, batch, size, dynamo=True)
+
+
+def test_commands_that_read_slices_refuse_volumes():
+    warnings.simplefilter("ignore")
+    _, network, batch, size = next(networks(3))
+    with tempfile.TemporaryDirectory() as folder:
+        export(network.train(), torch.randn(batch, 1, *size), f"{folder}/student.onnx")
+        message = call(MITRAL, "train", "--model", f"{folder}/student.onnx", "--data", folder, "--batch", batch, "--checkpoint", f"{folder}/run",
+                       "-o", f"{folder}/out.onnx", code=2)
+    assert "expected a network of slices" in message and message.count("\n") <= 1, message
 
 
 if __name__ == "__main__":
