@@ -155,6 +155,7 @@ def chart(rows, path):
         places = [y + (i - len(engines) / 2 + 0.5) * height for y in range(len(chosen))]
         axes.barh(places, values, height, label=engine, color=COLOURS[engine])
     axes.set_yticks(range(len(chosen)), [f"{row['network']} {row['precision']} ×{row['threads']}" for row in chosen])
+    axes.margins(y=0.01)
     axes.invert_yaxis()
     axes.axvline(1, color="black", linewidth=0.6)
     axes.set_xlabel("time of one run, mitral = 1 (smaller is better)")
