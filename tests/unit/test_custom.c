@@ -482,7 +482,7 @@ static const struct
     {RANK, MITRAL_INVALID, "expected a rank from 0 to 12 and dimensions for output 0, found rank 13"},
     {NO_DIMENSIONS, MITRAL_INVALID, "found rank 1 and no dimensions"},
     {STRINGS, MITRAL_UNSUPPORTED, "expected outputs of numbers, found strings for output 0"},
-    {TYPE, MITRAL_INVALID, "expected an element type for output 0, found the number 27"},
+    {TYPE, MITRAL_INVALID, "expected an element type for output 0, found the number 29"},
     {SHAPE_FAILS, MITRAL_UNSUPPORTED, "expected rank 7, found 2"},
     {SHAPE_FAILS_SILENTLY, MITRAL_LIMIT, "its shape function failed with status 6 (limit passed) and no message"},
     {SHAPE_FORGIVES, MITRAL_INVALID, "found rank -1"},
