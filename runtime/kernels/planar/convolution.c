@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "runtime/kernels/planar/pack.h"
+#include "runtime/kernels/planar/tiles.h"
 #include "runtime/kernels/reference/convolution.h"
 #include "runtime/kernels/reference/shapes.h"
 
@@ -22,13 +23,6 @@ static bool is_pointwise(const struct convolution_shape *s)
 static bool is_3x3(const struct convolution_shape *s)
 {
     return s->kernel[0] == 3 && s->kernel[1] == 3 && s->stride[0] == 1 && s->stride[1] == 1 && s->dilation[0] == s->dilation[1];
-}
-
-/* Tiles of four outputs, dilation apart, that cover `size` outputs. */
-static int64_t tiles_along(int64_t size, int64_t dilation)
-{
-    int64_t rest = size % (4 * dilation);
-    return size / (4 * dilation) * dilation + (rest < dilation ? rest : dilation);
 }
 
 /* Multiplications saved against weights that are four times as large: in units of one multiplication, fetching a weight from

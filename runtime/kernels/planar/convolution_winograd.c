@@ -5,6 +5,7 @@
 
 #include "runtime/kernels/planar/convolution.h"
 #include "runtime/kernels/planar/pack.h"
+#include "runtime/kernels/planar/tiles.h"
 
 enum { ALIGN = 16, POSITIONS = WINOGRAD_INPUTS * WINOGRAD_INPUTS, MOST_TILES = 56, SHARED_TILES = 224, GROUP_BYTES = 1 << 20 };
 
@@ -17,12 +18,6 @@ struct geometry {
     size_t spread, products;           /* floats */
 };
 
-static int tiles_along(int64_t size, int64_t dilation)
-{
-    int64_t rest = size % (4 * dilation);
-    return (int)(size / (4 * dilation) * dilation + (rest < dilation ? rest : dilation));
-}
-
 static ptrdiff_t rounded(int64_t count, int64_t step)
 {
     return (ptrdiff_t)((count + step - 1) / step * step);
@@ -32,7 +27,8 @@ static void measure(const struct convolution *c, struct geometry *g)
 {
     const struct convolution_shape *s = &c->shape;
     int lanes = c->blocks->lanes;
-    *g = (struct geometry){.down = tiles_along(s->output[0], s->dilation[0]), .across = tiles_along(s->output[1], s->dilation[1])};
+    *g = (struct geometry){.down = (int)tiles_along(s->output[0], s->dilation[0]),
+                           .across = (int)tiles_along(s->output[1], s->dilation[1])};
     g->tiles = s->batch * g->down * g->across;
     g->spread_pitch = rounded(s->channels, lanes);
     g->product_pitch = rounded(s->features, lanes);
@@ -56,25 +52,6 @@ size_t convolution_winograd_scratch(const struct convolution *c)
     return (g.spread + g.products) * (g.shared ? 1 : (size_t)c->threads) * sizeof(float);
 }
 
-static uint8_t inside(int64_t start, int64_t dilation, int64_t size)
-{
-    unsigned bits = 0;
-    for (int i = 0; i < WINOGRAD_INPUTS; i++)
-        bits |= (unsigned)(start + i * dilation >= 0 && start + i * dilation < size) << i;
-    return (uint8_t)bits;
-}
-
-static uint8_t outputs_inside(int64_t start, int64_t dilation, int64_t size)
-{
-    int64_t count = (size - start + dilation - 1) / dilation;
-    return (uint8_t)(count < WINOGRAD_OUTPUTS ? count : WINOGRAD_OUTPUTS);
-}
-
-static int64_t tile_start(int64_t index, int64_t dilation)
-{
-    return index / dilation * 4 * dilation + index % dilation;
-}
-
 static void place_tiles(const struct convolution *c, const struct geometry *g, int64_t first, int count, struct channel_tile *tiles)
 {
     const struct convolution_shape *s = &c->shape;
@@ -85,8 +62,10 @@ static void place_tiles(const struct convolution *c, const struct geometry *g, i
         tiles[i] = (struct channel_tile){
             .input = (ptrdiff_t)(((image * s->input[0] + top) * s->input[1] + left) * c->x_pitch),
             .output = (ptrdiff_t)(((image * s->output[0] + y) * s->output[1] + x) * c->y_pitch),
-            .rows_there = inside(top, s->dilation[0], s->input[0]), .columns_there = inside(left, s->dilation[1], s->input[1]),
-            .rows = outputs_inside(y, s->dilation[0], s->output[0]), .columns = outputs_inside(x, s->dilation[1], s->output[1])};
+            .rows_there = tile_inputs_inside(top, s->dilation[0], s->input[0]),
+            .columns_there = tile_inputs_inside(left, s->dilation[1], s->input[1]),
+            .rows = tile_outputs_inside(y, s->dilation[0], s->output[0]),
+            .columns = tile_outputs_inside(x, s->dilation[1], s->output[1])};
     }
 }
 

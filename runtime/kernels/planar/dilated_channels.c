@@ -10,6 +10,7 @@
 
 #include "runtime/kernels/planar/dilated.h"
 #include "runtime/kernels/planar/pack.h"
+#include "runtime/kernels/planar/tiles.h"
 
 enum { ALIGN = 16, PIECE = 32, CHUNK_PIXELS = 224, LARGEST_GROUP = 48, POSITIONS = WINOGRAD_INPUTS * WINOGRAD_INPUTS };
 
@@ -280,39 +281,6 @@ struct piece {
     int top, left, bottom, right;
 };
 
-/* Tiles of 4 outputs, dilation apart, along `length` that begins at a multiple of 4 · dilation. */
-static int tiles_along(int length, int dilation)
-{
-    int whole = length / (4 * dilation), rest = length % (4 * dilation);
-    return whole * dilation + (rest < dilation ? rest : dilation);
-}
-
-/* Where tile `index` along one direction begins. */
-static int tile_start(int index, int dilation)
-{
-    return index / dilation * 4 * dilation + index % dilation;
-}
-
-static uint8_t inside(int start, int dilation, int size)
-{
-    unsigned bits = 0;
-    if (start >= dilation && start + (WINOGRAD_INPUTS - 2) * dilation < size)
-        return (1 << WINOGRAD_INPUTS) - 1;
-    for (int i = 0; i < WINOGRAD_INPUTS; i++) {
-        int at = start + (i - 1) * dilation;
-        bits |= (unsigned)(at >= 0 && at < size) << i;
-    }
-    return (uint8_t)bits;
-}
-
-static uint8_t outputs_inside(int start, int dilation, int end)
-{
-    if (end - start > (WINOGRAD_OUTPUTS - 1) * dilation)
-        return WINOGRAD_OUTPUTS;
-    int count = (end - start + dilation - 1) / dilation;
-    return (uint8_t)(count < WINOGRAD_OUTPUTS ? count : WINOGRAD_OUTPUTS);
-}
-
 static void run_group(const struct worker *w, int branch, const struct piece *piece, int first, int count)
 {
     const struct dilated_plan *plan = w->plan;
@@ -320,20 +288,22 @@ static void run_group(const struct worker *w, int branch, const struct piece *pi
     const struct geometry *g = w->g;
     struct channel_tile tiles[LARGEST_GROUP];
     int d = b->branches[branch].dilation, channels = b->branches[branch].channels, offset = b->branches[branch].first;
-    int across = tiles_along(piece->right - piece->left, d);
+    int across = (int)tiles_along(piece->right - piece->left, d);
     ptrdiff_t sum_width = g->split ? b->width : g->piece_width;
     int sum_top = g->split ? 0 : piece->top, sum_left = g->split ? 0 : piece->left;
     int down_index = first / across, across_index = first % across, x_phase = across_index % d;
-    int x = piece->left + tile_start(across_index, d);
+    int x = piece->left + (int)tile_start(across_index, d);
     for (int done = 0; done < count; down_index++) { /* row by row of tiles */
-        const int y = piece->top + tile_start(down_index, d), until = done + across - across_index < count ? done + across - across_index : count;
-        const uint8_t rows_there = inside(y, d, b->height), rows = outputs_inside(y, d, piece->bottom);
+        const int y = piece->top + (int)tile_start(down_index, d), row_end = done + across - across_index;
+        const int until = row_end < count ? row_end : count;
+        const uint8_t rows_there = tile_inputs_inside(y - d, d, b->height);
+        const uint8_t rows = tile_outputs_inside(y, d, piece->bottom);
         for (; done < until; done++) {
             tiles[done] = (struct channel_tile){.input = ((ptrdiff_t)(y - d) * b->width + x - d) * b->reduced,
                                                 .sum = ((y - sum_top) * sum_width + x - sum_left) * channels,
                                                 .output = ((ptrdiff_t)y * b->width + x) * b->outputs + offset, .rows_there = rows_there,
-                                                .columns_there = inside(x, d, b->width), .rows = rows,
-                                                .columns = outputs_inside(x, d, piece->right)};
+                                                .columns_there = tile_inputs_inside(x - d, d, b->width), .rows = rows,
+                                                .columns = tile_outputs_inside(x, d, piece->right)};
             if (++x_phase == d) {
                 x_phase = 0;
                 x += 3 * d;
@@ -394,7 +364,7 @@ static void run_share(const struct worker *w, int branch, const struct piece *pi
 static int piece_tiles(const struct worker *w, int branch, const struct piece *piece)
 {
     int d = w->plan->block.branches[branch].dilation;
-    return tiles_along(piece->bottom - piece->top, d) * tiles_along(piece->right - piece->left, d);
+    return (int)(tiles_along(piece->bottom - piece->top, d) * tiles_along(piece->right - piece->left, d));
 }
 
 static void run_piece(const struct worker *w, int index)
