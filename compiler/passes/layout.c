@@ -224,7 +224,7 @@ static bool carries_layout(const struct graph *graph, const struct node *node, s
     if (node_is_own(node, "ConcatScaleShift"))
         return index < (size_t)attribute_int(&node->attributes, "parts", 1);
     if (node->op->traits & OP_LAYOUT_ANY)
-        return graph->values[input].type.rank == graph->values[node->outputs[0]].type.rank;
+        return node->outputs[0] != NO_VALUE && graph->values[input].type.rank == graph->values[node->outputs[0]].type.rank;
     return index == 0;
 }
 
