@@ -235,9 +235,9 @@ mitral_status node_extend_inputs(struct graph *graph, node_id id, size_t count)
     return MITRAL_OK;
 }
 
-bool affine_find(const struct graph *graph, const struct graph_uses *uses, value_id value, struct affine *out)
+bool scalar_affine_find(const struct graph *graph, const struct graph_uses *uses, value_id value, struct scalar_affine *out)
 {
-    *out = (struct affine){.scale = 1, .result = value};
+    *out = (struct scalar_affine){.scale = 1, .result = value};
     for (;;) {
         const node_id id = only_reader(graph, uses, out->result);
         const struct node *node = id == NO_NODE ? NULL : &graph->nodes[id];
@@ -249,15 +249,20 @@ bool affine_find(const struct graph *graph, const struct graph_uses *uses, value
         const bool ordered = side == 1;
         if (!graph_constant(graph, node->inputs[side]) || !scalar_input(graph, node, side, 0, &number))
             break;
-        if (node_is(node, "Mul") || (node_is(node, "Div") && ordered && number != 0)) {
+        float scale = out->scale, shift = out->shift;
+        if (node_is(node, "Mul") || (node_is(node, "Div") && ordered)) {
             const double factor = node_is(node, "Mul") ? number : 1 / number;
-            out->scale = (float)((double)out->scale * factor);
-            out->shift = (float)((double)out->shift * factor);
+            scale = (float)((double)scale * factor);
+            shift = (float)((double)shift * factor);
         } else if (node_is(node, "Add") || (node_is(node, "Sub") && ordered)) {
-            out->shift = (float)((double)out->shift + (node_is(node, "Add") ? number : -number));
+            shift = (float)((double)shift + (node_is(node, "Add") ? number : -number));
         } else {
             break;
         }
+        if (!isfinite(scale) || !isfinite(shift)) /* what infinite factors do to zeros would change */
+            break;
+        out->scale = scale;
+        out->shift = shift;
         out->nodes[out->node_count++] = id;
         out->result = node->outputs[0];
     }
@@ -275,14 +280,21 @@ mitral_status activation_set(struct graph *graph, node_id id, const struct activ
     return MITRAL_OK;
 }
 
-void activation_take(struct graph *graph, node_id id, const struct activation *activation)
+void node_take_over(struct graph *graph, node_id id, node_id last)
 {
-    value_id result = graph->nodes[activation->nodes[activation->node_count - 1]].outputs[0];
-    for (size_t i = 0; i < activation->node_count; i++)
-        graph_remove_node(graph, activation->nodes[i]);
+    const value_id result = graph->nodes[last].outputs[0];
+    graph_remove_node(graph, last);
     graph->values[graph->nodes[id].outputs[0]].producer = NO_NODE;
     graph->nodes[id].outputs[0] = result;
     graph->values[result].producer = id;
+}
+
+void activation_take(struct graph *graph, node_id id, const struct activation *activation)
+{
+    const size_t last = activation->node_count - 1;
+    for (size_t i = 0; i < last; i++)
+        graph_remove_node(graph, activation->nodes[i]);
+    node_take_over(graph, id, activation->nodes[last]);
 }
 
 bool type_same_dims(const struct value_type *a, const struct value_type *b)

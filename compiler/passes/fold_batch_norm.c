@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "compiler/passes/activation.h"
 #include "compiler/passes/passes.h"
 
 struct affine {
@@ -249,16 +250,6 @@ static mitral_status fold_into(struct fold *fold, node_id id, const struct affin
     return MITRAL_OK;
 }
 
-/* `id` hands its output over to `producer`, which computes all of it now. */
-static void hand_over(struct graph *graph, node_id id, node_id producer)
-{
-    value_id output = graph->nodes[id].outputs[0];
-    graph->values[graph->nodes[producer].outputs[0]].producer = NO_NODE;
-    graph_remove_node(graph, id);
-    graph->nodes[producer].outputs[0] = output;
-    graph->values[output].producer = producer;
-}
-
 /* ---- what is left ------------------------------------------------------------------------------------------------------ */
 
 static mitral_status store_list(struct fold *fold, const char *name, const double *values, int64_t count, value_id *out)
@@ -327,7 +318,7 @@ static mitral_status fold_node(struct fold *fold, node_id id)
         }
     }
     if (done) {
-        hand_over(graph, id, producer);
+        node_take_over(graph, producer, id);
         *fold->changed = true;
         return MITRAL_OK;
     }

@@ -60,15 +60,6 @@ static value_id find_residual(const struct fusion *fusion, node_id convolution, 
     return other;
 }
 
-static void take_sum(struct graph *graph, node_id id, node_id sum)
-{
-    value_id result = graph->nodes[sum].outputs[0];
-    graph_remove_node(graph, sum);
-    graph->values[graph->nodes[id].outputs[0]].producer = NO_NODE;
-    graph->nodes[id].outputs[0] = result;
-    graph->values[result].producer = id;
-}
-
 static mitral_status become(struct fusion *fusion, node_id id, const char *name)
 {
     struct node *node = &fusion->graph->nodes[id];
@@ -84,16 +75,15 @@ static mitral_status become(struct fusion *fusion, node_id id, const char *name)
 static mitral_status take_affine(struct fusion *fusion, node_id id)
 {
     struct graph *graph = fusion->graph;
-    struct affine affine;
-    if (!affine_find(graph, &fusion->uses, graph->nodes[id].outputs[0], &affine))
+    struct scalar_affine affine;
+    if (!scalar_affine_find(graph, &fusion->uses, graph->nodes[id].outputs[0], &affine))
         return MITRAL_OK;
     TRY(attributes_set_float(&graph->nodes[id].attributes, graph->arena, "activation_scale", affine.scale));
     TRY(attributes_set_float(&graph->nodes[id].attributes, graph->arena, "activation_shift", affine.shift));
-    for (size_t i = 0; i < affine.node_count; i++)
+    const size_t last = affine.node_count - 1;
+    for (size_t i = 0; i < last; i++)
         graph_remove_node(graph, affine.nodes[i]);
-    graph->values[graph->nodes[id].outputs[0]].producer = NO_NODE;
-    graph->nodes[id].outputs[0] = affine.result;
-    graph->values[affine.result].producer = id;
+    node_take_over(graph, id, affine.nodes[last]);
     return MITRAL_OK;
 }
 
@@ -113,7 +103,7 @@ static mitral_status fuse_convolution(struct fusion *fusion, node_id id)
             TRY(node_extend_inputs(graph, id, INPUTS));
             graph->nodes[id].inputs[RESIDUAL] = residual;
             TRY(attributes_set_int(&graph->nodes[id].attributes, graph->arena, "residual_before_activation", !active));
-            take_sum(graph, id, sum);
+            node_take_over(graph, id, sum);
             summed = true;
         } else if (!active && activation_find(graph, &fusion->uses, value, 1, &activation)) {
             TRY(node_extend_inputs(graph, id, INPUTS));

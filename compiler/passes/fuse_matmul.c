@@ -30,15 +30,6 @@ static mitral_status become(struct fusion *fusion, node_id id, const char *name)
                     : mitral_fail(fusion->graph->context, MITRAL_UNSUPPORTED, "expected the operator mitral.%s, found none", name);
 }
 
-static void take(struct graph *graph, node_id id, node_id last)
-{
-    value_id result = graph->nodes[last].outputs[0];
-    graph_remove_node(graph, last);
-    graph->values[graph->nodes[id].outputs[0]].producer = NO_NODE;
-    graph->nodes[id].outputs[0] = result;
-    graph->values[result].producer = id;
-}
-
 /* A factor of the product: Mul or Div by a scalar. */
 static mitral_status fuse_factor(struct fusion *fusion, node_id id, bool *done)
 {
@@ -59,7 +50,7 @@ static mitral_status fuse_factor(struct fusion *fusion, node_id id, bool *done)
     if (divide && value == 0)
         return MITRAL_OK;
     TRY(attributes_set_float(&graph->nodes[id].attributes, graph->arena, "alpha", (float)(divide ? before / value : before * value)));
-    take(graph, id, reader);
+    node_take_over(graph, id, reader);
     *done = true;
     return become(fusion, id, "MatMul");
 }
@@ -94,7 +85,7 @@ static mitral_status fuse_sum(struct fusion *fusion, node_id id, bool *done)
     graph->nodes[id].inputs[place] = other;
     if (place == RESIDUAL)
         TRY(attributes_set_int(&graph->nodes[id].attributes, graph->arena, "residual_before_activation", !active));
-    take(graph, id, reader);
+    node_take_over(graph, id, reader);
     *done = true;
     return become(fusion, id, "MatMul");
 }

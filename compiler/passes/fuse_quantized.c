@@ -87,15 +87,6 @@ static mitral_status make_bias(struct graph *graph, value_id value, int64_t coun
     return graph_add_constant(graph, name, &bias, true, out);
 }
 
-static void take(struct graph *graph, node_id id, node_id last)
-{
-    value_id result = graph->nodes[last].outputs[0];
-    graph_remove_node(graph, last);
-    graph->values[graph->nodes[id].outputs[0]].producer = NO_NODE;
-    graph->nodes[id].outputs[0] = result;
-    graph->values[result].producer = id;
-}
-
 static node_id reader_of(const struct fusion *fusion, node_id id, const char *name)
 {
     node_id reader = only_reader(fusion->graph, &fusion->uses, fusion->graph->nodes[id].outputs[0]);
@@ -118,7 +109,7 @@ static mitral_status take_what_follows(struct fusion *fusion, node_id id)
     node_id reader = reader_of(fusion, id, "Relu");
     if (reader != NO_NODE) {
         TRY(attributes_set_string(&graph->nodes[id].attributes, graph->arena, "activation", "Relu"));
-        take(graph, id, reader);
+        node_take_over(graph, id, reader);
     }
     reader = reader_of(fusion, id, "QuantizeLinear");
     if (reader == NO_NODE)
@@ -132,7 +123,7 @@ static mitral_status take_what_follows(struct fusion *fusion, node_id id)
         TRY(add_zero(graph, quantize, quantizer.dtype, &zero));
     graph->nodes[id].inputs[Y_SCALE] = quantize->inputs[1];
     graph->nodes[id].inputs[Y_ZERO] = zero;
-    take(graph, id, reader);
+    node_take_over(graph, id, reader);
     return MITRAL_OK;
 }
 
@@ -184,7 +175,7 @@ static mitral_status fuse_matmul(struct fusion *fusion, node_id id)
             TRY(make_bias(graph, graph->nodes[sum].inputs[side], columns, &bias, &found));
     }
     if (found)
-        take(graph, id, sum);
+        node_take_over(graph, id, sum);
     return become(fusion, id, "QuantizedMatMul", data, weights, weights->inputs[0], bias);
 }
 

@@ -44,14 +44,11 @@ static mitral_status add_value(struct graph *graph, value_id like, const char *s
 static mitral_status move_one(struct move *move, node_id id, node_id reader, const struct quantizer *from, const struct quantizer *to)
 {
     struct graph *graph = move->graph;
-    const value_id moved = graph->nodes[id].outputs[0], result = graph->nodes[reader].outputs[0];
+    const value_id moved = graph->nodes[id].outputs[0];
     const node_id source = graph->values[graph->nodes[id].inputs[0]].producer;
     graph->nodes[id].inputs[0] = from->input;
     if (quantizer_undoes(from, to)) {
-        graph_remove_node(graph, reader);
-        graph->nodes[id].outputs[0] = result;
-        graph->values[moved].producer = NO_NODE;
-        graph->values[result].producer = id;
+        node_take_over(graph, id, reader);
         return MITRAL_OK;
     }
     value_id bytes, floats;
@@ -71,7 +68,6 @@ static mitral_status move_one(struct move *move, node_id id, node_id reader, con
 static mitral_status move_concat(struct move *move, node_id id, node_id reader, const struct quantizer *to)
 {
     struct graph *graph = move->graph;
-    const value_id joined = graph->nodes[id].outputs[0], result = graph->nodes[reader].outputs[0];
     const struct node quantize = graph->nodes[reader];
     for (size_t i = 0; i < graph->nodes[id].input_count; i++) {
         const value_id part = graph->nodes[id].inputs[i];
@@ -89,10 +85,7 @@ static mitral_status move_concat(struct move *move, node_id id, node_id reader, 
                            inputs[2] == NO_VALUE ? 2 : 3, &bytes, 1, NULL));
         graph->nodes[id].inputs[i] = bytes;
     }
-    graph_remove_node(graph, reader);
-    graph->nodes[id].outputs[0] = result;
-    graph->values[joined].producer = NO_NODE;
-    graph->values[result].producer = id;
+    node_take_over(graph, id, reader);
     return MITRAL_OK;
 }
 

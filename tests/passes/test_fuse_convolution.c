@@ -150,6 +150,27 @@ static void numbers_after_an_activation(void **state)
     }
 }
 
+/* Two factors whose product is infinite: zeros stay zeros only one after the other. */
+static void infinite_products_of_numbers_stay(void **state)
+{
+    (void)state;
+    struct graph *graph = test_open();
+    value_id y = convolution(graph, input(graph), "c", 4);
+    value_id huge = test_constant(graph, "huge", 0, NULL, (float[]){1e30f}), tiny = test_constant(graph, "tiny", 0, NULL, (float[]){1e-30f});
+    y = test_node(graph, "Relu", "r", NULL, &y, 1);
+    y = test_node(graph, "Mul", "m", NULL, (value_id[]){y, tiny}, 2);
+    y = test_node(graph, "Mul", "n", NULL, (value_id[]){y, huge}, 2);
+    y = test_node(graph, "Mul", "o", NULL, (value_id[]){y, huge}, 2);
+    y = test_node(graph, "Div", "p", NULL, (value_id[]){y, tiny}, 2);
+    y = test_node(graph, "Mul", "y", NULL, (value_id[]){y, tiny}, 2);
+    assert_ok(graph->context, graph_add_output(graph, y));
+    assert_ok(graph->context, graph_infer(graph));
+    assert_ok(graph->context, pipeline_run_one(graph, passes[0], &(struct pass_options){0}));
+    assert_int_equal(test_count(graph, NULL, "Div"), 1);
+    assert_int_equal(test_count(graph, NULL, "Mul"), 1); /* the last one */
+    test_close(graph);
+}
+
 static void residuals_before_and_after(void **state)
 {
     (void)state;
@@ -276,6 +297,7 @@ int main(void)
         cmocka_unit_test(activations_of_several_nodes),
         cmocka_unit_test(hard_swish_in_several_nodes),
         cmocka_unit_test(numbers_after_an_activation),
+        cmocka_unit_test(infinite_products_of_numbers_stay),
         cmocka_unit_test(residuals_before_and_after),
         cmocka_unit_test(the_later_of_two_convolutions_takes_the_sum),
         cmocka_unit_test(residuals_that_are_computed_later),
