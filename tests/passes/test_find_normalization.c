@@ -13,19 +13,9 @@ static void finish(struct graph *graph, value_id y, size_t nodes, const char *fo
     test_close(graph);
 }
 
-static value_id integers(struct graph *graph, const char *name, const int64_t *values, int64_t count)
-{
-    mitral_tensor tensor;
-    value_id id;
-    tensor_set(&tensor, MITRAL_INT64, 1, &count);
-    tensor.data = (void *)values;
-    assert_ok(graph->context, graph_add_constant(graph, name, &tensor, false, &id));
-    return id;
-}
-
 static value_id group(struct graph *graph, value_id x, int64_t groups, bool affine, bool elsewhere)
 {
-    value_id there = integers(graph, "there", (int64_t[]){0, groups, -1}, 3), back = integers(graph, "back", (int64_t[]){2, 12, 5, 7}, 4);
+    value_id there = test_integers(graph, "there", (int64_t[]){0, groups, -1}, 3), back = test_integers(graph, "back", (int64_t[]){2, 12, 5, 7}, 4);
     value_id scale = test_random_constant(graph, "s", 1, &groups, 1, 0.3f), bias = test_random_constant(graph, "b", 1, &groups, 0, 0.3f);
     value_id y = test_node(graph, "Reshape", "r", NULL, (value_id[]){x, there}, 2);
     y = test_node(graph, "InstanceNormalization", "n", NULL, (value_id[]){y, scale, bias}, 3);
@@ -72,7 +62,7 @@ static value_id layer(struct graph *graph, value_id x, int form)
 {
     const int64_t axis = form & 4 ? 2 : -1, wrong = 1;
     struct attributes axes = test_ints(graph, "axes", form & 32 ? &wrong : &axis, 1);
-    value_id list = integers(graph, "axes", &axis, 1), two = test_constant(graph, "two", 0, NULL, (float[]){2});
+    value_id list = test_integers(graph, "axes", &axis, 1), two = test_constant(graph, "two", 0, NULL, (float[]){2});
     value_id epsilon = test_constant(graph, "epsilon", 0, NULL, (float[]){1e-3f}), mean, variance, square;
     assert_ok(graph->context, graph_add_value(graph, "mean", NULL, &mean));
     assert_ok(graph->context, graph_add_value(graph, "variance", NULL, &variance));

@@ -3,16 +3,6 @@
 
 static const char *const passes[] = {"find-shuffle"};
 
-static value_id integers(struct graph *graph, const char *name, const int64_t *values, int64_t count)
-{
-    mitral_tensor tensor;
-    value_id id;
-    tensor_set(&tensor, MITRAL_INT64, 1, &count);
-    tensor.data = (void *)values;
-    assert_ok(graph->context, graph_add_constant(graph, name, &tensor, false, &id));
-    return id;
-}
-
 struct form {
     int64_t there[5], order[5], back[4];
     bool found;
@@ -24,11 +14,11 @@ static void check(const struct form *form, bool elsewhere)
     struct attributes order = {0};
     value_id y = test_input(graph, "x", 4, (int64_t[]){2, 12, 3, 5});
     assert_ok(graph->context, attributes_set_ints(&order, graph->arena, "perm", form->order, 5));
-    y = test_node(graph, "Reshape", "r", NULL, (value_id[]){y, integers(graph, "there", form->there, 5)}, 2);
+    y = test_node(graph, "Reshape", "r", NULL, (value_id[]){y, test_integers(graph, "there", form->there, 5)}, 2);
     y = test_node(graph, "Transpose", "t", &order, &y, 1);
     if (elsewhere)
         assert_ok(graph->context, graph_add_output(graph, y));
-    y = test_node(graph, "Reshape", "y", NULL, (value_id[]){y, integers(graph, "back", form->back, 4)}, 2);
+    y = test_node(graph, "Reshape", "y", NULL, (value_id[]){y, test_integers(graph, "back", form->back, 4)}, 2);
     assert_ok(graph->context, graph_add_output(graph, y));
     test_passes_keep_results(graph, passes, 1, 0);
     const size_t found = form->found && !elsewhere;

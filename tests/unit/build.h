@@ -27,6 +27,16 @@ static inline value_id test_constant(struct graph *graph, const char *name, int3
     return id;
 }
 
+static inline value_id test_integers(struct graph *graph, const char *name, const int64_t *values, int64_t count)
+{
+    mitral_tensor tensor;
+    tensor_set(&tensor, MITRAL_INT64, 1, &count);
+    tensor.data = (void *)values;
+    value_id id;
+    assert_ok(graph->context, graph_add_constant(graph, name, &tensor, false, &id));
+    return id;
+}
+
 /* A node with one new output. */
 static inline value_id test_node(struct graph *graph, const char *op, const char *output, const struct attributes *attributes,
                                  const value_id *inputs, size_t count)

@@ -16,11 +16,7 @@ static mitral_status convolution_shape(struct kernel_call *call)
     return onednn_shape_keeping_layouts(call, shape_convolution);
 }
 
-struct descriptors {
-    dnnl_memory_desc_t x, w, plain_w, bias, y;
-    bool laid_down; /* a map of one column is described as one of one row, which is the same memory and what oneDNN is fast at */
-};
-
+/* A map of one column is described as one of one row, which is the same memory and what oneDNN is fast at. */
 static bool is_column(const struct convolution_parameters *p)
 {
     return p->spatial == 2 && p->input[0] > 1 && p->input[1] == 1 && p->output[1] == 1 && p->kernel[1] == 1 && p->pads_begin[1] == 0
@@ -42,16 +38,13 @@ static struct convolution_parameters laid_down(struct convolution_parameters p)
     return p;
 }
 
-static void free_descriptors(struct descriptors *d)
+/* Whether these are the parameters that laid_down made of the call's. */
+static bool is_laid_down(const struct kernel_call *call, const struct convolution_parameters *p)
 {
-    onednn_descriptor_free(&d->x);
-    onednn_descriptor_free(&d->w);
-    onednn_descriptor_free(&d->plain_w);
-    onednn_descriptor_free(&d->bias);
-    onednn_descriptor_free(&d->y);
+    return p->spatial == 2 && p->input[1] != call_input(call, X)->dims[3];
 }
 
-static mitral_status describe_weights(const struct kernel_call *call, const struct convolution_parameters *p, struct descriptors *d)
+static mitral_status describe_weights(const struct kernel_call *call, const struct convolution_parameters *p, struct onednn_descriptors *d)
 {
     const mitral_tensor *x = call_input(call, X), *w = call_input(call, W), *bias = call_input(call, BIAS);
     int64_t dims[MITRAL_MAX_RANK];
@@ -65,7 +58,7 @@ static mitral_status describe_weights(const struct kernel_call *call, const stru
         memcpy(dims, w->dims, (size_t)w->rank * sizeof *dims);
         rank = w->rank;
     }
-    if (d->laid_down)
+    if (is_laid_down(call, p))
         swap(dims + rank - 2);
     TRY(onednn_descriptor_any(call, &d->w, x->dtype, rank, dims));
     TRY(onednn_descriptor(call, &d->plain_w, w->dtype, rank, dims, LAYOUT_PLAIN));
@@ -76,8 +69,7 @@ static mitral_status describe_weights(const struct kernel_call *call, const stru
 
 /* MITRAL_DEFERRED: this formulation is not there; *depends: it is, but depends on the number of threads. */
 static mitral_status create_descriptor(struct onednn_program *program, const struct convolution_parameters *p,
-                                       const struct descriptors *d, dnnl_primitive_attr_t attributes, bool images, bool *depends,
-                                       dnnl_primitive_desc_t *out)
+                                       const struct onednn_descriptors *d, bool images, bool *depends, dnnl_primitive_desc_t *out)
 {
     dnnl_dims_t strides = {0}, dilations = {0}, begin = {0}, end = {0};
     for (int32_t i = 0; i < p->spatial; i++) {
@@ -88,7 +80,7 @@ static mitral_status create_descriptor(struct onednn_program *program, const str
     }
     dnnl_status_t status = dnnl_convolution_forward_primitive_desc_create(out, program->engine, dnnl_forward_inference,
                                                                           dnnl_convolution_direct, d->x, d->w, d->bias, d->y, strides,
-                                                                          dilations, begin, end, attributes);
+                                                                          dilations, begin, end, d->attributes);
     if (status != dnnl_success)
         return MITRAL_DEFERRED;
     *depends = !images && onednn_depends_on_threads(*out);
@@ -112,15 +104,15 @@ static mitral_status describe_map(const struct kernel_call *call, const mitral_t
 
 static mitral_status add_convolution(struct onednn_program *program, const struct kernel_call *call,
                                      const struct convolution_parameters *p, const struct onednn_post *post, int layout, bool images,
-                                     bool *depends, struct descriptors *d, dnnl_primitive_attr_t attributes)
+                                     bool *depends, struct onednn_descriptors *d)
 {
     const mitral_tensor *x = call_input(call, X), *y = call_output(call, 0);
     struct onednn_operand operands[4 + ONEDNN_POST_OPERANDS] = {{DNNL_ARG_SRC, {PLACE_NONE, 0, 0}}, {DNNL_ARG_WEIGHTS, {PLACE_NONE, 0, 0}},
                                                                 {DNNL_ARG_DST, {PLACE_NONE, 0, 0}}};
     size_t count = 3, steps[4 + ONEDNN_POST_OPERANDS] = {0};
     TRY(describe_weights(call, p, d));
-    TRY(describe_map(call, x, layout, images, d->laid_down, &d->x));
-    TRY(describe_map(call, y, layout, images, d->laid_down, &d->y));
+    TRY(describe_map(call, x, layout, images, is_laid_down(call, p), &d->x));
+    TRY(describe_map(call, y, layout, images, is_laid_down(call, p), &d->y));
     TRY(onednn_input_in(program, call, X, layout, &operands[0].where));
     operands[2].where = onednn_output_in(program, call, 0, layout);
     if (call_input(call, BIAS))
@@ -128,12 +120,12 @@ static mitral_status add_convolution(struct onednn_program *program, const struc
     dnnl_post_ops_t list;
     DNNL_TRY(call, dnnl_post_ops_create(&list), "post-operations");
     mitral_status status = onednn_append_post(program, call, post, layout, d->y, list, operands, &count);
-    if (status == MITRAL_OK && dnnl_primitive_attr_set_post_ops(attributes, list) != dnnl_success)
+    if (status == MITRAL_OK && dnnl_primitive_attr_set_post_ops(d->attributes, list) != dnnl_success)
         status = MITRAL_NO_MEMORY;
     dnnl_post_ops_destroy(list);
     TRY(status);
     dnnl_primitive_desc_t descriptor;
-    TRY(create_descriptor(program, p, d, attributes, images, depends, &descriptor));
+    TRY(create_descriptor(program, p, d, images, depends, &descriptor));
     status = onednn_add_weights(program, call, W, d->plain_w, dnnl_primitive_desc_query_md(descriptor, dnnl_query_weights_md, 0),
                                 &operands[1].where);
     if (status != MITRAL_OK) {
@@ -165,20 +157,18 @@ static mitral_status attempt_once(const struct kernel_call *call, const struct c
                                   int layout, bool images, bool *depends, void **state, size_t *scratch_bytes)
 {
     struct onednn_program *program;
-    struct descriptors d = {.laid_down = is_column(p)};
-    const struct convolution_parameters described = d.laid_down ? laid_down(*p) : *p;
-    dnnl_primitive_attr_t attributes;
-    TRY(onednn_attributes(call, &attributes));
+    struct onednn_descriptors d = {0};
+    const struct convolution_parameters described = is_column(p) ? laid_down(*p) : *p;
+    TRY(onednn_attributes(call, &d.attributes));
     mitral_status status = onednn_program_create(&program, call);
     if (status == MITRAL_OK) {
         const int before = images ? onednn_serial_begin() : 0;
-        status = add_convolution(program, call, &described, post, layout, images, depends, &d, attributes);
+        status = add_convolution(program, call, &described, post, layout, images, depends, &d);
         if (images)
             onednn_serial_end(before);
         status = onednn_program_finish(program, call, status, state, scratch_bytes);
     }
-    free_descriptors(&d);
-    dnnl_primitive_attr_destroy(attributes);
+    onednn_descriptors_free(&d);
     return status;
 }
 

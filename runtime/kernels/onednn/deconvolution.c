@@ -17,19 +17,6 @@ static mitral_status deconvolution_shape(struct kernel_call *call)
     return onednn_shape_keeping_layouts(call, shape_convolution_transpose);
 }
 
-struct descriptors {
-    dnnl_memory_desc_t x, w, plain_w, bias, y;
-};
-
-static void free_descriptors(struct descriptors *d)
-{
-    onednn_descriptor_free(&d->x);
-    onednn_descriptor_free(&d->w);
-    onednn_descriptor_free(&d->plain_w);
-    onednn_descriptor_free(&d->bias);
-    onednn_descriptor_free(&d->y);
-}
-
 /* ---- products of rows -------------------------------------------------------------------------------------------------- */
 
 static bool windows_are_disjoint(const struct convolution_parameters *p)
@@ -42,7 +29,7 @@ static bool windows_are_disjoint(const struct convolution_parameters *p)
 
 /* W [channels, features, kernel…] as [outer kernel…][channels][width], the columns of a row being [last kernel dimension][features]. */
 static mitral_status describe_rows(const struct kernel_call *call, const struct convolution_parameters *p, ptrdiff_t width,
-                                   struct descriptors *d)
+                                   struct onednn_descriptors *d)
 {
     const int32_t outer = p->spatial - 1;
     int64_t dims[MITRAL_MAX_RANK], strides[MITRAL_MAX_RANK], packed[MITRAL_MAX_RANK], size = 1;
@@ -130,7 +117,7 @@ static mitral_status run_rows(const struct kernel_call *call, void *const *addre
 }
 
 static mitral_status add_rows(struct onednn_program *program, const struct kernel_call *call, const struct convolution_parameters *p,
-                              const struct onednn_post *post, struct descriptors *d)
+                              const struct onednn_post *post, struct onednn_descriptors *d)
 {
     struct rows rows = {.p = *p, .blocks = planar_blocks_of(cpu_isa()), .columns = (ptrdiff_t)(p->kernel[p->spatial - 1] * p->features)};
     rows.width = (rows.columns + PLANAR_WIDTH - 1) / PLANAR_WIDTH * PLANAR_WIDTH;
@@ -150,7 +137,7 @@ static mitral_status add_rows(struct onednn_program *program, const struct kerne
 /* ---- oneDNN's deconvolution ------------------------------------------------------------------------------------------------ */
 
 /* W is [channels, features / group, kernel…]; oneDNN has [group?, features / group, channels / group, kernel…]. */
-static mitral_status describe_weights(const struct kernel_call *call, const struct convolution_parameters *p, struct descriptors *d)
+static mitral_status describe_weights(const struct kernel_call *call, const struct convolution_parameters *p, struct onednn_descriptors *d)
 {
     const mitral_tensor *w = call_input(call, W), *bias = call_input(call, BIAS);
     const int64_t features = p->features / p->group, channels = p->channels / p->group;
@@ -175,7 +162,7 @@ static mitral_status describe_weights(const struct kernel_call *call, const stru
 }
 
 static mitral_status create_descriptor(struct onednn_program *program, const struct convolution_parameters *p,
-                                       const struct descriptors *d, dnnl_primitive_attr_t attributes, dnnl_primitive_desc_t *out)
+                                       const struct onednn_descriptors *d, dnnl_primitive_desc_t *out)
 {
     dnnl_dims_t strides = {0}, dilations = {0}, begin = {0}, end = {0};
     for (int32_t i = 0; i < p->spatial; i++) {
@@ -185,7 +172,7 @@ static mitral_status create_descriptor(struct onednn_program *program, const str
         end[i] = p->pads_end[i] - p->output_padding[i];
     }
     if (dnnl_deconvolution_forward_primitive_desc_create(out, program->engine, dnnl_forward_inference, dnnl_deconvolution_direct, d->x, d->w,
-                                                         d->bias, d->y, strides, dilations, begin, end, attributes) != dnnl_success)
+                                                         d->bias, d->y, strides, dilations, begin, end, d->attributes) != dnnl_success)
         return MITRAL_DEFERRED;
     if (!onednn_is_reference(*out))
         return MITRAL_OK;
@@ -194,8 +181,8 @@ static mitral_status create_descriptor(struct onednn_program *program, const str
 }
 
 static mitral_status add_deconvolution(struct onednn_program *program, const struct kernel_call *call,
-                                       const struct convolution_parameters *p, const struct onednn_post *post, struct descriptors *d,
-                                       dnnl_primitive_attr_t attributes)
+                                       const struct convolution_parameters *p, const struct onednn_post *post,
+                                       struct onednn_descriptors *d)
 {
     const int layout = LAYOUT_CHANNELS_LAST;
     struct onednn_operand operands[4 + ONEDNN_POST_OPERANDS] = {{DNNL_ARG_SRC, {PLACE_NONE, 0, 0}}, {DNNL_ARG_WEIGHTS, {PLACE_NONE, 0, 0}},
@@ -209,12 +196,12 @@ static mitral_status add_deconvolution(struct onednn_program *program, const str
     dnnl_post_ops_t list;
     DNNL_TRY(call, dnnl_post_ops_create(&list), "post-operations");
     mitral_status status = onednn_append_post(program, call, post, layout, d->y, list, operands, &count);
-    if (status == MITRAL_OK && dnnl_primitive_attr_set_post_ops(attributes, list) != dnnl_success)
+    if (status == MITRAL_OK && dnnl_primitive_attr_set_post_ops(d->attributes, list) != dnnl_success)
         status = MITRAL_NO_MEMORY;
     dnnl_post_ops_destroy(list);
     TRY(status);
     dnnl_primitive_desc_t descriptor;
-    TRY(create_descriptor(program, p, d, attributes, &descriptor));
+    TRY(create_descriptor(program, p, d, &descriptor));
     status = onednn_add_weights(program, call, W, d->plain_w, dnnl_primitive_desc_query_md(descriptor, dnnl_query_weights_md, 0),
                                 &operands[1].where);
     if (status != MITRAL_OK) {
@@ -231,16 +218,14 @@ static mitral_status attempt(const struct kernel_call *call, const struct convol
                              bool rows, void **state, size_t *scratch_bytes)
 {
     struct onednn_program *program;
-    struct descriptors d = {0};
-    dnnl_primitive_attr_t attributes;
-    TRY(onednn_attributes(call, &attributes));
+    struct onednn_descriptors d = {0};
+    TRY(onednn_attributes(call, &d.attributes));
     mitral_status status = onednn_program_create(&program, call);
     if (status == MITRAL_OK) {
-        status = rows ? add_rows(program, call, p, post, &d) : add_deconvolution(program, call, p, post, &d, attributes);
+        status = rows ? add_rows(program, call, p, post, &d) : add_deconvolution(program, call, p, post, &d);
         status = onednn_program_finish(program, call, status, state, scratch_bytes);
     }
-    free_descriptors(&d);
-    dnnl_primitive_attr_destroy(attributes);
+    onednn_descriptors_free(&d);
     return status;
 }
 

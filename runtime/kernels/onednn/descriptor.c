@@ -66,6 +66,18 @@ void onednn_descriptor_free(dnnl_memory_desc_t *descriptor)
     *descriptor = NULL;
 }
 
+void onednn_descriptors_free(struct onednn_descriptors *d)
+{
+    onednn_descriptor_free(&d->x);
+    onednn_descriptor_free(&d->w);
+    onednn_descriptor_free(&d->plain_w);
+    onednn_descriptor_free(&d->bias);
+    onednn_descriptor_free(&d->y);
+    if (d->attributes)
+        dnnl_primitive_attr_destroy(d->attributes);
+    d->attributes = NULL;
+}
+
 /* ---- as text -------------------------------------------------------------------------------------------------------- */
 
 static const struct {

@@ -38,6 +38,12 @@ mitral_status onednn_descriptor_strided(const struct kernel_call *call, dnnl_mem
 mitral_status onednn_descriptor_any(const struct kernel_call *call, dnnl_memory_desc_t *out, int32_t dtype, int32_t rank,
                                     const int64_t *dims);
 void onednn_descriptor_free(dnnl_memory_desc_t *descriptor);
+/* What a convolution or product by known weights is described by, and its attributes; NULL where it has none. */
+struct onednn_descriptors {
+    dnnl_memory_desc_t x, w, plain_w, bias, y;
+    dnnl_primitive_attr_t attributes;
+};
+void onednn_descriptors_free(struct onednn_descriptors *descriptors);
 /* Whether plain and channels-last are the same bytes: one channel, or one pixel. */
 bool onednn_layouts_agree(int32_t rank, const int64_t *dims);
 /* A descriptor as text that names the layout exactly, and how the tensor it was packed from lies (`plain`, the same dimensions):

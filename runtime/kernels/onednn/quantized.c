@@ -143,3 +143,11 @@ mitral_status quantized_operands(struct onednn_program *program, const struct ke
     operands[(*count)++] = (struct onednn_operand){DNNL_ARG_ATTR_ZERO_POINTS | DNNL_ARG_SRC, wheres[1]};
     return onednn_add_function(program, call, read_zero, wheres, 2, x_zero, sizeof *x_zero);
 }
+
+mitral_status quantized_delegate(const struct kernel_call *call, const struct quantized_places *places, void **state, size_t *scratch_bytes)
+{
+    struct onednn_program *program;
+    TRY(onednn_program_create(&program, call));
+    return onednn_program_finish(program, call, onednn_add_delegate(program, call, places->reference, call->input_count, NULL), state,
+                                 scratch_bytes);
+}

@@ -29,4 +29,11 @@ mitral_status quantized_attributes(const struct kernel_call *call, const struct 
 mitral_status quantized_operands(struct onednn_program *program, const struct kernel_call *call, const struct quantized_places *places,
                                  int64_t columns, struct onednn_operand *operands, size_t *count);
 
+/* The whole step by the reference kernel. */
+mitral_status quantized_delegate(const struct kernel_call *call, const struct quantized_places *places, void **state, size_t *scratch_bytes);
+
+#define QUANTIZED_ROW(title, row_shape, row_prepare, row_flops)                                                        \
+    {.name = title, .shape = row_shape, .prepare = row_prepare, .run = onednn_program_run, .release = onednn_program_destroy, \
+     .describe = onednn_program_describe, .flops = row_flops}
+
 #endif

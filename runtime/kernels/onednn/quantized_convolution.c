@@ -14,24 +14,8 @@ static mitral_status fused_shape(struct kernel_call *call) { return onednn_shape
 static mitral_status linear_shape(struct kernel_call *call) { return onednn_shape_keeping_layouts(call, kernel_find(linear.reference)->shape); }
 static mitral_status integer_shape(struct kernel_call *call) { return onednn_shape_keeping_layouts(call, kernel_find(integer.reference)->shape); }
 
-struct descriptors {
-    dnnl_memory_desc_t x, w, plain_w, bias, y;
-    dnnl_primitive_attr_t attributes;
-};
-
-static void free_descriptors(struct descriptors *d)
-{
-    onednn_descriptor_free(&d->x);
-    onednn_descriptor_free(&d->w);
-    onednn_descriptor_free(&d->plain_w);
-    onednn_descriptor_free(&d->bias);
-    onednn_descriptor_free(&d->y);
-    if (d->attributes)
-        dnnl_primitive_attr_destroy(d->attributes);
-}
-
 static mitral_status describe(const struct kernel_call *call, const struct quantized_places *places, const struct convolution_parameters *p,
-                              struct descriptors *d)
+                              struct onednn_descriptors *d)
 {
     const mitral_tensor *x = call_input(call, places->x), *w = call_input(call, places->w), *y = call_output(call, 0);
     int64_t dims[MITRAL_MAX_RANK];
@@ -51,7 +35,7 @@ static mitral_status describe(const struct kernel_call *call, const struct quant
     return quantized_attributes(call, places, p->group > 1 ? 3 : 1, d->attributes);
 }
 
-static mitral_status create_descriptor(const struct onednn_program *program, const struct convolution_parameters *p, const struct descriptors *d,
+static mitral_status create_descriptor(const struct onednn_program *program, const struct convolution_parameters *p, const struct onednn_descriptors *d,
                                        dnnl_primitive_desc_t *out)
 {
     dnnl_dims_t strides = {0}, dilations = {0}, begin = {0}, end = {0};
@@ -71,7 +55,7 @@ static mitral_status create_descriptor(const struct onednn_program *program, con
 }
 
 static mitral_status add_convolution(struct onednn_program *program, const struct kernel_call *call, const struct quantized_places *places,
-                                     const struct convolution_parameters *p, struct descriptors *d)
+                                     const struct convolution_parameters *p, struct onednn_descriptors *d)
 {
     struct onednn_operand operands[QUANTIZED_OPERANDS] = {{DNNL_ARG_SRC, {PLACE_NONE, 0, 0}}, {DNNL_ARG_WEIGHTS, {PLACE_NONE, 0, 0}},
                                                           {DNNL_ARG_DST, {PLACE_NONE, 0, 0}}};
@@ -98,17 +82,16 @@ static mitral_status attempt(const struct kernel_call *call, const struct quanti
                              void **state, size_t *scratch_bytes)
 {
     struct onednn_program *program;
-    struct descriptors d = {0};
+    struct onednn_descriptors d = {0};
     TRY(onednn_program_create(&program, call));
     mitral_status status = onednn_program_finish(program, call, add_convolution(program, call, places, p, &d), state, scratch_bytes);
-    free_descriptors(&d);
+    onednn_descriptors_free(&d);
     return status;
 }
 
 static mitral_status prepare(struct kernel_call *call, const struct quantized_places *places, void **state, size_t *scratch_bytes)
 {
     struct convolution_parameters p;
-    struct onednn_program *program;
     const mitral_tensor *x = call_input(call, places->x), *w = call_input(call, places->w), *y = call_output(call, 0);
     TRY(convolution_decode(call, x, w, &p));
     if (y && tensor_count(y) && tensor_count(x) && tensor_count(w) && p.spatial <= 3 && quantized_fits(call, places, p.features)) {
@@ -116,9 +99,7 @@ static mitral_status prepare(struct kernel_call *call, const struct quantized_pl
         if (status != MITRAL_DEFERRED)
             return status;
     }
-    TRY(onednn_program_create(&program, call));
-    return onednn_program_finish(program, call, onednn_add_delegate(program, call, places->reference, call->input_count, NULL), state,
-                                 scratch_bytes);
+    return quantized_delegate(call, places, state, scratch_bytes);
 }
 
 static mitral_status fused_prepare(struct kernel_call *call, void **state, size_t *bytes) { return prepare(call, &fused, state, bytes); }
@@ -133,10 +114,6 @@ static double count(const struct kernel_call *call, const struct quantized_place
 
 static double fused_flops(const struct kernel_call *call) { return count(call, &fused); }
 static double integer_flops(const struct kernel_call *call) { return count(call, &integer); }
-
-#define QUANTIZED_ROW(title, row_shape, row_prepare, row_flops)                                                        \
-    {.name = title, .shape = row_shape, .prepare = row_prepare, .run = onednn_program_run, .release = onednn_program_destroy, \
-     .describe = onednn_program_describe, .flops = row_flops}
 
 const struct kernel onednn_quantized_convolution[] = {
     QUANTIZED_ROW("onednn.integer_convolution", integer_shape, integer_prepare, integer_flops),

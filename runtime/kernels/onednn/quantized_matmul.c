@@ -14,25 +14,9 @@ static mitral_status fused_shape(struct kernel_call *call) { return kernel_find(
 static mitral_status linear_shape(struct kernel_call *call) { return kernel_find(linear.reference)->shape(call); }
 static mitral_status integer_shape(struct kernel_call *call) { return kernel_find(integer.reference)->shape(call); }
 
-struct descriptors {
-    dnnl_memory_desc_t x, w, plain_w, bias, y;
-    dnnl_primitive_attr_t attributes;
-};
-
-static void free_descriptors(struct descriptors *d)
-{
-    onednn_descriptor_free(&d->x);
-    onednn_descriptor_free(&d->w);
-    onednn_descriptor_free(&d->plain_w);
-    onednn_descriptor_free(&d->bias);
-    onednn_descriptor_free(&d->y);
-    if (d->attributes)
-        dnnl_primitive_attr_destroy(d->attributes);
-}
-
 /* All rows of all matrices A as one. */
 static mitral_status describe(const struct kernel_call *call, const struct quantized_places *places, const struct matmul_parameters *p,
-                              struct descriptors *d)
+                              struct onednn_descriptors *d)
 {
     const int64_t rows = tensor_count(call_output(call, 0)) / p->n;
     const int64_t x[2] = {rows, p->k}, w[2] = {p->k, p->n}, y[2] = {rows, p->n}, bias[2] = {1, p->n};
@@ -47,7 +31,7 @@ static mitral_status describe(const struct kernel_call *call, const struct quant
 }
 
 static mitral_status add_product(struct onednn_program *program, const struct kernel_call *call, const struct quantized_places *places,
-                                 const struct matmul_parameters *p, struct descriptors *d)
+                                 const struct matmul_parameters *p, struct onednn_descriptors *d)
 {
     struct onednn_operand operands[QUANTIZED_OPERANDS] = {{DNNL_ARG_SRC, {PLACE_INPUT, places->x, 0}}, {DNNL_ARG_WEIGHTS, {PLACE_NONE, 0, 0}},
                                                           {DNNL_ARG_DST, {PLACE_OUTPUT, 0, 0}}};
@@ -73,17 +57,16 @@ static mitral_status attempt(const struct kernel_call *call, const struct quanti
                              size_t *scratch_bytes)
 {
     struct onednn_program *program;
-    struct descriptors d = {0};
+    struct onednn_descriptors d = {0};
     TRY(onednn_program_create(&program, call));
     mitral_status status = onednn_program_finish(program, call, add_product(program, call, places, p, &d), state, scratch_bytes);
-    free_descriptors(&d);
+    onednn_descriptors_free(&d);
     return status;
 }
 
 static mitral_status prepare(struct kernel_call *call, const struct quantized_places *places, void **state, size_t *scratch_bytes)
 {
     struct matmul_parameters p;
-    struct onednn_program *program;
     const mitral_tensor *a = call_input(call, places->x), *b = call_input(call, places->w), *y = call_output(call, 0);
     TRY(matmul_decode(call, a, b, &p));
     if (y && tensor_count(y) && p.k && b->rank == 2 && quantized_fits(call, places, p.n)) {
@@ -91,9 +74,7 @@ static mitral_status prepare(struct kernel_call *call, const struct quantized_pl
         if (status != MITRAL_DEFERRED)
             return status;
     }
-    TRY(onednn_program_create(&program, call));
-    return onednn_program_finish(program, call, onednn_add_delegate(program, call, places->reference, call->input_count, NULL), state,
-                                 scratch_bytes);
+    return quantized_delegate(call, places, state, scratch_bytes);
 }
 
 static mitral_status fused_prepare(struct kernel_call *call, void **state, size_t *bytes) { return prepare(call, &fused, state, bytes); }
@@ -110,10 +91,6 @@ static double count(const struct kernel_call *call, const struct quantized_place
 
 static double fused_flops(const struct kernel_call *call) { return count(call, &fused); }
 static double integer_flops(const struct kernel_call *call) { return count(call, &integer); }
-
-#define QUANTIZED_ROW(title, row_shape, row_prepare, row_flops)                                                        \
-    {.name = title, .shape = row_shape, .prepare = row_prepare, .run = onednn_program_run, .release = onednn_program_destroy, \
-     .describe = onednn_program_describe, .flops = row_flops}
 
 const struct kernel onednn_quantized_matmul[] = {
     QUANTIZED_ROW("onednn.integer_matmul", integer_shape, integer_prepare, integer_flops),

@@ -100,8 +100,7 @@ static void transform_filter(const float *filter, double out[WINOGRAD_INPUTS][WI
     double rows[WINOGRAD_INPUTS][3];
     for (size_t i = 0; i < WINOGRAD_INPUTS; i++)
         for (size_t x = 0; x < 3; x++)
-            rows[i][x] = filter_rows[i][0] * (double)filter[x] + filter_rows[i][1] * (double)filter[3 + x]
-                         + filter_rows[i][2] * (double)filter[6 + x];
+            rows[i][x] = transform_column(filter, i, x);
     for (size_t i = 0; i < WINOGRAD_INPUTS; i++)
         for (size_t j = 0; j < WINOGRAD_INPUTS; j++)
             out[i][j] = rows[i][0] * filter_rows[j][0] + rows[i][1] * filter_rows[j][1] + rows[i][2] * filter_rows[j][2];

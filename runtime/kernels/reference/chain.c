@@ -192,10 +192,12 @@ VECTORISED static const float *block_of(const struct affine *affine, const char 
     if (stride == 1)
         return from;
     const float first = *from;
-    for (int i = 0; i < count && stride == 0; i++)
-        own[i] = first;
-    for (int i = 0; i < count && stride != 0; i++)
-        own[i] = from[i * stride];
+    if (stride == 0)
+        for (int i = 0; i < count; i++)
+            own[i] = first;
+    else
+        for (int i = 0; i < count; i++)
+            own[i] = from[i * stride];
     return own;
 }
 

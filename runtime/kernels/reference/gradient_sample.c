@@ -338,10 +338,7 @@ static bool invert(double *a, double *inverse, int64_t n)
     for (int64_t i = 0; i < n * n; i++)
         inverse[i] = i / n == i % n;
     for (int64_t column = 0; column < n; column++) {
-        int64_t pivot = column;
-        for (int64_t i = column + 1; i < n; i++)
-            if (fabs(a[i * n + column]) > fabs(a[pivot * n + column]))
-                pivot = i;
+        const int64_t pivot = largest_pivot(a, n, column);
         const double value = a[pivot * n + column];
         if (value == 0)
             return false;

@@ -296,15 +296,21 @@ static mitral_status prepare_determinant(struct kernel_call *call, void **state,
     return work_measure(call, &work, scratch_bytes);
 }
 
+int64_t largest_pivot(const double *a, int64_t n, int64_t column)
+{
+    int64_t pivot = column;
+    for (int64_t i = column + 1; i < n; i++)
+        if (fabs(a[i * n + column]) > fabs(a[pivot * n + column]))
+            pivot = i;
+    return pivot;
+}
+
 /* Gaussian elimination with the largest pivot of each column. */
 double determinant(double *a, int64_t n)
 {
     double product = 1;
     for (int64_t column = 0; column < n; column++) {
-        int64_t pivot = column;
-        for (int64_t i = column + 1; i < n; i++)
-            if (fabs(a[i * n + column]) > fabs(a[pivot * n + column]))
-                pivot = i;
+        const int64_t pivot = largest_pivot(a, n, column);
         const double value = a[pivot * n + column];
         product *= pivot == column ? value : -value;
         if (value == 0)

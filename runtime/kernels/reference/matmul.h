@@ -38,5 +38,7 @@ mitral_status call_gemm_parameters(const struct kernel_call *call, struct gemm_p
 
 /* Of an n × n matrix, which is overwritten. */
 double determinant(double *a, int64_t n);
+/* The row from the diagonal on whose element of that column is largest. */
+int64_t largest_pivot(const double *a, int64_t n, int64_t column);
 
 #endif

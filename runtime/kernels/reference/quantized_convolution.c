@@ -58,6 +58,17 @@ static mitral_status ConvInteger_shape(struct kernel_call *call)
     return integer_shape(call, &integer_places, MITRAL_INT32);
 }
 
+/* What the two with scales have in common: all but the scales' types and the bias. */
+static mitral_status linear_shape(struct kernel_call *call, int32_t dtype, struct convolution_parameters *p)
+{
+    TRY(integer_shape(call, &linear_places, dtype));
+    TRY(decode(call, &linear_places, p));
+    TRY(check_channels(call, 1, p->features, true));
+    TRY(check_channels(call, 4, p->features, false));
+    TRY(check_channels(call, 6, p->features, true));
+    return check_channels(call, 7, p->features, true);
+}
+
 static mitral_status QLinearConv_shape(struct kernel_call *call)
 {
     const mitral_tensor *zero = call_input(call, 7), *bias = call_input(call, 8);
@@ -70,13 +81,8 @@ static mitral_status QLinearConv_shape(struct kernel_call *call)
     if (!zero || !is_byte(zero->dtype))
         return zero ? fail_type(call, 7, zero)
                     : call_fail(call, MITRAL_INVALID, "8 inputs expected, input 7 is missing");
-    TRY(integer_shape(call, &linear_places, zero->dtype));
     struct convolution_parameters p;
-    TRY(decode(call, &linear_places, &p));
-    TRY(check_channels(call, 1, p.features, true));
-    TRY(check_channels(call, 4, p.features, false));
-    TRY(check_channels(call, 6, p.features, true));
-    TRY(check_channels(call, 7, p.features, true));
+    TRY(linear_shape(call, zero->dtype, &p));
     if (bias && (bias->dtype != MITRAL_INT32 || bias->rank != 1 || bias->dims[0] != p.features)) {
         char text[160];
         return call_fail(call, MITRAL_INVALID, "input 8: a bias int32[%lld] expected, found %s", (long long)p.features,
@@ -99,13 +105,8 @@ static mitral_status QuantizedConvolution_shape(struct kernel_call *call)
     }
     if (!zero != !y_scale || (zero && !is_byte(zero->dtype)))
         return call_fail(call, MITRAL_INVALID, "a scale and an 8-bit zero point of the output, or neither, expected");
-    TRY(integer_shape(call, &linear_places, zero ? zero->dtype : MITRAL_FLOAT));
     struct convolution_parameters p;
-    TRY(decode(call, &linear_places, &p));
-    TRY(check_channels(call, 1, p.features, true));
-    TRY(check_channels(call, 4, p.features, false));
-    TRY(check_channels(call, 6, p.features, true));
-    TRY(check_channels(call, 7, p.features, true));
+    TRY(linear_shape(call, zero ? zero->dtype : MITRAL_FLOAT, &p));
     const char *activation = attribute_string(call->attributes, "activation", "");
     if (*activation && strcmp(activation, "Relu") != 0)
         return call_fail(call, MITRAL_UNSUPPORTED, "no activation or Relu expected, found %.40s", activation);

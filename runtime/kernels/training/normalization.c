@@ -120,9 +120,30 @@ void normalised_measure(const struct training_blocks *blocks, const struct norma
     *variance = *variance < 0 ? 0 : *variance; /* a NaN stays one */
 }
 
+void normalised_put_statistics(const struct kernel_call *call, size_t input, size_t output, int64_t c, double count, double mean, double variance,
+                               double inverse)
+{
+    const double keep = (double)attribute_float(call->attributes, "momentum", 0.9f);
+    const double old_mean = (double)normalised_vector(call, input)[c], old_variance = (double)normalised_vector(call, input + 1)[c];
+    normalised_put(call, output, c, keep * old_mean + (1 - keep) * mean);
+    normalised_put(call, output + 1, c, keep * old_variance + (1 - keep) * variance * (count > 1 ? count / (count - 1) : 1));
+    normalised_put(call, output + 2, c, mean);
+    normalised_put(call, output + 3, c, inverse);
+}
+
+mitral_status normalised_run(const struct kernel_call *call, const struct normalised_parts *parts, normalised_channel *channel)
+{
+    const struct training_blocks *blocks = training_blocks_of(cpu_isa());
+    if (parts->batch * parts->plane == 0)
+        return MITRAL_OK;
+#pragma omp parallel for num_threads(call->threads) schedule(static) if (call->threads > 1)
+    for (int64_t c = 0; c < parts->channels; c++)
+        channel(call, blocks, parts, c);
+    return MITRAL_OK;
+}
+
 static void forward_channel(const struct kernel_call *call, const struct training_blocks *blocks, const struct normalised_parts *parts, int64_t c)
 {
-    const double keep = (double)attribute_float(call->attributes, "momentum", 0.9f), count = (double)parts->batch * (double)parts->plane;
     mitral_tensor *y = call_output(call, 0);
     const float *residual = normalised_vector(call, RESIDUAL);
     int64_t own = c;
@@ -146,24 +167,14 @@ static void forward_channel(const struct kernel_call *call, const struct trainin
                                          .relu = attribute_int(call->attributes, "relu", 0) != 0, .through = normalised_is_large(y)};
         blocks->normalise(&row);
     }
-    const double old_mean = (double)normalised_vector(call, 3)[c], old_variance = (double)normalised_vector(call, 4)[c];
-    normalised_put(call, 1, c, keep * old_mean + (1 - keep) * mean);
-    normalised_put(call, 2, c, keep * old_variance + (1 - keep) * variance * (count > 1 ? count / (count - 1) : 1));
-    normalised_put(call, 3, c, mean);
-    normalised_put(call, 4, c, inverse);
+    normalised_put_statistics(call, 3, 1, c, (double)parts->batch * (double)parts->plane, mean, variance, inverse);
 }
 
 static mitral_status forward_run(struct kernel_call *call)
 {
     struct normalised_parts parts;
-    const struct training_blocks *blocks = training_blocks_of(cpu_isa());
     TRY(normalised_parts_read(call, 0, FORWARD_PARTS, &parts));
-    if (parts.batch * parts.plane == 0)
-        return MITRAL_OK;
-#pragma omp parallel for num_threads(call->threads) schedule(static) if (call->threads > 1)
-    for (int64_t c = 0; c < parts.channels; c++)
-        forward_channel(call, blocks, &parts, c);
-    return MITRAL_OK;
+    return normalised_run(call, &parts, forward_channel);
 }
 
 /* ---- backward ------------------------------------------------------------------------------------------------------------ */
@@ -233,14 +244,8 @@ static void backward_channel(const struct kernel_call *call, const struct traini
 static mitral_status backward_run(struct kernel_call *call)
 {
     struct normalised_parts parts;
-    const struct training_blocks *blocks = training_blocks_of(cpu_isa());
     TRY(backward_parts(call, &parts));
-    if (parts.batch * parts.plane == 0)
-        return MITRAL_OK;
-#pragma omp parallel for num_threads(call->threads) schedule(static) if (call->threads > 1)
-    for (int64_t c = 0; c < parts.channels; c++)
-        backward_channel(call, blocks, &parts, c);
-    return MITRAL_OK;
+    return normalised_run(call, &parts, backward_channel);
 }
 
 const struct kernel training_normalization[] = {

@@ -29,5 +29,13 @@ void normalised_measure(const struct training_blocks *blocks, const struct norma
 bool normalised_is_large(const mitral_tensor *tensor);
 const float *normalised_vector(const struct kernel_call *call, size_t index); /* NULL: absent */
 void normalised_put(const struct kernel_call *call, size_t index, int64_t c, double value);
+/* Channel c of the four outputs from `output` on: the next running mean and variance (of those at inputs `input` and after it, and an unbiased
+ * one of the batch's `count` elements), the batch's mean and its inverse deviation. */
+void normalised_put_statistics(const struct kernel_call *call, size_t input, size_t output, int64_t c, double count, double mean, double variance,
+                               double inverse);
+/* Every channel by itself, shared out to the threads. */
+typedef void normalised_channel(const struct kernel_call *call, const struct training_blocks *blocks, const struct normalised_parts *parts,
+                                int64_t c);
+mitral_status normalised_run(const struct kernel_call *call, const struct normalised_parts *parts, normalised_channel *channel);
 
 #endif

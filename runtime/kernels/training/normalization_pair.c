@@ -44,7 +44,6 @@ static mitral_status forward_shape(struct kernel_call *call)
 static void prepare_one(const struct kernel_call *call, const struct training_blocks *blocks, const struct normalised_parts *parts, int64_t c,
                         size_t input, size_t output, double ab[2])
 {
-    const double keep = (double)attribute_float(call->attributes, "momentum", 0.9f), count = (double)parts->batch * (double)parts->plane;
     int64_t own = c;
     const mitral_tensor *part = parts->inputs[normalised_part_of(parts, &own)];
     double mean, variance;
@@ -52,11 +51,7 @@ static void prepare_one(const struct kernel_call *call, const struct training_bl
     const double inverse = 1 / sqrt(variance + (double)attribute_float(call->attributes, "epsilon", 1e-5f));
     ab[0] = (double)normalised_vector(call, input + 1)[c] * inverse;
     ab[1] = (double)normalised_vector(call, input + 2)[c] - mean * ab[0];
-    const double old_mean = (double)normalised_vector(call, input + 3)[c], old_variance = (double)normalised_vector(call, input + 4)[c];
-    normalised_put(call, output, c, keep * old_mean + (1 - keep) * mean);
-    normalised_put(call, output + 1, c, keep * old_variance + (1 - keep) * variance * (count > 1 ? count / (count - 1) : 1));
-    normalised_put(call, output + 2, c, mean);
-    normalised_put(call, output + 3, c, inverse);
+    normalised_put_statistics(call, input + 3, output, c, (double)parts->batch * (double)parts->plane, mean, variance, inverse);
 }
 
 static void forward_channel(const struct kernel_call *call, const struct training_blocks *blocks, const struct normalised_parts *parts, int64_t c)
@@ -81,14 +76,8 @@ static void forward_channel(const struct kernel_call *call, const struct trainin
 static mitral_status forward_run(struct kernel_call *call)
 {
     struct normalised_parts parts;
-    const struct training_blocks *blocks = training_blocks_of(cpu_isa());
     TRY(normalised_parts_read(call, 0, FORWARD_PARTS, &parts));
-    if (parts.batch * parts.plane == 0)
-        return MITRAL_OK;
-#pragma omp parallel for num_threads(call->threads) schedule(static) if (call->threads > 1)
-    for (int64_t c = 0; c < parts.channels; c++)
-        forward_channel(call, blocks, &parts, c);
-    return MITRAL_OK;
+    return normalised_run(call, &parts, forward_channel);
 }
 
 /* ---- backward -------------------------------------------------------------------------------------------------------------- */
@@ -160,14 +149,8 @@ static void backward_channel(const struct kernel_call *call, const struct traini
 static mitral_status backward_run(struct kernel_call *call)
 {
     struct normalised_parts parts;
-    const struct training_blocks *blocks = training_blocks_of(cpu_isa());
     TRY(normalised_parts_read(call, BACKWARD_PARTS, BACKWARD_PARTS + 1, &parts));
-    if (parts.batch * parts.plane == 0)
-        return MITRAL_OK;
-#pragma omp parallel for num_threads(call->threads) schedule(static) if (call->threads > 1)
-    for (int64_t c = 0; c < parts.channels; c++)
-        backward_channel(call, blocks, &parts, c);
-    return MITRAL_OK;
+    return normalised_run(call, &parts, backward_channel);
 }
 
 const struct kernel training_normalization_pair[] = {
