@@ -326,6 +326,13 @@ const struct node *graph_producer(const struct graph *graph, value_id value)
     return &graph->nodes[graph->values[value].producer];
 }
 
+int64_t node_int_at(const struct node *node, const char *name, size_t index, int64_t fallback)
+{
+    size_t count;
+    const int64_t *values = attribute_ints(&node->attributes, name, &count);
+    return index < count ? values[index] : fallback;
+}
+
 bool node_is(const struct node *node, const char *op_name)
 {
     return node && node->op && *op_domain(node->op) == '\0' && strcmp(node->op->name, op_name) == 0;

@@ -127,6 +127,8 @@ static inline size_t graph_use_count(const struct graph_uses *uses, value_id val
 /* The producer of a value, when it is of that operator of the default domain; else NULL. */
 const struct node *graph_producer(const struct graph *graph, value_id value);
 bool node_is(const struct node *node, const char *op_name); /* default domain */
+/* Entry `index` of an attribute that is a list; `fallback` where the list is absent or shorter. */
+int64_t node_int_at(const struct node *node, const char *name, size_t index, int64_t fallback);
 static inline value_id node_input(const struct node *node, size_t index)
 {
     return index < node->input_count ? node->inputs[index] : NO_VALUE;

@@ -10,13 +10,6 @@ static bool is_float(const struct lowering *lowering, value_id value)
     return type->kind == MITRAL_TENSOR && type->dtype == MITRAL_FLOAT;
 }
 
-static int64_t listed(const struct node *node, const char *name, size_t index, int64_t fallback)
-{
-    size_t count;
-    const int64_t *values = attribute_ints(&node->attributes, name, &count);
-    return index < count ? values[index] : fallback;
-}
-
 /* Two spatial dimensions, one group; weights [M, C, kh, kw] of known sizes. */
 static bool is_plain_convolution(const struct lowering *lowering, const struct node *node, const struct value_type *w)
 {
@@ -26,7 +19,7 @@ static bool is_plain_convolution(const struct lowering *lowering, const struct n
 
 static bool moves_by_one(const struct node *node)
 {
-    return listed(node, "strides", 0, 1) == 1 && listed(node, "strides", 1, 1) == 1;
+    return node_int_at(node, "strides", 0, 1) == 1 && node_int_at(node, "strides", 1, 1) == 1;
 }
 
 bool lowers_to_training_convolution(const struct lowering *lowering, const struct node *node, value_id w)
@@ -45,7 +38,7 @@ mitral_status lower_gradient_data(struct lowering *lowering, const struct node *
         || strcmp(attribute_string(&node->attributes, "auto_pad", "NOTSET"), "NOTSET") != 0)
         return MITRAL_OK;
     for (size_t i = 0; i < 2; i++) /* the window must not begin outside the map */
-        if (listed(node, "pads", i, 0) > (lowering_type(lowering, w)->dims[2 + i] - 1) * listed(node, "dilations", i, 1))
+        if (node_int_at(node, "pads", i, 0) > (lowering_type(lowering, w)->dims[2 + i] - 1) * node_int_at(node, "dilations", i, 1))
             return MITRAL_OK;
     return lower_node(lowering, node, "training.convolution_data", done);
 }
@@ -75,8 +68,8 @@ mitral_status lower_max_pool_gradient(struct lowering *lowering, const struct no
         || strncmp(attribute_string(&node->attributes, "auto_pad", "NOTSET"), "SAME", 4) == 0)
         return MITRAL_OK;
     for (size_t i = 0; i < 4; i++)
-        if (listed(node, "kernel_shape", i % 2, 1) != 2 || listed(node, "strides", i % 2, 1) != 2 || listed(node, "dilations", i % 2, 1) != 1
-            || listed(node, "pads", i, 0) != 0)
+        if (node_int_at(node, "kernel_shape", i % 2, 1) != 2 || node_int_at(node, "strides", i % 2, 1) != 2 || node_int_at(node, "dilations", i % 2, 1) != 1
+            || node_int_at(node, "pads", i, 0) != 0)
             return MITRAL_OK;
     return lower_node(lowering, node, "training.max_pool_gradient", done);
 }

@@ -30,13 +30,6 @@ static bool read_activation(const struct graph *graph, const struct node *node, 
     return !*name || out->activation != PLANAR_LINEAR;
 }
 
-static int64_t listed(const struct node *node, const char *name, size_t index, int64_t fallback)
-{
-    size_t count;
-    const int64_t *values = attribute_ints(&node->attributes, name, &count);
-    return index < count ? values[index] : fallback;
-}
-
 bool planar_convolution_of(const struct graph *graph, const struct node *node, struct convolution_shape *out)
 {
     const value_id x = node_input(node, X), residual = node_input(node, RESIDUAL);
@@ -57,9 +50,9 @@ bool planar_convolution_of(const struct graph *graph, const struct node *node, s
         out->input[i] = from->type.dims[2 + i];
         out->output[i] = to->type.dims[2 + i];
         out->kernel[i] = w->dims[2 + i];
-        out->stride[i] = listed(node, "strides", i, 1);
-        out->dilation[i] = listed(node, "dilations", i, 1);
-        out->pad_begin[i] = same ? (out->kernel[i] - 1) * out->dilation[i] / 2 : listed(node, "pads", i, 0);
+        out->stride[i] = node_int_at(node, "strides", i, 1);
+        out->dilation[i] = node_int_at(node, "dilations", i, 1);
+        out->pad_begin[i] = same ? (out->kernel[i] - 1) * out->dilation[i] / 2 : node_int_at(node, "pads", i, 0);
     }
     return read_activation(graph, node, out) && planar_convolution_way(out) != WAY_NONE;
 }

@@ -23,13 +23,6 @@ static bool is_map(const struct graph *graph, value_id value)
     return type && type_is_static(type) && type->dtype == MITRAL_FLOAT && type->rank == 4;
 }
 
-static int64_t integer_at(const struct node *node, const char *name, size_t index, int64_t fallback)
-{
-    size_t count;
-    const int64_t *values = attribute_ints(&node->attributes, name, &count);
-    return index < count ? values[index] : fallback;
-}
-
 /* A linear map of the pixels of each channel to more pixels. */
 static bool enlarges(const struct graph *graph, const struct node *node)
 {
@@ -56,7 +49,7 @@ static bool is_pointwise(const struct graph *graph, const struct node *node, val
         || strncmp(attribute_string(&node->attributes, "auto_pad", "NOTSET"), "SAME", 4) == 0)
         return false;
     for (size_t i = 0; i < 4; i++)
-        if (integer_at(node, "pads", i, 0) != 0 || integer_at(node, "strides", i % 2, 1) != 1
+        if (node_int_at(node, "pads", i, 0) != 0 || node_int_at(node, "strides", i % 2, 1) != 1
             || graph->values[w].type.dims[2 + i % 2] != 1)
             return false;
     return true;

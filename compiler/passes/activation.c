@@ -280,6 +280,15 @@ mitral_status activation_set(struct graph *graph, node_id id, const struct activ
     return MITRAL_OK;
 }
 
+bool value_is_float_map(const struct graph *graph, value_id value)
+{
+    const struct value_type *type = value == NO_VALUE ? NULL : &graph->values[value].type;
+    bool yes = type && type_is_static(type) && type->dtype == MITRAL_FLOAT && type->rank == 4;
+    for (int i = 0; yes && i < 4; i++)
+        yes = type->dims[i] > 0;
+    return yes;
+}
+
 void node_take_over(struct graph *graph, node_id id, node_id last)
 {
     const value_id result = graph->nodes[last].outputs[0];

@@ -31,6 +31,8 @@ node_id only_reader(const struct graph *graph, const struct graph_uses *uses, va
 mitral_status activation_set(struct graph *graph, node_id node, const struct activation *activation);
 /* Removes the activation's nodes and lets `node` compute the result as its output 0. */
 void activation_take(struct graph *graph, node_id node, const struct activation *activation);
+/* Whether the value is float32 [N, C, H, W] of known sizes, none of them 0. */
+bool value_is_float_map(const struct graph *graph, value_id value);
 /* Removes node `last` and lets `id` compute its output 0 in place of its own. */
 void node_take_over(struct graph *graph, node_id id, node_id last);
 /* The node's inputs become at least `count` long, NO_VALUE beyond the old ones. */

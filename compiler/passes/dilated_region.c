@@ -78,17 +78,10 @@ bool region_is_convolution(const struct region *r, const struct node *node)
            && region_is_map(r, node->inputs[0]) && strncmp(attribute_string(&node->attributes, "auto_pad", "NOTSET"), "SAME", 4) != 0;
 }
 
-static int64_t at(const struct node *node, const char *name, size_t index, int64_t fallback)
-{
-    size_t count;
-    const int64_t *values = attribute_ints(&node->attributes, name, &count);
-    return index < count ? values[index] : fallback;
-}
-
 static bool all_are(const struct node *node, const char *name, size_t count, int64_t value, int64_t fallback)
 {
     for (size_t i = 0; i < count; i++)
-        if (at(node, name, i, fallback) != value)
+        if (node_int_at(node, name, i, fallback) != value)
             return false;
     return true;
 }
@@ -113,7 +106,7 @@ static bool is_fused_branch(const struct region *r, const struct region_stage *s
     const struct node *node = stage->weights == NO_NODE ? NULL : &r->graph->nodes[stage->weights];
     if (stage->kind != STAGE_CONVOLUTION || stage->active || !region_is_convolution(r, node))
         return false;
-    const int64_t *kernel = kernel_of(r, node), dilation = at(node, "dilations", 0, 1);
+    const int64_t *kernel = kernel_of(r, node), dilation = node_int_at(node, "dilations", 0, 1);
     return kernel[0] == 3 && kernel[1] == 3 && attribute_int(&node->attributes, "group", 1) == 1 && all_are(node, "strides", 2, 1, 1)
            && all_are(node, "dilations", 2, dilation, 1) && all_are(node, "pads", 4, dilation, 0) && node_input(node, 2) == NO_VALUE;
 }
@@ -369,7 +362,7 @@ static bool has_kernel(const struct region *r, int stage, bool *dilated)
         const int64_t *kernel = kernel_of(r, node);
         if (kernel[0] * kernel[1] > 1) {
             any = true;
-            *dilated = *dilated || at(node, "dilations", 0, 1) > 1 || at(node, "dilations", 1, 1) > 1;
+            *dilated = *dilated || node_int_at(node, "dilations", 0, 1) > 1 || node_int_at(node, "dilations", 1, 1) > 1;
         }
     }
     return any;

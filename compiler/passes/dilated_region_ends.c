@@ -233,17 +233,10 @@ bool region_find_end(struct region *r, value_id rest)
 
 /* ---- what comes before ------------------------------------------------------------------------------------------------- */
 
-static int64_t at(const struct node *node, const char *name, size_t index, int64_t fallback)
-{
-    size_t count;
-    const int64_t *values = attribute_ints(&node->attributes, name, &count);
-    return index < count ? values[index] : fallback;
-}
-
 static bool all_are(const struct node *node, const char *name, size_t count, int64_t value, int64_t fallback)
 {
     for (size_t i = 0; i < count; i++)
-        if (at(node, name, i, fallback) != value)
+        if (node_int_at(node, name, i, fallback) != value)
             return false;
     return true;
 }

@@ -12,35 +12,19 @@ struct search {
     struct graph_uses uses;
 };
 
-static bool is_map(const struct graph *graph, value_id value)
-{
-    const struct value_type *type = value == NO_VALUE ? NULL : &graph->values[value].type;
-    bool yes = type && type_is_static(type) && type->dtype == MITRAL_FLOAT && type->rank == 4;
-    for (int i = 0; yes && i < 4; i++)
-        yes = type->dims[i] > 0;
-    return yes;
-}
-
-static int64_t listed(const struct node *node, const char *name, size_t index, int64_t fallback)
-{
-    size_t count;
-    const int64_t *values = attribute_ints(&node->attributes, name, &count);
-    return index < count ? values[index] : fallback;
-}
-
 /* 3×3, stride 1, as large as its input; 0: something else. */
 static int64_t dilation_of(const struct graph *graph, const struct node *node)
 {
     const value_id w = node_input(node, 1);
-    const int64_t dilation = listed(node, "dilations", 0, 1);
-    if (!is_map(graph, w) || !is_map(graph, node->inputs[0]) || node->output_count != 1 || !is_map(graph, node_output(node, 0))
+    const int64_t dilation = node_int_at(node, "dilations", 0, 1);
+    if (!value_is_float_map(graph, w) || !value_is_float_map(graph, node->inputs[0]) || node->output_count != 1 || !value_is_float_map(graph, node_output(node, 0))
         || graph->values[w].producer != NO_NODE || attribute_int(&node->attributes, "group", 1) != 1
-        || attribute_has(&node->attributes, "activation") || node_input(node, 2) != NO_VALUE || listed(node, "dilations", 1, 1) != dilation
+        || attribute_has(&node->attributes, "activation") || node_input(node, 2) != NO_VALUE || node_int_at(node, "dilations", 1, 1) != dilation
         || strcmp(attribute_string(&node->attributes, "auto_pad", "NOTSET"), "NOTSET") != 0)
         return 0;
     const int64_t *dims = graph->values[w].type.dims;
     for (size_t i = 0; i < 4; i++)
-        if (dims[2 + i % 2] != 3 || dims[i % 2] < FEWEST_CHANNELS || listed(node, "strides", i % 2, 1) != 1 || listed(node, "pads", i, 0) != dilation)
+        if (dims[2 + i % 2] != 3 || dims[i % 2] < FEWEST_CHANNELS || node_int_at(node, "strides", i % 2, 1) != 1 || node_int_at(node, "pads", i, 0) != dilation)
             return 0;
     return dilation;
 }

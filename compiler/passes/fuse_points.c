@@ -13,17 +13,6 @@ struct points {
     struct graph_uses uses;
 };
 
-static bool is_map(const struct graph *graph, value_id value)
-{
-    const struct value_type *type = value == NO_VALUE ? NULL : &graph->values[value].type;
-    if (!type || !type_is_static(type) || type->dtype != MITRAL_FLOAT || type->rank != 4)
-        return false;
-    for (int i = 0; i < 4; i++)
-        if (type->dims[i] < 1)
-            return false;
-    return true;
-}
-
 /* Stride 1, no padding, one group. */
 static bool is_plain(const struct node *node)
 {
@@ -41,27 +30,27 @@ static bool is_plain(const struct node *node)
 
 static bool is_point_weights(const struct graph *graph, value_id w)
 {
-    return is_map(graph, w) && graph->values[w].type.dims[2] == 1 && graph->values[w].type.dims[3] == 1;
+    return value_is_float_map(graph, w) && graph->values[w].type.dims[2] == 1 && graph->values[w].type.dims[3] == 1;
 }
 
 static bool is_forward(const struct graph *graph, const struct node *node)
 {
     return node->op && (node_is(node, "Conv") || node_is_own(node, "Convolution")) && is_plain(node) && node->output_count == 1
-           && is_map(graph, node->inputs[0]) && is_map(graph, node->outputs[0]) && is_point_weights(graph, node_input(node, 1));
+           && value_is_float_map(graph, node->inputs[0]) && value_is_float_map(graph, node->outputs[0]) && is_point_weights(graph, node_input(node, 1));
 }
 
 static bool is_data_gradient(const struct graph *graph, const struct node *node)
 {
     return node->op && node_is_own(node, "ConvGradientData") && is_plain(node) && node->output_count == 1 && node->outputs[0] != NO_VALUE
-           && node_input(node, 2) == NO_VALUE && is_map(graph, node->inputs[0]) && is_map(graph, node->outputs[0])
+           && node_input(node, 2) == NO_VALUE && value_is_float_map(graph, node->inputs[0]) && value_is_float_map(graph, node->outputs[0])
            && is_point_weights(graph, node_input(node, 1));
 }
 
 static bool is_weight_gradient(const struct graph *graph, const struct node *node)
 {
     return node->op && node_is_own(node, "ConvGradientWeights") && is_plain(node) && node_output(node, 0) != NO_VALUE
-           && node_output(node, 1) == NO_VALUE && node_input(node, 2) == NO_VALUE && is_map(graph, node->inputs[0])
-           && is_map(graph, node->inputs[1]) && is_point_weights(graph, node->outputs[0]);
+           && node_output(node, 1) == NO_VALUE && node_input(node, 2) == NO_VALUE && value_is_float_map(graph, node->inputs[0])
+           && value_is_float_map(graph, node->inputs[1]) && is_point_weights(graph, node->outputs[0]);
 }
 
 /* ---- data gradients ------------------------------------------------------------------------------------------------------- */
@@ -153,7 +142,7 @@ static bool is_doubled(const struct points *points, value_id addend)
     const node_id producer = addend == NO_VALUE ? NO_NODE : graph->values[addend].producer;
     const struct node *node = producer == NO_NODE ? NULL : &graph->nodes[producer];
     if (!node || !node->op || !node_is(node, "Resize") || node->version < 11 || points->uses.is_output[addend]
-        || graph_use_count(&points->uses, addend) != 1 || !is_map(graph, node->inputs[0]) || !is_map(graph, addend))
+        || graph_use_count(&points->uses, addend) != 1 || !value_is_float_map(graph, node->inputs[0]) || !value_is_float_map(graph, addend))
         return false;
     const int64_t *small = graph->values[node->inputs[0]].type.dims, *large = graph->values[addend].type.dims;
     for (int i = 0; i < 4; i++)
