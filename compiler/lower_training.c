@@ -68,7 +68,8 @@ mitral_status lower_max_pool_gradient(struct lowering *lowering, const struct no
         || strncmp(attribute_string(&node->attributes, "auto_pad", "NOTSET"), "SAME", 4) == 0)
         return MITRAL_OK;
     for (size_t i = 0; i < 4; i++)
-        if (node_int_at(node, "kernel_shape", i % 2, 1) != 2 || node_int_at(node, "strides", i % 2, 1) != 2 || node_int_at(node, "dilations", i % 2, 1) != 1
+        if (node_int_at(node, "kernel_shape", i % 2, 1) != 2 || node_int_at(node, "strides", i % 2, 1) != 2
+            || node_int_at(node, "dilations", i % 2, 1) != 1
             || node_int_at(node, "pads", i, 0) != 0)
             return MITRAL_OK;
     return lower_node(lowering, node, "training.max_pool_gradient", done);

@@ -17,14 +17,16 @@ static int64_t dilation_of(const struct graph *graph, const struct node *node)
 {
     const value_id w = node_input(node, 1);
     const int64_t dilation = node_int_at(node, "dilations", 0, 1);
-    if (!value_is_float_map(graph, w) || !value_is_float_map(graph, node->inputs[0]) || node->output_count != 1 || !value_is_float_map(graph, node_output(node, 0))
+    if (!value_is_float_map(graph, w) || !value_is_float_map(graph, node->inputs[0]) || node->output_count != 1
+        || !value_is_float_map(graph, node_output(node, 0))
         || graph->values[w].producer != NO_NODE || attribute_int(&node->attributes, "group", 1) != 1
         || attribute_has(&node->attributes, "activation") || node_input(node, 2) != NO_VALUE || node_int_at(node, "dilations", 1, 1) != dilation
         || strcmp(attribute_string(&node->attributes, "auto_pad", "NOTSET"), "NOTSET") != 0)
         return 0;
     const int64_t *dims = graph->values[w].type.dims;
     for (size_t i = 0; i < 4; i++)
-        if (dims[2 + i % 2] != 3 || dims[i % 2] < FEWEST_CHANNELS || node_int_at(node, "strides", i % 2, 1) != 1 || node_int_at(node, "pads", i, 0) != dilation)
+        if (dims[2 + i % 2] != 3 || dims[i % 2] < FEWEST_CHANNELS || node_int_at(node, "strides", i % 2, 1) != 1
+            || node_int_at(node, "pads", i, 0) != dilation)
             return 0;
     return dilation;
 }
