@@ -72,6 +72,8 @@ struct kernel {
     mitral_tensor (*packed)(const void *state, size_t index);
     /* Optional: one line about what prepare chose ("brgconv:avx512_core"), for inspect and profiles. Borrowed. */
     const char *(*describe)(const void *state);
+    /* Optional: whether this state allows what KERNEL_IN_PLACE allows always. */
+    bool (*in_place)(const void *state);
     /* Optional: floating-point operations of one run at these shapes. */
     double (*flops)(const struct kernel_call *call);
 };

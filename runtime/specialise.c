@@ -209,10 +209,12 @@ static void join(struct place *places, uint32_t child_root, uint32_t parent, siz
     places[root].shared |= places[child_root].shared;
 }
 
-/* An elementwise step may write over its first input when nobody reads that later. */
+/* A step whose kernel allows it may write over its first input when nobody reads that later. */
 static void share_in_place(struct builder *b, struct place *places, uint32_t index, const struct step *step)
 {
-    if (!(step->kernel->flags & KERNEL_IN_PLACE) || !step->input_count || !step->output_count)
+    const struct kernel *kernel = step->kernel;
+    const bool allowed = kernel->flags & KERNEL_IN_PLACE || (kernel->in_place && kernel->in_place(b->result->steps[index].state));
+    if (!allowed || !step->input_count || !step->output_count)
         return;
     uint32_t input = step->inputs[0], output = step->outputs[0];
     if (input == NO_ID || output == NO_ID || !in_arena(b, input) || !in_arena(b, output))

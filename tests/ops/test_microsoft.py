@@ -207,7 +207,8 @@ def test_quantized_products():
 
 
 def test_channels_last():
-    x, w = byte(2, 9, 8, 6), byte(4, 6, 3, 3, dtype=np.int8)
+    # Weights of 7 bits: without VNNI, ONNX Runtime's QLinearConv saturates sums of two products at 16 bits.
+    x, w = byte(2, 9, 8, 6), byte(4, 6, 3, 3, dtype=np.int8) // 2
     scales = (generator.random(4, dtype=np.float32) + 0.5) / 100
     compare_all([
         microsoft("NhwcMaxPool", [x], ulps=0, kernel_shape=[3, 2], strides=[2, 1], pads=[1, 0, 1, 1]),

@@ -281,6 +281,15 @@ static const char *describe(const void *opaque)
     return ((const struct state *)opaque)->text;
 }
 
+/* The branches read the reduced map, and the shortcut's elements are read just before those of the output are written. */
+static bool in_place(const void *opaque)
+{
+    const struct state *state = opaque;
+    const struct dilated_block *block = &state->plan.block;
+    return state->fused && !block->planes && block->reduce && block->source_count == 1 && block->shortcut == SHORTCUT_IDENTITY
+           && block->sources[0].layout == LAYOUT_CHANNELS_LAST && block->output_layout == LAYOUT_CHANNELS_LAST;
+}
+
 static double flops(const struct kernel_call *call)
 {
     struct dilated_form form;
@@ -289,6 +298,6 @@ static double flops(const struct kernel_call *call)
 
 const struct kernel planar_dilated_block[] = {
     {.name = "planar.dilated_block", .shape = dilated_shape, .prepare = prepare, .run = run, .release = release, .packed = packed,
-     .describe = describe, .flops = flops},
+     .describe = describe, .in_place = in_place, .flops = flops},
 };
 const size_t planar_dilated_block_count = sizeof planar_dilated_block / sizeof *planar_dilated_block;
