@@ -6,7 +6,14 @@
 
 /* How many products Winograd's sums take in one chain: rounding grows with a chain's length, and a sum of some short chains
  * halves what is lost at the depths of deep layers. */
-enum { CHAIN = 16 };
+enum { CHAIN = 16, LONGEST_CHAIN = 32 };
+
+/* Tiles of Winograd's products one after another: neighbouring rows of one product, or the same rows of neighbouring ones. */
+struct run {
+    int count, depth;
+    ptrdiff_t pixel, width, stride;                  /* between rows of input, weights and output */
+    ptrdiff_t input_step, weight_step, output_step;  /* between tiles */
+};
 
 /* sum[r][v] += Σ_k input[r * pixel + k * step] · weights[k * width + v], the loop that all the time goes into. */
 #define CORE(ROWS, VECTORS, input, pixel, step, weights, width, depth)                                                 \
@@ -69,15 +76,14 @@ enum { CHAIN = 16 };
             }                                                                                                          \
         }                                                                                                              \
     }                                                                                                                  \
-    __attribute__((noinline)) static void plain_##ROWS##_##VECTORS(const float *input, ptrdiff_t pixel, int depth,     \
-                                                                   const float *weights, ptrdiff_t width, float *to,   \
-                                                                   ptrdiff_t stride)                                   \
+    INLINE void chains_##ROWS##_##VECTORS(int depth, ptrdiff_t pixel, ptrdiff_t width, ptrdiff_t stride,               \
+                                          const float *input, const float *weights, float *output)                     \
     {                                                                                                                  \
-        const int parts = (depth + CHAIN - 1) / CHAIN, most = (depth + parts - 1) / parts;                             \
+        const int parts = depth <= LONGEST_CHAIN ? 1 : (depth + CHAIN - 1) / CHAIN, most = (depth + parts - 1) / parts; \
         for (int done = 0; done < depth; done += most, input += most) {                                                \
             const int count = depth - done < most ? depth - done : most;                                               \
             vec sum[ROWS][VECTORS];                                                                                    \
-            float *at = to;                                                                                            \
+            float *at = output;                                                                                        \
             _Pragma("GCC unroll 32") for (int r = 0; r < ROWS; r++)                                                    \
                 _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                              \
                     sum[r][v] = vec_set(0);                                                                            \
@@ -92,6 +98,18 @@ enum { CHAIN = 16 };
                         vec_store(at + v * LANES, sum[r][v]);                                                          \
             }                                                                                                          \
         }                                                                                                              \
+    }                                                                                                                  \
+    __attribute__((noinline)) static void plain_##ROWS##_##VECTORS(const struct run *run, const float *input,          \
+                                                                   const float *weights, float *output)                \
+    {                                                                                                                  \
+        enum { SQUARE = VECTORS * LANES };                                                                             \
+        if (run->depth == SQUARE && run->pixel == SQUARE && run->width == SQUARE && run->stride == SQUARE) {           \
+            for (int i = 0; i < run->count; i++, input += run->input_step, weights += run->weight_step, output += run->output_step) \
+                chains_##ROWS##_##VECTORS(SQUARE, SQUARE, SQUARE, SQUARE, input, weights, output);                     \
+            return;                                                                                                    \
+        }                                                                                                              \
+        for (int i = 0; i < run->count; i++, input += run->input_step, weights += run->weight_step, output += run->output_step) \
+            chains_##ROWS##_##VECTORS(run->depth, run->pixel, run->width, run->stride, input, weights, output);        \
     }
 
 #if VECTOR_REGISTERS == 32
@@ -131,8 +149,7 @@ TILE(1, 3)
 struct tile {
     int rows;
     void (*function)(const struct channel_product *p, ptrdiff_t row, ptrdiff_t column, int part);
-    void (*plain)(const float *input, ptrdiff_t pixel, int depth, const float *weights, ptrdiff_t width, float *to,
-                  ptrdiff_t stride);
+    void (*plain)(const struct run *run, const float *input, const float *weights, float *output);
 };
 
 /* By number of vectors, tallest first. */
@@ -180,24 +197,40 @@ void BLOCK(channel_product)(const struct channel_product *p)
     }
 }
 
+/* Weights that stay in the first-level cache are read again for each tile of rows, larger ones once for all rows. */
+enum { CACHED_WEIGHTS = 5120 };
+
+static void batch_panel(const struct channel_batch *b, const struct tile *tallest, ptrdiff_t column)
+{
+    const ptrdiff_t weight_step = b->depth * b->width;
+    const bool positions_inside = b->count * weight_step <= CACHED_WEIGHTS;
+    for (int i = 0; i < (positions_inside ? 1 : b->count); i++)
+        for (int row = 0; row < b->rows;) {
+            const struct tile *tile = next_tile(tallest, b->rows - row);
+            struct run run = {.count = b->count, .depth = b->depth, .pixel = b->pitch, .width = b->width, .stride = b->pitch_out,
+                              .input_step = b->position, .weight_step = weight_step, .output_step = b->position_out};
+            if (!positions_inside) {
+                run.count = 1;
+                while (row + run.count * tile->rows < b->rows && next_tile(tallest, b->rows - row - run.count * tile->rows) == tile)
+                    run.count++;
+                run.input_step = tile->rows * b->pitch;
+                run.weight_step = 0;
+                run.output_step = tile->rows * b->pitch_out;
+            }
+            tile->plain(&run, b->input + i * b->position + row * b->pitch, b->weights + i * weight_step + column,
+                        b->output + i * b->position_out + row * b->pitch_out + column);
+            row += tile->rows * (positions_inside ? 1 : run.count);
+        }
+}
+
 void BLOCK(channel_batch)(const struct channel_batch *b)
 {
     int vectors = (b->columns + LANES - 1) / LANES;
     ptrdiff_t column = 0;
     while (vectors > 0) {
         int count = panel_vectors(vectors);
+        batch_panel(b, tiles[count - 1], column);
         vectors -= count;
-        const float *weights = b->weights + column;
-        for (int i = 0; i < b->count; i++, weights += b->depth * b->width) {
-            const float *input = b->input + i * b->position;
-            float *output = b->output + i * b->position_out + column;
-            for (int row = 0; row < b->rows;) {
-                const struct tile *tile = next_tile(tiles[count - 1], b->rows - row);
-                tile->plain(input + row * b->pitch, b->pitch, b->depth, weights, b->width, output + row * b->pitch_out,
-                            b->pitch_out);
-                row += tile->rows;
-            }
-        }
         column += count * LANES;
     }
 }

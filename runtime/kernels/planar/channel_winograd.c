@@ -15,20 +15,23 @@ INLINE void spread_rows(float *to, ptrdiff_t position, vec y[6][6])
     }
 }
 
-/* One vector of channels of one tile, all of whose inputs exist. Not inlined: alone, its addresses fit in registers. */
+/* One vector of channels of one tile, all of whose inputs exist. Not inlined, and loops where registers are few: alone,
+ * its addresses fit in them. */
 __attribute__((noinline)) static void spread_inside(const float *from, ptrdiff_t row, ptrdiff_t column, float *to,
                                                     ptrdiff_t position)
 {
     vec y[6][6];
-    _Pragma("GCC unroll 6") for (int j = 0; j < 6; j++, from += column) {
+    VEC_UNROLLED for (int j = 0; j < 6; j++, from += column) {
         const float *far = from + 3 * row;
-        vec t[6];
-        winograd_spread(t, vec_load(from), vec_load(from + row), vec_load(from + 2 * row), vec_load(far), vec_load(far + row),
+        winograd_spread(y[j], vec_load(from), vec_load(from + row), vec_load(from + 2 * row), vec_load(far), vec_load(far + row),
                         vec_load(far + 2 * row));
-        _Pragma("GCC unroll 6") for (int i = 0; i < 6; i++)
-            y[i][j] = t[i];
     }
-    spread_rows(to, position, y);
+    VEC_UNROLLED for (int i = 0; i < 6; i++) {
+        vec t[6];
+        winograd_spread(t, y[0][i], y[1][i], y[2][i], y[3][i], y[4][i], y[5][i]);
+        _Pragma("GCC unroll 6") for (int j = 0; j < 6; j++, to += position)
+            vec_store(to, t[j]);
+    }
 }
 
 static const float zeros[LANES];
@@ -101,46 +104,71 @@ INLINE void gather_columns(vec y[4][6], const float *from, ptrdiff_t position)
     }
 }
 
-/* One vector of channels of one tile. */
-INLINE void gather_tile(const struct channel_gather *g, int index, int c, unsigned parts)
+INLINE struct finish_constants gather_constants(const struct planar_finish *f, int c, int part)
 {
-    const struct channel_tile tile = g->tiles[index]; /* copies that no store can change */
-    const struct planar_finish f = g->finish;
-    int part = g->channels - c < LANES ? g->channels - c : 0;
-    vec y[4][6];
-    gather_columns(y, g->input + index * g->pitch + c, g->position);
-    struct finish_constants constants = {f.scale ? finish_load(f.scale + c, part) : vec_set(1),
-                                         f.shift ? finish_load(f.shift + c, part) : vec_set(0),
-                                         f.slope ? finish_load(f.slope + c, part) : vec_set(0)};
-    ptrdiff_t sum_at = tile.sum + c, at = tile.output + c;
-    if (tile.rows == 4 && tile.columns == 4 && part == 0) {
-        _Pragma("GCC unroll 4") for (int r = 0; r < 4; r++, sum_at += f.sum_row, at += f.row) {
-            vec t[4];
-            winograd_gather(t, y[r][0], y[r][1], y[r][2], y[r][3], y[r][4], y[r][5]);
-            _Pragma("GCC unroll 4") for (int j = 0; j < 4; j++)
-                finish_vector(&f, parts, &constants, t[j], sum_at + j * f.sum_step, at + j * f.step, 0);
-        }
-        return;
+    return (struct finish_constants){f->scale ? finish_load(f->scale + c, part) : vec_set(1),
+                                     f->shift ? finish_load(f->shift + c, part) : vec_set(0),
+                                     f->slope ? finish_load(f->slope + c, part) : vec_set(0)};
+}
+
+/* One vector of channels of a tile, all of whose outputs exist. Not inlined, as spread_inside. */
+INLINE void gather_inside(const struct channel_gather *g, const struct channel_tile *tile, const float *from, int c, unsigned parts)
+{
+    const struct planar_finish f = g->finish; /* a copy that no store can change */
+    const struct finish_constants constants = gather_constants(&f, c, 0);
+    const ptrdiff_t next = 6 * g->position;
+    ptrdiff_t sum_at = tile->sum + c, at = tile->output + c;
+    vec y[6][4];
+    VEC_UNROLLED for (int j = 0; j < 6; j++, from += g->position) {
+        const float *far = from + 3 * next;
+        winograd_gather(y[j], vec_load(from), vec_load(from + next), vec_load(from + 2 * next), vec_load(far), vec_load(far + next),
+                        vec_load(far + 2 * next));
     }
-    for (int r = 0; r < tile.rows; r++, sum_at += f.sum_row, at += f.row) {
+    VEC_UNROLLED for (int r = 0; r < 4; r++, sum_at += f.sum_row, at += f.row) {
         vec t[4];
-        winograd_gather(t, y[r][0], y[r][1], y[r][2], y[r][3], y[r][4], y[r][5]);
-        for (int j = 0; j < 4; j++)
-            if (j < tile.columns)
-                finish_vector(&f, parts, &constants, t[j], sum_at + j * f.sum_step, at + j * f.step, part);
+        winograd_gather(t, y[0][r], y[1][r], y[2][r], y[3][r], y[4][r], y[5][r]);
+        _Pragma("GCC unroll 4") for (int j = 0; j < 4; j++)
+            finish_vector(&f, parts, &constants, t[j], sum_at + j * f.sum_step, at + j * f.step, 0);
     }
 }
 
-#define GATHER(parts)                                                                                                      __attribute__((noinline)) static void gather_##parts(const struct channel_gather *g, int index, int c)                 {                                                                                                                          gather_tile(g, index, c, parts);                                                                                   }
+/* The same where rows or columns are outside the map, or the vector is not full. Not inlined: its array of rows would have to be in
+ * memory for the others too. */
+__attribute__((noinline)) static void gather_edge(const struct channel_gather *g, int index, int c)
+{
+    const struct planar_finish *f = &g->finish;
+    const struct channel_tile *tile = &g->tiles[index];
+    const int part = g->channels - c < LANES ? g->channels - c : 0;
+    const struct finish_constants constants = gather_constants(f, c, part);
+    ptrdiff_t sum_at = tile->sum + c, at = tile->output + c;
+    vec y[4][6];
+    gather_columns(y, g->input + index * g->pitch + c, g->position);
+    for (int r = 0; r < tile->rows; r++, sum_at += f->sum_row, at += f->row) {
+        vec t[4];
+        winograd_gather(t, y[r][0], y[r][1], y[r][2], y[r][3], y[r][4], y[r][5]);
+        for (int j = 0; j < tile->columns; j++)
+            finish_vector(f, finish_parts(f), &constants, t[j], sum_at + j * f->sum_step, at + j * f->step, part);
+    }
+}
+
+#define GATHER(parts)                                                                                                  \
+    __attribute__((noinline)) static void inside_##parts(const struct channel_gather *g, const struct channel_tile *tile, \
+                                                         const float *from, int c)                                     \
+    {                                                                                                                  \
+        gather_inside(g, tile, from, c, parts);                                                                        \
+    }
 GATHER(0) GATHER(1) GATHER(2) GATHER(3) GATHER(8) GATHER(9) GATHER(10) GATHER(11) GATHER(12) GATHER(13) GATHER(14) GATHER(15)
 
 void BLOCK(channel_gather)(const struct channel_gather *g)
 {
-    static void (*const functions[16])(const struct channel_gather *, int, int) = {
-        gather_0, gather_1, gather_2,  gather_3,  gather_0,  gather_1,  gather_2,  gather_3,
-        gather_8, gather_9, gather_10, gather_11, gather_12, gather_13, gather_14, gather_15};
-    void (*function)(const struct channel_gather *, int, int) = functions[finish_parts(&g->finish)];
+    static void (*const functions[16])(const struct channel_gather *, const struct channel_tile *, const float *, int) = {
+        inside_0, inside_1, inside_2,  inside_3,  inside_0,  inside_1,  inside_2,  inside_3,
+        inside_8, inside_9, inside_10, inside_11, inside_12, inside_13, inside_14, inside_15};
+    void (*const inside)(const struct channel_gather *, const struct channel_tile *, const float *, int) = functions[finish_parts(&g->finish)];
     for (int i = 0; i < g->count; i++)
         for (int c = 0; c < g->channels; c += LANES)
-            function(g, i, c);
+            if (g->tiles[i].rows == 4 && g->tiles[i].columns == 4 && g->channels - c >= LANES)
+                inside(g, &g->tiles[i], g->input + i * g->pitch + c, c);
+            else
+                gather_edge(g, i, c);
 }

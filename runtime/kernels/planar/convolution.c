@@ -113,7 +113,7 @@ static void pack_panel(const struct convolution *c, const float *weights, int co
 {
     const struct convolution_shape *s = &c->shape;
     if (c->way == WAY_WINOGRAD) {
-        pack_channel_winograd(columns, (int)s->channels, weights, out);
+        pack_channel_winograd(columns, (int)s->channels, pack_width((size_t)columns), weights, out);
         return;
     }
     int64_t taps = s->kernel[0] * s->kernel[1];

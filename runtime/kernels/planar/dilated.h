@@ -88,9 +88,16 @@ struct dilated_block {
     int widest;                      /* dilation */
     int span;                        /* rows and columns that all branches' tiles divide */
     bool planes;                     /* lanes along pixels (few channels), else along channels */
+    int lanes;                       /* of a vector */
     bool pairs;                      /* products of bfloat16: of x's pixels, and the branches' on planes (Winograd in both directions
                                         would lose too much) */
 };
+
+/* Floats from row to row of a branch's weights on channels-last data: whole vectors, so that small ones stay in the first-level cache. */
+static inline int dilated_branch_width(const struct dilated_block *block, int channels)
+{
+    return (channels + block->lanes - 1) / block->lanes * block->lanes;
+}
 
 void dilated_place_branches(const struct dilated_form *form, struct dilated_branch branches[DILATED_BRANCHES]);
 /* Whether branches that read so many channels run on planes on this machine. */

@@ -46,6 +46,7 @@ static void choose_blocks(struct dilated_plan *plan, bool bfloat16)
     /* Half a vector is lost on the last channels, but where a wide vector is two halves anyway, narrow ones lose nothing. */
     if (!block->planes && cpu_splits_avx512() && isa == ISA_AVX512 && rest > 0 && rest <= plan->blocks->lanes / 2)
         plan->blocks = planar_blocks_of(ISA_AVX2);
+    block->lanes = plan->blocks->lanes;
     block->pairs = bfloat16 && planar_pair_blocks() && (block->planes || block->reduce || block->shortcut == SHORTCUT_STAGE);
     plan->products = block->pairs ? planar_pair_blocks() : plan->blocks;
 }
@@ -57,9 +58,11 @@ static void describe_packing(const struct state *state, int stage, char *text, s
         snprintf(text, size, "%s:%d", composed_packing_name(&state->composed, stage), state->form.stages[stage].groups);
         return;
     }
-    int length = snprintf(text, size, "%s%s:%s", block->planes ? "planes" : "channels", block->pairs ? ":bf16" : "",
-                          is_branch_stage(&state->form, stage) ? "3x3" : "1x1");
-    for (int s = 0; s < block->source_count && !is_branch_stage(&state->form, stage) && length > 0 && (size_t)length < size; s++)
+    const bool branch = is_branch_stage(&state->form, stage);
+    int length = snprintf(text, size, "%s%s:%s", block->planes ? "planes" : "channels", block->pairs ? ":bf16" : "", branch ? "3x3" : "1x1");
+    if (branch && !block->planes)
+        snprintf(text + length, size - (size_t)length, ":%d", block->lanes);
+    for (int s = 0; s < block->source_count && !branch && length > 0 && (size_t)length < size; s++)
         length += snprintf(text + length, size - (size_t)length, ":%d", block->sources[s].channels);
 }
 

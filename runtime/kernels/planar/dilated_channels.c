@@ -320,7 +320,7 @@ static void run_group(const struct worker *w, int branch, const struct piece *pi
     struct channel_batch batch = {.count = POSITIONS, .rows = count, .columns = channels, .depth = b->reduced, .input = w->spread,
                                   .position = g->spread_position, .pitch = g->spread_pitch,
                                   .weights = plan->weights[plan->branch_stages[branch]],
-                                  .width = divided(channels, PLANAR_WIDTH) * PLANAR_WIDTH, .output = w->products,
+                                  .width = dilated_branch_width(b, channels), .output = w->products,
                                   .position_out = g->product_position, .pitch_out = g->product_pitch};
     plan->blocks->channel_batch(&batch);
     struct planar_finish finish = {.sum = w->sums, .sum_step = (ptrdiff_t)d * channels, .sum_row = d * sum_width * channels};

@@ -12,7 +12,7 @@ size_t dilated_packed_size(const struct dilated_block *block, const struct dilat
     } else if (block->pairs && block->planes) {
         channels = (size_t)pack_depth(stage->channels, true);
     }
-    size_t width = block->planes ? (outputs + 3) / 4 * 4 : pack_width(outputs);
+    size_t width = block->planes ? (outputs + 3) / 4 * 4 : branch ? (size_t)dilated_branch_width(block, stage->outputs) : pack_width(outputs);
     return width * channels * (!branch ? 1 : block->planes ? 3 * WINOGRAD_INPUTS : WINOGRAD_INPUTS * WINOGRAD_INPUTS);
 }
 
@@ -34,5 +34,5 @@ void dilated_pack(const struct dilated_block *block, const struct dilated_stage 
     else if (block->planes)
         (block->pairs ? pack_plane_winograd_pairs : pack_plane_winograd)(stage->outputs, stage->channels, weights, out);
     else
-        pack_channel_winograd(stage->outputs, stage->channels, weights, out);
+        pack_channel_winograd(stage->outputs, stage->channels, (size_t)dilated_branch_width(block, stage->outputs), weights, out);
 }

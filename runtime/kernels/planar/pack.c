@@ -106,9 +106,9 @@ static void transform_filter(const float *filter, double out[WINOGRAD_INPUTS][WI
             out[i][j] = rows[i][0] * filter_rows[j][0] + rows[i][1] * filter_rows[j][1] + rows[i][2] * filter_rows[j][2];
 }
 
-size_t pack_channel_winograd(int outputs, int channels, const float *weights, float *out)
+size_t pack_channel_winograd(int outputs, int channels, size_t width, const float *weights, float *out)
 {
-    size_t width = pack_width((size_t)outputs), each = (size_t)channels * width;
+    const size_t each = (size_t)channels * width;
     memset(out, 0, WINOGRAD_INPUTS * WINOGRAD_INPUTS * each * sizeof *out);
     for (size_t r = 0; r < (size_t)outputs; r++)
         for (size_t k = 0; k < (size_t)channels; k++) {

@@ -51,6 +51,13 @@ INLINE void vec_store(float *to, vec value)
 #define VEC_KEEP(value) (void)(value)
 #endif
 
+/* Before a loop whose body is a transform: unrolled where what goes from one loop to the next fits in registers. */
+#if VECTOR_REGISTERS == 32
+#define VEC_UNROLLED _Pragma("GCC unroll 6")
+#else
+#define VEC_UNROLLED _Pragma("GCC unroll 1")
+#endif
+
 /* The first `count` lanes (0 … LANES); the other lanes are zero when loaded and not touched when stored. */
 #if defined(__AVX512F__)
 INLINE vec vec_set(float value)
