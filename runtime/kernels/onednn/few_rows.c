@@ -4,9 +4,9 @@
 #include "runtime/kernels/onednn/few_rows.h"
 #include "runtime/kernels/reference/operand.h"
 
-typedef float wide __attribute__((vector_size(64), aligned(4), may_alias));
+typedef float wide __attribute__((vector_size(32), aligned(4), may_alias));
 
-enum { WIDE = 16, COLUMN_BLOCK = 512 };
+enum { WIDE = 8 };
 
 struct few_rows {
     int64_t rows, depth, columns;
@@ -24,41 +24,53 @@ static float sum_of(wide value)
     return sum;
 }
 
-/* Four columns of a transposed B at a time: y[j] = Σ x[k] · b[j][k], for up to FEW_ROWS rows of x. */
-VECTOR_CLONES static void dot_columns(const float *restrict x, int64_t x_row, int64_t rows, const float *restrict b, int64_t depth, int64_t count,
-                                      float *restrict y, int64_t y_row)
-{
-    for (int64_t j = 0; j < count; j++, b += depth) {
-        for (int64_t r = 0; r < rows; r++) {
-            const float *restrict row = x + r * x_row;
-            wide sums[4] = {{0}, {0}, {0}, {0}};
-            int64_t k = 0;
-            for (; k + 4 * WIDE <= depth; k += 4 * WIDE)
-                for (int i = 0; i < 4; i++)
-                    sums[i] += *(const wide *)(row + k + i * WIDE) * *(const wide *)(b + k + i * WIDE);
-            float rest = 0;
-            for (; k < depth; k++)
-                rest += row[k] * b[k];
-            y[r * y_row + j] = sum_of(sums[0] + sums[1] + (sums[2] + sums[3])) + rest;
-        }
+/* `count` columns (four of them side by side) of a transposed B: y[j] = Σ x[k] · b[j][k], for up to FEW_ROWS rows of x. Four streams keep
+ * more of the memory's latency hidden than one. */
+#define DOT_COLUMNS(NAME, COLUMNS)                                                                                     \
+    VECTOR_CLONES static void NAME(const float *restrict x, const float *restrict b, int64_t depth, float *restrict y)  \
+    {                                                                                                                  \
+        wide sums[COLUMNS] = {{0}};                                                                                    \
+        float rest[COLUMNS] = {0};                                                                                     \
+        int64_t k = 0;                                                                                                 \
+        for (; k + WIDE <= depth; k += WIDE)                                                                           \
+            for (int i = 0; i < COLUMNS; i++)                                                                          \
+                sums[i] += *(const wide *)(x + k) * *(const wide *)(b + i * depth + k);                                \
+        for (; k < depth; k++)                                                                                         \
+            for (int i = 0; i < COLUMNS; i++)                                                                          \
+                rest[i] += x[k] * b[i * depth + k];                                                                    \
+        for (int i = 0; i < COLUMNS; i++)                                                                              \
+            y[i] = sum_of(sums[i]) + rest[i];                                                                          \
     }
+DOT_COLUMNS(dot_four, 4)
+DOT_COLUMNS(dot_one, 1)
+
+/* Columns of a row-major B, for up to FEW_ROWS rows of x: y[j] = Σ x[k] · b[k][j], four k at a time. */
+VECTOR_CLONES static void add_columns(const float *restrict x, int64_t x_row, int64_t rows, int64_t depth, const float *restrict b,
+                                      int64_t b_row, int64_t count, float *restrict y, int64_t y_row)
+{
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t j = 0; j < count; j++)
+            y[r * y_row + j] = 0;
+    int64_t k = 0;
+    for (; k + 4 <= depth; k += 4, b += 4 * b_row)
+        for (int64_t r = 0; r < rows; r++) {
+            const float *restrict from = x + r * x_row + k;
+            const float x0 = from[0], x1 = from[1], x2 = from[2], x3 = from[3];
+            float *restrict to = y + r * y_row;
+            for (int64_t j = 0; j < count; j++)
+                to[j] += x0 * b[j] + x1 * b[b_row + j] + (x2 * b[2 * b_row + j] + x3 * b[3 * b_row + j]);
+        }
+    for (; k < depth; k++, b += b_row)
+        for (int64_t r = 0; r < rows; r++)
+            for (int64_t j = 0; j < count; j++)
+                y[r * y_row + j] += x[r * x_row + k] * b[j];
 }
 
-/* Columns of a row-major B: y[j] += x[k] · b[k][j], four k at a time. */
-VECTOR_CLONES static void add_columns(const float *restrict x, int64_t depth, const float *restrict b, int64_t b_row, int64_t count,
-                                      float *restrict y)
+/* The longer the rows that are read at a time, the fewer places in memory are read from by turns; y's have to stay in the L1 cache. */
+static int64_t column_block(int64_t columns)
 {
-    for (int64_t j = 0; j < count; j++)
-        y[j] = 0;
-    int64_t k = 0;
-    for (; k + 4 <= depth; k += 4, b += 4 * b_row) {
-        const float x0 = x[k], x1 = x[k + 1], x2 = x[k + 2], x3 = x[k + 3];
-        for (int64_t j = 0; j < count; j++)
-            y[j] += x0 * b[j] + x1 * b[b_row + j] + (x2 * b[2 * b_row + j] + x3 * b[3 * b_row + j]);
-    }
-    for (; k < depth; k++, b += b_row)
-        for (int64_t j = 0; j < count; j++)
-            y[j] += x[k] * b[j];
+    const int64_t quarter = columns / 64 * 16;
+    return quarter < 512 ? 512 : quarter > 2048 ? 2048 : quarter;
 }
 
 static void finish(const struct few_rows *p, float *y, const float *bias, int64_t count)
@@ -83,17 +95,17 @@ static mitral_status run_few_rows(const struct kernel_call *call, void *const *a
         a = dense;
         a_row = p->depth;
     }
-    const int64_t block = p->transposed ? 32 : COLUMN_BLOCK, blocks = (p->columns + block - 1) / block;
+    const int64_t block = p->transposed ? 32 : column_block(p->columns), blocks = (p->columns + block - 1) / block;
 #pragma omp parallel for num_threads(call->threads) schedule(static) if (p->depth * p->columns > 65536)
     for (int64_t i = 0; i < blocks; i++) {
         const int64_t first = i * block, count = p->columns - first < block ? p->columns - first : block;
-        if (p->transposed)
-            dot_columns(a, a_row, p->rows, b + first * p->depth, p->depth, count, y + first, p->columns);
-        for (int64_t r = 0; r < p->rows; r++) {
-            if (!p->transposed)
-                add_columns(a + r * a_row, p->depth, b + first, p->columns, count, y + r * p->columns + first);
+        for (int64_t j = 0; p->transposed && j < count; j += j + 4 <= count ? 4 : 1)
+            for (int64_t r = 0; r < p->rows; r++)
+                (j + 4 <= count ? dot_four : dot_one)(a + r * a_row, b + (first + j) * p->depth, p->depth, y + r * p->columns + first + j);
+        if (!p->transposed)
+            add_columns(a, a_row, p->rows, p->depth, b + first, p->columns, count, y + first, p->columns);
+        for (int64_t r = 0; r < p->rows; r++)
             finish(p, y + r * p->columns + first, bias ? bias + first : NULL, count);
-        }
     }
     return MITRAL_OK;
 }
