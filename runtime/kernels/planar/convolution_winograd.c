@@ -7,7 +7,7 @@
 #include "runtime/kernels/planar/pack.h"
 #include "runtime/kernels/planar/tiles.h"
 
-enum { ALIGN = 16, POSITIONS = WINOGRAD_INPUTS * WINOGRAD_INPUTS, MOST_TILES = 56, SHARED_TILES = 224, GROUP_BYTES = 1 << 20 };
+enum { ALIGN = 16, POSITIONS = WINOGRAD_INPUTS * WINOGRAD_INPUTS, TILES = 14, MOST_TILES = 9 * TILES, SHARED_TILES = 224, GROUP_BYTES = 1 << 20 };
 
 struct geometry {
     int down, across;                  /* tiles of an image */
@@ -32,8 +32,11 @@ static void measure(const struct convolution *c, struct geometry *g)
     g->tiles = s->batch * g->down * g->across;
     g->spread_pitch = rounded(s->channels, lanes);
     g->product_pitch = rounded(s->features, lanes);
-    int64_t fits = GROUP_BYTES / (POSITIONS * (int64_t)sizeof(float) * (g->spread_pitch + g->product_pitch)) / 14 * 14;
-    g->group = (int)(fits < 14 ? 14 : fits > MOST_TILES ? MOST_TILES : fits);
+    /* As many tiles as a cache holds; more where each group would otherwise spend its time on fetching weights. */
+    int64_t fits = GROUP_BYTES / (POSITIONS * (int64_t)sizeof(float) * (g->spread_pitch + g->product_pitch)) / TILES * TILES;
+    int64_t worth = g->spread_pitch * g->product_pitch / (2 * (g->spread_pitch + g->product_pitch)) / TILES * TILES;
+    fits = fits < worth ? worth : fits;
+    g->group = (int)(fits < TILES ? TILES : fits > MOST_TILES ? MOST_TILES : fits);
     g->shared = c->threads > 1 && (g->tiles + g->group - 1) / g->group < 3 * c->threads;
     if (g->shared)
         g->group = SHARED_TILES;
@@ -69,7 +72,7 @@ static void place_tiles(const struct convolution *c, const struct geometry *g, i
     }
 }
 
-/* The three steps, of `count` tiles that begin at tile `at` of a group's scratch; the second one of some positions and a panel. */
+/* The three steps, of `count` tiles that begin at tile `at` of a group's scratch; the second one of a position and a panel. */
 static void spread(const struct convolution *c, const struct geometry *g, const struct channel_tile *tiles, int at, int count, float *to)
 {
     const struct convolution_shape *s = &c->shape;
@@ -80,13 +83,13 @@ static void spread(const struct convolution *c, const struct geometry *g, const 
     c->blocks->channel_spread(&call);
 }
 
-static void multiply(const struct convolution *c, const struct geometry *g, int rows, int position, int positions, int panel,
-                     const float *from, float *to)
+static void multiply(const struct convolution *c, const struct geometry *g, int rows, int position, int panel, const float *from,
+                     float *to)
 {
     const struct convolution_shape *s = &c->shape;
     const int first = panel * PACK_PANEL, columns = pack_panel_columns((int)s->features, first);
     ptrdiff_t width = (ptrdiff_t)pack_width((size_t)columns);
-    struct channel_batch call = {.count = positions, .rows = rows, .columns = columns, .depth = (int)s->channels,
+    struct channel_batch call = {.count = 1, .rows = rows, .columns = columns, .depth = (int)s->channels,
                                  .input = from + position * g->spread_position, .position = g->spread_position, .pitch = g->spread_pitch,
                                  .weights = c->weights + convolution_panel_offset(c, first) + position * s->channels * width,
                                  .width = width, .output = to + position * g->product_position + first,
@@ -122,8 +125,9 @@ static void run_group(const struct convolution *c, const struct geometry *g, int
     int count = (int)(g->tiles * (index + 1) / groups - first);
     place_tiles(c, g, first, count, tiles);
     spread(c, g, tiles, 0, count, own);
-    for (int panel = 0; panel < panels_of(c); panel++)
-        multiply(c, g, count, 0, POSITIONS, panel, own, own + g->spread);
+    /* Position by position: its spread tiles stay in the cache while the panels' weights pass by. */
+    for (int i = 0; i < POSITIONS * panels_of(c); i++)
+        multiply(c, g, count, i / panels_of(c), i % panels_of(c), own, own + g->spread);
     gather(c, g, tiles, 0, count, own + g->spread);
 }
 
@@ -141,7 +145,7 @@ static void share_group(const struct convolution *c, const struct geometry *g, i
     }
 #pragma omp for schedule(static)
     for (int i = 0; i < POSITIONS * panels; i++)
-        multiply(c, g, count, i % POSITIONS, 1, i / POSITIONS, from, to);
+        multiply(c, g, count, i % POSITIONS, i / POSITIONS, from, to);
 #pragma omp for schedule(static)
     for (int i = 0; i < count; i++) {
         struct channel_tile tile;
