@@ -25,6 +25,18 @@ static bool is_3x3(const struct convolution_shape *s)
     return s->kernel[0] == 3 && s->kernel[1] == 3 && s->stride[0] == 1 && s->stride[1] == 1 && s->dilation[0] == s->dilation[1];
 }
 
+/* Below AVX-512 oneDNN's blocks are as wide as ours, and its choice of them richer. */
+static bool is_narrow(void)
+{
+    return cpu_isa() != ISA_AVX512;
+}
+
+/* Of a layer in both channels: so many that their transforms still are in a cache when the next run comes. */
+static int64_t cached_weights(void)
+{
+    return is_narrow() ? 16 * 1024 : 64 * 1024;
+}
+
 /* Multiplications saved against weights that are four times as large: in units of one multiplication, fetching a weight from
  * memory costs about sixteen. */
 static bool winograd_pays(const struct convolution_shape *s)
@@ -37,7 +49,7 @@ static bool winograd_pays(const struct convolution_shape *s)
     if (bytes > 16e6 && s->batch * s->output[0] * s->output[1] < 400)
         return false; /* all the time would go into fetching weights */
     double tiles = (double)(tiles_along(s->output[0], s->dilation[0]) * tiles_along(s->output[1], s->dilation[1]) * s->batch);
-    double pixels = (double)(s->output[0] * s->output[1] * s->batch), fetch = s->channels * s->features > 64 * 1024 ? 16 : 2;
+    double pixels = (double)(s->output[0] * s->output[1] * s->batch), fetch = s->channels * s->features > cached_weights() ? 16 : 2;
     return 36 * tiles * 1.25 + 36 * fetch < 9 * pixels + 9 * fetch;
 }
 
@@ -58,16 +70,22 @@ bool planar_convolution_likes_planes(const struct convolution_shape *s)
     return s->groups == 1 && (s->channels <= 4 || s->features <= 8 || (is_pointwise(s) && s->channels <= 64));
 }
 
+/* Whether oneDNN has code for first layers of this kind (kernels of up to seven columns) that beats ours on narrow vectors. */
+static bool onednn_has_first(const struct convolution_shape *s)
+{
+    return s->kernel[1] <= 7 && (s->channels == 1 || s->features > 16);
+}
+
 bool planar_convolution_preferred(const struct convolution_shape *s)
 {
     switch (planar_convolution_way(s)) {
     case WAY_POINTWISE_PLANES:
     case WAY_POINTWISE_CHANNELS:
-        return s->channels <= 512;
+        return s->channels <= 512 && !(is_narrow() && s->channels > 32 && s->channels * s->features > 16 * 1024);
     case WAY_DIRECT_PLANES:
         return s->channels * s->kernel[0] * s->kernel[1] <= 256 || s->features <= 8;
     case WAY_DIRECT_CHANNELS:
-        return s->channels <= 4 || convolution_taps_pay(s);
+        return (s->channels <= 4 && !(is_narrow() && onednn_has_first(s))) || convolution_taps_pay(s);
     case WAY_WINOGRAD:
         return true;
     case WAY_NONE:
