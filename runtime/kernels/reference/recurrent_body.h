@@ -1,29 +1,32 @@
 /* RNN, GRU and LSTM in one computing type: included with REAL and NAME(x) defined. Sequences of a batch are
  * independent, so each belongs to one thread. */
 
-typedef REAL NAME(lanes) __attribute__((vector_size(64)));
-typedef REAL NAME(loose) __attribute__((vector_size(64), aligned(sizeof(REAL)), may_alias));
+/* Of 32 bytes, in pairs: wider ones compilers take apart through memory where registers are no wider. */
+typedef REAL NAME(lanes) __attribute__((vector_size(32)));
+typedef REAL NAME(loose) __attribute__((vector_size(32), aligned(sizeof(REAL)), may_alias));
 
 /* out[r] (+)= a · row r of b + bias[r]: four rows at once, so that their sums do not wait for each other. */
 VECTOR_CLONES static void NAME(dot_products)(const REAL *restrict a, const REAL *restrict b, int64_t count, int64_t rows, const REAL *bias,
                                              bool accumulate, REAL *restrict out)
 {
-    enum { WIDTH = 64 / sizeof(REAL), TOGETHER = 4 };
+    enum { WIDTH = 32 / sizeof(REAL), TOGETHER = 4 };
     for (int64_t first = 0; first < rows; first += TOGETHER) {
         const int64_t there = rows - first < TOGETHER ? rows - first : TOGETHER;
         const REAL *row[TOGETHER];
-        NAME(lanes) sums[TOGETHER] = {{0}};
+        NAME(lanes) sums[TOGETHER][2] = {{{0}}};
         for (int64_t r = 0; r < TOGETHER; r++)
             row[r] = b + (first + (r < there ? r : there - 1)) * count;
         int64_t i = 0;
-        for (; i + WIDTH <= count; i += WIDTH) {
-            const NAME(lanes) x = *(const NAME(loose) *)(a + i);
-            for (int r = 0; r < TOGETHER; r++)
-                sums[r] += x * *(const NAME(loose) *)(row[r] + i);
+        for (; i + 2 * WIDTH <= count; i += 2 * WIDTH) {
+            const NAME(lanes) x = *(const NAME(loose) *)(a + i), next = *(const NAME(loose) *)(a + i + WIDTH);
+            for (int r = 0; r < TOGETHER; r++) {
+                sums[r][0] += x * *(const NAME(loose) *)(row[r] + i);
+                sums[r][1] += next * *(const NAME(loose) *)(row[r] + i + WIDTH);
+            }
         }
         for (int64_t r = 0; r < there; r++) {
             REAL sum = bias ? bias[first + r] : 0, halves[WIDTH];
-            *(NAME(loose) *)halves = sums[r];
+            *(NAME(loose) *)halves = sums[r][0] + sums[r][1];
             for (int64_t k = i; k < count; k++)
                 sum += a[k] * row[r][k];
             for (int width = WIDTH / 2; width > 0; width /= 2)
