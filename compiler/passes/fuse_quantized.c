@@ -3,14 +3,12 @@
  * channel. What follows alone is taken along: a bias, Relu, QuantizeLinear; without the last the result is float32.
  *
  * Runs before constants are folded, which would turn the weights into float32. Sums of products are exact here, where float32 rounds each:
- * a quantized output may differ by 1 from that of the unfused nodes, where the value lies that near to a tie. Only where the CPU has exact
- * 8-bit products (AVX-512 VNNI): elsewhere the nodes stay as they are. */
+ * a quantized output may differ by 1 from that of the unfused nodes, where the value lies that near to a tie. */
 #include <string.h>
 
 #include "compiler/passes/activation.h"
 #include "compiler/passes/passes.h"
 #include "compiler/passes/quantizer.h"
-#include "runtime/cpu.h"
 
 enum { X, X_SCALE, X_ZERO, W, W_SCALE, W_ZERO, Y_SCALE, Y_ZERO, BIAS, INPUTS };
 
@@ -219,8 +217,6 @@ static mitral_status fuse_gemm(struct fusion *fusion, node_id id)
 mitral_status pass_fuse_quantized(struct graph *graph, const struct pass_options *options, bool *changed)
 {
     (void)options;
-    if (!cpu_has_avx512_vnni())
-        return MITRAL_OK;
     struct fusion fusion = {.graph = graph, .changed = changed};
     TRY(graph_find_uses(graph, &fusion.uses));
     mitral_status status = MITRAL_OK;

@@ -21,18 +21,24 @@ bool quantized_fits(const struct kernel_call *call, const struct quantized_place
     const mitral_tensor *w_zero = call_input(call, places->w_zero), *y_zero = call_input(call, places->y_zero);
     const mitral_tensor *scales[] = {call_input(call, places->x_scale), call_input(call, places->y_scale)};
     const mitral_tensor *w_scale = call_input(call, places->w_scale), *bias = call_input(call, places->bias);
-    if (!cpu_has_avx512_vnni() || !is_byte(x) || !is_byte(w) || !w->data || w->layout != LAYOUT_PLAIN || (x_zero && tensor_count(x_zero) != 1)
+    if (!is_byte(x) || !is_byte(w) || !w->data || w->layout != LAYOUT_PLAIN || (x_zero && tensor_count(x_zero) != 1)
         || (y_zero && (!y_zero->data || tensor_count(y_zero) != 1)) || (w_zero && !is_known_list(w_zero, columns))
         || (w_scale && (w_scale->dtype != MITRAL_FLOAT || !is_known_list(w_scale, columns))) || (bias && (!bias->data || tensor_count(bias) != columns)))
         return false;
     for (size_t i = 0; i < 2; i++)
         if (scales[i] && (scales[i]->dtype != MITRAL_FLOAT || !scales[i]->data || tensor_count(scales[i]) != 1))
             return false;
-    const int64_t middle = w->dtype == MITRAL_UINT8 ? 128 : 0;
+    return true;
+}
+
+bool quantized_suits_onednn(const struct kernel_call *call, const struct quantized_places *places)
+{
+    const mitral_tensor *w_zero = call_input(call, places->w_zero);
+    const int64_t middle = call_input(call, places->w)->dtype == MITRAL_UINT8 ? 128 : 0;
     for (int64_t i = 0; w_zero && i < tensor_count(w_zero); i++)
         if (tensor_get_int(w_zero, i) != middle)
             return false;
-    return w_zero || middle == 0;
+    return cpu_has_avx512_vnni() && (w_zero || middle == 0);
 }
 
 mitral_status quantized_weights(struct onednn_program *program, const struct kernel_call *call, const struct quantized_places *places,

@@ -1,5 +1,5 @@
 /* onednn.quantized_convolution, onednn.qlinear_convolution, onednn.integer_convolution: mitral.QuantizedConvolution, QLinearConv and
- * ConvInteger over channels-last data, or the reference kernel. */
+ * ConvInteger over channels-last data, by oneDNN or own kernels, or the reference kernel. */
 #include <string.h>
 
 #include "runtime/kernels/onednn/program.h"
@@ -7,7 +7,7 @@
 #include "runtime/kernels/reference/convolution.h"
 
 static const struct quantized_places fused = {"mitral.QuantizedConvolution", 0, 3, 2, 5, 1, 4, 6, 7, 8};
-static const struct quantized_places linear = {"QLinearConv", 0, 3, 2, 5, 1, 4, 6, 7, 8};
+static const struct quantized_places linear = {"QLinearConv", 0, 3, 2, 5, 1, 4, 6, 7, 8, true};
 static const struct quantized_places integer = {"ConvInteger", 0, 1, 2, 3, SIZE_MAX, SIZE_MAX, SIZE_MAX, SIZE_MAX, SIZE_MAX};
 
 static mitral_status fused_shape(struct kernel_call *call) { return onednn_shape_keeping_layouts(call, kernel_find(fused.reference)->shape); }
@@ -89,13 +89,31 @@ static mitral_status attempt(const struct kernel_call *call, const struct quanti
     return status;
 }
 
+/* Dimensions that there are not are 1. */
+static struct quantized_shape shape_of(const struct convolution_parameters *p)
+{
+    struct quantized_shape shape = {p->batch, p->channels, p->features, p->group, {1, 1, 1}, {1, 1, 1}, {1, 1, 1}, {1, 1, 1}, {1, 1, 1}, {0, 0, 0}};
+    for (int32_t i = 0, to = QUANTIZED_SPATIAL - p->spatial; i < p->spatial; i++, to++) {
+        shape.input[to] = p->input[i];
+        shape.kernel[to] = p->kernel[i];
+        shape.output[to] = p->output[i];
+        shape.stride[to] = p->strides[i];
+        shape.dilation[to] = p->dilations[i];
+        shape.pad[to] = p->pads_begin[i];
+    }
+    return shape;
+}
+
 static mitral_status prepare(struct kernel_call *call, const struct quantized_places *places, void **state, size_t *scratch_bytes)
 {
     struct convolution_parameters p;
     const mitral_tensor *x = call_input(call, places->x), *w = call_input(call, places->w), *y = call_output(call, 0);
     TRY(convolution_decode(call, x, w, &p));
     if (y && tensor_count(y) && tensor_count(x) && tensor_count(w) && p.spatial <= 3 && quantized_fits(call, places, p.features)) {
-        mitral_status status = attempt(call, places, &p, state, scratch_bytes);
+        const struct quantized_shape shape = shape_of(&p);
+        mitral_status status = quantized_suits_onednn(call, places) ? attempt(call, places, &p, state, scratch_bytes) : MITRAL_DEFERRED;
+        if (status == MITRAL_DEFERRED)
+            status = quantized_exact(call, places, &shape, false, state, scratch_bytes);
         if (status != MITRAL_DEFERRED)
             return status;
     }

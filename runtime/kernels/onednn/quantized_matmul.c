@@ -1,5 +1,5 @@
 /* onednn.quantized_matmul, onednn.qlinear_matmul, onednn.integer_matmul: mitral.QuantizedMatMul, QLinearMatMul and MatMulInteger by one known
- * matrix B, or the reference kernel. */
+ * matrix B, by oneDNN or own kernels, or the reference kernel. */
 #include <string.h>
 
 #include "runtime/kernels/onednn/program.h"
@@ -7,7 +7,7 @@
 #include "runtime/kernels/reference/matmul.h"
 
 static const struct quantized_places fused = {"mitral.QuantizedMatMul", 0, 3, 2, 5, 1, 4, 6, 7, 8};
-static const struct quantized_places linear = {"QLinearMatMul", 0, 3, 2, 5, 1, 4, 6, 7, SIZE_MAX};
+static const struct quantized_places linear = {"QLinearMatMul", 0, 3, 2, 5, 1, 4, 6, 7, SIZE_MAX, true};
 static const struct quantized_places integer = {"MatMulInteger", 0, 1, 2, 3, SIZE_MAX, SIZE_MAX, SIZE_MAX, SIZE_MAX, SIZE_MAX};
 
 static mitral_status fused_shape(struct kernel_call *call) { return kernel_find(fused.reference)->shape(call); }
@@ -70,7 +70,11 @@ static mitral_status prepare(struct kernel_call *call, const struct quantized_pl
     const mitral_tensor *a = call_input(call, places->x), *b = call_input(call, places->w), *y = call_output(call, 0);
     TRY(matmul_decode(call, a, b, &p));
     if (y && tensor_count(y) && p.k && b->rank == 2 && quantized_fits(call, places, p.n)) {
-        mitral_status status = attempt(call, places, &p, state, scratch_bytes);
+        const int64_t rows = tensor_count(y) / p.n;
+        const struct quantized_shape shape = {1, p.k, p.n, 1, {1, rows, 1}, {1, 1, 1}, {1, rows, 1}, {1, 1, 1}, {1, 1, 1}, {0, 0, 0}};
+        mitral_status status = quantized_suits_onednn(call, places) ? attempt(call, places, &p, state, scratch_bytes) : MITRAL_DEFERRED;
+        if (status == MITRAL_DEFERRED)
+            status = quantized_exact(call, places, &shape, true, state, scratch_bytes);
         if (status != MITRAL_DEFERRED)
             return status;
     }

@@ -105,44 +105,68 @@ static int32_t element(const mitral_tensor *tensor, int64_t index)
                                          : ((const int8_t *)tensor->data)[index];
 }
 
-mitral_status quantized_matmul(const struct kernel_call *call, const struct quantized_places *places,
-                               const struct matmul_parameters *p, void *scratch, float *out)
-{
-    const mitral_tensor *a = call_input(call, places->a), *b = call_input(call, places->b),
-                        *b_scale = call_input(call, places->b_scale);
-    const mitral_tensor *b_zero = call_input(call, places->b_zero);
-    struct work work = {scratch, 0, false};
-    int16_t *left = work_take(&work, tensor_count(a), sizeof(int16_t)),
-            *right = work_take(&work, tensor_count(b), sizeof(int16_t));
+/* Both operands as differences from their zero points. */
+struct differences {
+    int16_t *left, *right; /* B is turned, so that both operands of a dot product are contiguous */
     float a_scale;
+};
+
+static struct differences find_differences(const struct kernel_call *call, const struct quantized_places *places,
+                                           const struct matmul_parameters *p, void *scratch)
+{
+    const mitral_tensor *a = call_input(call, places->a), *b = call_input(call, places->b), *b_zero = call_input(call, places->b_zero);
+    struct work work = {scratch, 0, false};
+    struct differences d = {work_take(&work, tensor_count(a), sizeof(int16_t)), work_take(&work, tensor_count(b), sizeof(int16_t)), 0};
     if (places->a_scale == SIZE_MAX) {
         const struct affine affine = affine_of_range(a->data, tensor_count(a));
-        affine_differences(&affine, a->data, tensor_count(a), left);
-        a_scale = affine.scale;
+        affine_differences(&affine, a->data, tensor_count(a), d.left);
+        d.a_scale = affine.scale;
     } else {
         const mitral_tensor *a_zero = call_input(call, places->a_zero);
         const int32_t zero = a_zero ? element(a_zero, 0) : 0;
         for (int64_t i = 0; i < tensor_count(a); i++)
-            left[i] = (int16_t)(element(a, i) - zero);
-        a_scale = (float)tensor_get_double(call_input(call, places->a_scale), 0);
+            d.left[i] = (int16_t)(element(a, i) - zero);
+        d.a_scale = (float)tensor_get_double(call_input(call, places->a_scale), 0);
     }
-    /* B is turned, so that both operands of a dot product are contiguous. */
     const int64_t matrices = p->k && p->n ? tensor_count(b) / p->k / p->n : 0,
                   each_zero = b_zero && tensor_count(b_zero) > 1;
     for (int64_t i = 0; i < matrices * p->k * p->n; i++) {
         const int64_t matrix = i / (p->k * p->n), k = i / p->n % p->k, n = i % p->n;
-        right[(matrix * p->n + n) * p->k + k] =
+        d.right[(matrix * p->n + n) * p->k + k] =
             (int16_t)(element(b, i) - (b_zero ? element(b_zero, each_zero ? n : 0) : 0));
     }
+    return d;
+}
+
+/* The sum of element n of row `row` of all rows of all matrices. */
+static int32_t sum_at(const struct differences *d, const struct matmul_parameters *p, int64_t row, int64_t n)
+{
+    const int64_t batch = row / p->m;
+    return integer_dot(d->left + (matmul_batch_offset(p, p->a_strides, batch) * p->m + row % p->m) * p->k,
+                       d->right + (matmul_batch_offset(p, p->b_strides, batch) * p->n + n) * p->k, p->k);
+}
+
+mitral_status quantized_matmul(const struct kernel_call *call, const struct quantized_places *places,
+                               const struct matmul_parameters *p, void *scratch, float *out)
+{
+    const mitral_tensor *b_scale = call_input(call, places->b_scale);
+    const struct differences d = find_differences(call, places, p, scratch);
     const bool each_scale = tensor_count(b_scale) > 1;
 #pragma omp parallel for num_threads(call->threads) schedule(static)
-    for (int64_t row = 0; row < p->batches * p->m; row++) {
-        const int64_t batch = row / p->m;
-        const int16_t *from = left + (matmul_batch_offset(p, p->a_strides, batch) * p->m + row % p->m) * p->k;
-        const int16_t *with = right + matmul_batch_offset(p, p->b_strides, batch) * p->n * p->k;
+    for (int64_t row = 0; row < p->batches * p->m; row++)
         for (int64_t n = 0; n < p->n; n++)
-            out[row * p->n + n] = (float)integer_dot(from, with + n * p->k, p->k)
-                                  * (a_scale * (float)tensor_get_double(b_scale, each_scale ? n : 0));
-    }
+            out[row * p->n + n] = (float)sum_at(&d, p, row, n)
+                                  * (d.a_scale * (float)tensor_get_double(b_scale, each_scale ? n : 0));
+    return MITRAL_OK;
+}
+
+mitral_status quantized_matmul_sums(const struct kernel_call *call, const struct quantized_places *places,
+                                    const struct matmul_parameters *p, void *scratch, int32_t *out)
+{
+    const struct differences d = find_differences(call, places, p, scratch);
+#pragma omp parallel for num_threads(call->threads) schedule(static)
+    for (int64_t row = 0; row < p->batches * p->m; row++)
+        for (int64_t n = 0; n < p->n; n++)
+            out[row * p->n + n] = sum_at(&d, p, row, n);
     return MITRAL_OK;
 }

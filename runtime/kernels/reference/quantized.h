@@ -41,5 +41,8 @@ int64_t quantized_matmul_scratch(const struct kernel_call *call, const struct qu
 /* out[batch, m, n] = A · B as float; exact but for the last multiplication with the scales. */
 mitral_status quantized_matmul(const struct kernel_call *call, const struct quantized_places *places,
                                const struct matmul_parameters *p, void *scratch, float *out);
+/* The sums alone, modulo 2^32. */
+mitral_status quantized_matmul_sums(const struct kernel_call *call, const struct quantized_places *places,
+                                    const struct matmul_parameters *p, void *scratch, int32_t *out);
 
 #endif

@@ -1,6 +1,8 @@
-/* mitral.QuantizedMatMul: QLinearMatMul's inputs and a bias; the plain form of what passes make of quantized products. */
+/* mitral.QuantizedMatMul: QLinearMatMul's inputs and a bias; the plain form of what passes make of quantized products. In float64 behind the sums,
+ * as mitral.QuantizedConvolution: a result is rounded once. */
 #include <string.h>
 
+#include "runtime/kernels/reference/integer.h"
 #include "runtime/kernels/reference/quantized.h"
 
 enum { A, A_SCALE, A_ZERO, B, B_SCALE, B_ZERO, Y_SCALE, Y_ZERO, BIAS };
@@ -28,11 +30,11 @@ static mitral_status shape_matmul_quantized(struct kernel_call *call)
     return MITRAL_OK;
 }
 
-static mitral_status place(const struct kernel_call *call, struct work *work, void **scratch, float **sums)
+static mitral_status place(const struct kernel_call *call, struct work *work, void **scratch, int32_t **sums)
 {
     const mitral_tensor *y = call_output(call, 0);
     *scratch = work_take(work, quantized_matmul_scratch(call, &places), 1);
-    *sums = work_take(work, y ? tensor_count(y) : 0, sizeof(float));
+    *sums = work_take(work, y ? tensor_count(y) : 0, sizeof(int32_t));
     return MITRAL_OK;
 }
 
@@ -40,7 +42,7 @@ static mitral_status prepare_matmul_quantized(struct kernel_call *call, void **s
 {
     struct work work = {0};
     void *scratch;
-    float *sums;
+    int32_t *sums;
     (void)state;
     TRY(place(call, &work, &scratch, &sums));
     return work_measure(call, &work, scratch_bytes);
@@ -51,23 +53,26 @@ static mitral_status run_matmul_quantized(struct kernel_call *call)
     struct matmul_parameters p;
     struct work work = work_of(call);
     void *scratch;
-    float *sums;
+    int32_t *sums;
     mitral_tensor *y = call_output(call, 0);
     if (!y || !y->data)
         return MITRAL_OK;
     TRY(quantized_check_matmul(call, &places, &p));
     TRY(place(call, &work, &scratch, &sums));
-    TRY(quantized_matmul(call, &places, &p, scratch, sums));
-    const mitral_tensor *bias = call_input(call, BIAS);
+    TRY(quantized_matmul_sums(call, &places, &p, scratch, sums));
+    const mitral_tensor *bias = call_input(call, BIAS), *b_scale = call_input(call, B_SCALE);
     const bool rectified = *attribute_string(call->attributes, "activation", "") != '\0', quantized = y->dtype != MITRAL_FLOAT;
+    const bool per_column = tensor_count(b_scale) > 1;
     const struct affine affine = quantized ? affine_of(call, Y_SCALE, Y_ZERO, y->dtype) : (struct affine){0};
+    const double a_scale = tensor_get_double(call_input(call, A_SCALE), 0);
     for (int64_t i = 0; i < tensor_count(y); i++) {
-        float value = sums[i] + (bias ? ((const float *)bias->data)[i % p.n] : 0);
+        double value = (double)sums[i] * (a_scale * tensor_get_double(b_scale, per_column ? i % p.n : 0));
+        value += bias ? (double)((const float *)bias->data)[i % p.n] : 0;
         value = rectified && value < 0 ? 0 : value;
         if (quantized)
-            affine_store(&affine, y, i, value);
+            ((uint8_t *)y->data)[i] = (uint8_t)requantize(value / (double)affine.scale, affine.zero, affine.is_signed);
         else
-            ((float *)y->data)[i] = value;
+            ((float *)y->data)[i] = (float)value;
     }
     return MITRAL_OK;
 }
