@@ -74,6 +74,7 @@
     FAMILY(reference_quantized_convolution)                                                                            \
     FAMILY(reference_quantized_elementwise)                                                                            \
     FAMILY(reference_quantized_fused)                                                                                  \
+    FAMILY(reference_quantized_lstm)                                                                                   \
     FAMILY(reference_quantized_matmul)                                                                                 \
     FAMILY(reference_quantized_products)                                                                               \
     FAMILY(reference_random)                                                                                           \

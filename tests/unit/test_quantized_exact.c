@@ -273,11 +273,51 @@ static void products(void **state)
     }
 }
 
+/* Weights that are known in prepare, against those that are not. */
+static void recurrent_products(void **state)
+{
+    (void)state;
+    state_of_numbers = 21;
+    for (int i = 0; i < 40; i++) {
+        const int64_t directions = number(1, 2), time = number(1, 6), batch = number(1, 3), input = number(1, 40), hidden = number(1, 30);
+        const int64_t x[3] = {time, batch, input}, w[3] = {directions, input, 4 * hidden}, r[3] = {directions, hidden, 4 * hidden};
+        const int64_t bias[2] = {directions, 8 * hidden}, each[2] = {directions, 4 * hidden};
+        const int32_t type = a_byte_type();
+        const bool per_column = number(0, 1) != 0;
+        struct bench bench;
+        bench_open(&bench);
+        bench_int(&bench, "hidden_size", hidden);
+        bench_text(&bench, "direction", directions == 2 ? "bidirectional" : number(0, 1) ? "forward" : "reverse");
+        bench_input(&bench, MITRAL_FLOAT, 3, x, 7);
+        bytes(&bench, type, 3, w);
+        bytes(&bench, type, 3, r);
+        bench_input(&bench, MITRAL_FLOAT, 2, bias, 9);
+        for (int absent = 0; absent < 4; absent++)
+            bench_absent(&bench);
+        for (int operand = 0; operand < 2; operand++) {
+            mitral_tensor *scale = bench_input(&bench, MITRAL_FLOAT, per_column ? 2 : 1, each, 3);
+            for (int64_t j = 0; j < tensor_count(scale); j++)
+                ((float *)scale->data)[j] = 0.002f * (1 + 0.01f * (float)number(0, 90));
+            bytes(&bench, type, per_column ? 2 : 1, each);
+        }
+        bench.output_count = 3;
+        assert_int_equal(bench_run(&bench, "microsoft.DynamicQuantizeLSTM", false), MITRAL_OK);
+        const mitral_tensor expected[3] = {bench.outputs[0].tensor, bench.outputs[1].tensor, bench.outputs[2].tensor};
+        for (bench.threads = 1; bench.threads < 4; bench.threads += 2) {
+            assert_int_equal(bench_run(&bench, "microsoft.DynamicQuantizeLSTM", true), MITRAL_OK);
+            for (int j = 0; j < 3; j++)
+                assert_memory_equal(bench.outputs[j].tensor.data, expected[j].data, tensor_bytes(&expected[j]));
+        }
+        bench_close(&bench);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_convolutions), cmocka_unit_test(depthwise_convolutions), cmocka_unit_test(three_by_three),
         cmocka_unit_test(largest_sums),        cmocka_unit_test(products),
+        cmocka_unit_test(recurrent_products),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
