@@ -7,6 +7,7 @@
 #include "runtime/kernels/reference/integer.h"
 #include "runtime/kernels/reference/quantized.h"
 #include "runtime/kernels/reference/recurrent.h"
+#include "runtime/kernels/reference/vector_math.h"
 
 /* LSTM's own parameters, from weights turned to its order. */
 static mitral_status decode_lstm(const struct kernel_call *call, struct recurrent_parameters *p)
@@ -224,6 +225,23 @@ static void multiply_packed(const struct quantized_step *step, const float *valu
             out[row * columns + c] = (float)b->sums[row * columns + c] * (affine.scale * scale[each ? c : 0]);
 }
 
+/* The usual cell: sigmoid, tanh, tanh, nothing clipped or coupled, no peepholes. */
+static bool is_usual(const struct recurrent_parameters *p, const struct recurrent_activations *f, const float *peepholes)
+{
+    return f[0].function == ACTIVATION_SIGMOID && f[1].function == ACTIVATION_TANH && f[2].function == ACTIVATION_TANH && p->clip <= 0
+           && !p->input_forget && !peepholes;
+}
+
+VECTORISED static void usual_cell(int64_t hidden, const float *restrict gates, float *restrict h, float *restrict c)
+{
+    const float *restrict out = gates + hidden, *restrict forget = gates + 2 * hidden, *restrict cell = gates + 3 * hidden;
+    for (int64_t j = 0; j < hidden; j++) {
+        const float state = vector_sigmoid(forget[j]) * c[j] + vector_sigmoid(gates[j]) * vector_tanh(cell[j]);
+        c[j] = state;
+        h[j] = vector_sigmoid(out[j]) * vector_tanh(state);
+    }
+}
+
 static void run_direction(const struct kernel_call *call, const struct recurrent_parameters *p,
                           const struct lstm_buffers *b, int64_t direction)
 {
@@ -269,9 +287,12 @@ static void run_direction(const struct kernel_call *call, const struct recurrent
                     gates[c] += ((const float *)bias->data)[direction * 2 * columns + c]
                               + ((const float *)bias->data)[direction * 2 * columns + columns + c];
             }
-            lstm_cell_float(p, p->activations + direction * 3,
-                            peepholes ? (const float *)peepholes->data + direction * 3 * hidden : NULL, gates,
-                            b->h + s * hidden, b->c + s * hidden);
+            const struct recurrent_activations *f = p->activations + direction * 3;
+            const float *peephole = peepholes ? (const float *)peepholes->data + direction * 3 * hidden : NULL;
+            if (is_usual(p, f, peephole))
+                usual_cell(hidden, gates, b->h + s * hidden, b->c + s * hidden);
+            else
+                lstm_cell_float(p, f, peephole, gates, b->h + s * hidden, b->c + s * hidden);
             if (out)
                 memcpy(out, b->h + s * hidden, (size_t)hidden * sizeof(float));
         }
