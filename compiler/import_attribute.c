@@ -12,6 +12,20 @@ static const char *kind_name(int type)
     return type >= 0 && (size_t)type < sizeof kind_names / sizeof *kind_names ? kind_names[type] : "unknown";
 }
 
+const onnx_attribute *import_attribute_of(const onnx_node *proto, const char *name)
+{
+    for (size_t i = 0; i < proto->n_attribute; i++)
+        if (strcmp(import_text(proto->attribute[i]->name), name) == 0)
+            return proto->attribute[i];
+    return NULL;
+}
+
+int64_t import_int_of(const onnx_node *proto, const char *name, int64_t fallback)
+{
+    const onnx_attribute *found = import_attribute_of(proto, name);
+    return found ? found->i : fallback;
+}
+
 /* Files from before IR version 2 have no type field, and some writers still leave it out: then the field that is set tells. */
 static int type_of(const onnx_attribute *proto)
 {

@@ -108,6 +108,20 @@ mitral_status scope_declare(struct scope *scope, const char *name, const struct 
     return claim(scope, name, *out);
 }
 
+mitral_status scope_add_unnamed(struct scope *scope, const char *key, const char *shown, const mitral_tensor *constant, value_id *out)
+{
+    const char *unique;
+    struct name_entry *entry;
+    TRY(name_map_unique(unique_names(scope), NULL, 0, shown, &unique));
+    if (constant)
+        TRY(graph_add_constant(scope->graph, unique, constant, false, out));
+    else
+        TRY(graph_add_value(scope->graph, unique, NULL, out));
+    TRY(name_map_add(&scope->names, key, &entry, NULL));
+    entry->id = *out;
+    return MITRAL_OK;
+}
+
 /* ---- the parts of a graph ------------------------------------------------------------------------------------------ */
 
 static mitral_status wrong(struct scope *scope, mitral_status status, const char *what, const char *name)
@@ -255,6 +269,7 @@ mitral_status import_graph(struct scope *scope, const onnx_graph *proto)
     TRY(import_infos(scope, proto->output, proto->n_output));
     TRY(import_initializers(scope, proto));
     TRY(import_inputs(scope, proto));
+    import_find_block(scope, proto);
     TRY(import_nodes(scope, proto->node, proto->n_node));
     TRY(import_outputs(scope, proto));
     if (scope->importer->unsupported_count) /* its nodes are missing: only the report matters now */

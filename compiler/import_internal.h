@@ -57,6 +57,7 @@ struct importer {
     struct name_map unsupported_index; /* key of the entry: its index */
     size_t dense_bytes, expanded;
     int64_t opset;               /* of the default domain; 0: not imported */
+    int channel_block;           /* of com.microsoft.nchwc, where the file shows it; else 0 */
 };
 
 /* The function whose body is being expanded, and what its attributes are. */
@@ -113,6 +114,9 @@ void scope_initialise(struct scope *scope, struct importer *importer, struct gra
 mitral_status scope_find(struct scope *scope, const char *name, value_id *out, bool *found);
 /* Makes the value of a node's output, of the declared type (NULL: none). Fails when the name is taken. */
 mitral_status scope_declare(struct scope *scope, const char *name, const struct value_type *type, value_id *out);
+/* Adds a value that the file has no name for (a copy of `constant`, or NULL): nodes find it by `key`, which no file has; `shown`, made
+ * unique, is its name in the graph. */
+mitral_status scope_add_unnamed(struct scope *scope, const char *key, const char *shown, const mitral_tensor *constant, value_id *out);
 /* Remembers the types that a file declares for names. */
 mitral_status import_infos(struct scope *scope, Onnx__ValueInfoProto *const *infos, size_t count);
 mitral_status import_graph(struct scope *scope, const onnx_graph *proto);
@@ -124,13 +128,31 @@ mitral_status import_nodes(struct scope *scope, onnx_node *const *nodes, size_t 
 mitral_status import_node(struct scope *scope, const onnx_node *proto);
 /* "Conv 'name'" of a node for messages; its first output where it has no name. */
 const char *import_node_label(struct scope *scope, const onnx_node *proto);
+/* "Conv 'name' (domain …): expected …, found 3". */
+mitral_status import_refuse(struct scope *scope, const onnx_node *proto, mitral_status status, const char *expected, int64_t found);
 /* The id of each input and output; arrays in the scratch arena. */
 mitral_status import_node_values(struct scope *scope, const onnx_node *proto, value_id **inputs, value_id **outputs);
 
 /* import_legacy.c: a node of opset 6 or before as one of opset 7; *out is NULL when there is none that means the same. */
 mitral_status import_legacy(struct scope *scope, const onnx_node *original, const struct schema *schema, const onnx_node **out);
 
+/* import_runtime.c: FusedConv of com.microsoft, and the domain com.microsoft.nchwc, as nodes of the standard. *done is false for others. */
+mitral_status import_runtime(struct scope *scope, const onnx_node *proto, int64_t opset, bool *done);
+
+/* import_blocks.c */
+#define IMPORT_BLOCKED_DOMAIN "com.microsoft.nchwc"
+/* Notes how many channels a block has, where the weights of a graph's nodes show it; initializers are there, nodes not yet. */
+void import_find_block(struct scope *scope, const onnx_graph *proto);
+int64_t import_block(const struct scope *scope);
+/* The weights of a convolution as the file has them; NULL: none that are a constant of float32 and rank 4. */
+const mitral_tensor *import_blocked_weights(struct scope *scope, const onnx_node *proto, value_id *id);
+/* The name in the scope of those weights in the order of the standard: made once, however many nodes share them. */
+mitral_status import_plain_weights(struct scope *scope, const onnx_node *proto, const char **out);
+
 /* import_attribute.c */
+/* NULL: the node has none of that name. */
+const onnx_attribute *import_attribute_of(const onnx_node *proto, const char *name);
+int64_t import_int_of(const onnx_node *proto, const char *name, int64_t fallback);
 /* Resolves a reference to an attribute of the function around it. *out is NULL when that one was left out. */
 mitral_status import_attribute_resolve(struct scope *scope, const onnx_node *node, const onnx_attribute *proto,
                                        const onnx_attribute **out);

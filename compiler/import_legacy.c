@@ -48,14 +48,6 @@ static bool is_dropped(const struct legacy *legacy, const char *name)
     return false;
 }
 
-static const onnx_attribute *attribute_of(const onnx_node *proto, const char *name)
-{
-    for (size_t i = 0; i < proto->n_attribute; i++)
-        if (strcmp(import_text(proto->attribute[i]->name), name) == 0)
-            return proto->attribute[i];
-    return NULL;
-}
-
 static mitral_status type_of_input(struct scope *scope, const onnx_node *proto, size_t index, struct value_type *out, value_id *id)
 {
     *out = (struct value_type){.rank = -1};
@@ -85,14 +77,9 @@ static mitral_status add_dimensions(struct scope *scope, onnx_node *proto, value
     char **inputs = arena_allocate(&importer->scratch, (proto->n_input + 1) * sizeof *inputs);
     if (!name || !inputs)
         return MITRAL_NO_MEMORY;
-    const char *unique;
     value_id aligned;
-    TRY(name_map_unique(scope->unique ? scope->unique : &scope->own_unique, NULL, 0, scope->graph->values[id].name, &unique));
-    TRY(graph_add_value(scope->graph, unique, NULL, &aligned));
+    TRY(scope_add_unnamed(scope, name, scope->graph->values[id].name, NULL, &aligned));
     TRY(graph_add_node(scope->graph, unsqueeze, 1, NULL, &attributes, &id, 1, &aligned, 1, NULL));
-    struct name_entry *entry;
-    TRY(name_map_add(&scope->names, name, &entry, NULL));
-    entry->id = aligned;
     memcpy(inputs, proto->input, proto->n_input * sizeof *inputs);
     inputs[1] = name;
     proto->input = inputs;
@@ -105,7 +92,7 @@ static mitral_status align(struct scope *scope, const struct legacy *legacy, con
     value_id first_id, second_id;
     int64_t axis = 1;
     if (legacy->alignment == ALIGN_AXIS) {
-        const onnx_attribute *given = attribute_of(original, "axis");
+        const onnx_attribute *given = import_attribute_of(original, "axis");
         if (!given) /* at the end, as it is now */
             return MITRAL_OK;
         axis = given->i;
@@ -134,7 +121,7 @@ mitral_status import_legacy(struct scope *scope, const onnx_node *original, cons
     if (!legacy || original->n_attribute > IMPORT_MAX_ATTRIBUTES)
         return MITRAL_OK;
     if (legacy->must_be_1) {
-        const onnx_attribute *given = attribute_of(original, legacy->must_be_1);
+        const onnx_attribute *given = import_attribute_of(original, legacy->must_be_1);
         if (!given || given->i != 1)
             return MITRAL_OK;
     }

@@ -14,6 +14,12 @@ const char *import_node_label(struct scope *scope, const onnx_node *proto)
     return label ? label : import_text(proto->op_type);
 }
 
+mitral_status import_refuse(struct scope *scope, const onnx_node *proto, mitral_status status, const char *expected, int64_t found)
+{
+    return mitral_fail(scope->importer->context, status, "%s (domain %s): expected %s, found %lld", import_node_label(scope, proto),
+                       import_text(proto->domain), expected, (long long)found);
+}
+
 mitral_status import_node_values(struct scope *scope, const onnx_node *proto, value_id **inputs, value_id **outputs)
 {
     struct importer *importer = scope->importer;
@@ -223,6 +229,10 @@ mitral_status import_node(struct scope *scope, const onnx_node *proto)
                            import_node_label(scope, proto), *domain ? domain : "ai.onnx");
     if (registered)
         return add_node(scope, proto, registered, NULL, opset);
+    bool done;
+    TRY(import_runtime(scope, proto, opset, &done));
+    if (done)
+        return MITRAL_OK;
     const struct schema *schema = schema_find(domain, name, opset);
     /* What older opsets say of an operator holds when it has not been changed since. */
     bool known = schema ? *domain || opset >= IMPORT_OLDEST_OPSET || schema == schema_find(domain, name, IMPORT_OLDEST_OPSET)

@@ -104,10 +104,6 @@ static const char *shown_domain(const char *domain)
 static void describe_nearest(const struct unsupported *item, char *text, size_t size)
 {
     const struct op *own = op_find(item->domain, item->name), *best = NULL;
-    if (strcmp(item->domain, "com.microsoft.nchwc") == 0) {
-        snprintf(text, size, "ONNX Runtime's layout for one kind of CPU, of graph_optimization_level ORT_ENABLE_ALL; ORT_ENABLE_EXTENDED leaves it out");
-        return;
-    }
     int first = 0;
     for (size_t i = 0; i < schema_table_count && !first; i++)
         if (strcmp(schema_table[i].domain, item->domain) == 0 && strcmp(schema_table[i].name, item->name) == 0)

@@ -80,7 +80,7 @@ compose_hook compose_rnn, compose_gru, compose_lstm;
 /* compose_attention.c */
 compose_hook compose_attention, compose_rotary_embedding, compose_projected_attention, compose_separate_attention;
 /* compose_fused.c: com.microsoft */
-compose_hook compose_fused_convolution, compose_fused_gemm, compose_fused_matmul, compose_skip_normalization,
+compose_hook compose_fused_gemm, compose_fused_matmul, compose_skip_normalization,
     compose_simplified_normalization, compose_embedding;
 /* compose_moves.c */
 compose_hook compose_cumulative_product, compose_affine_grid, compose_one_hot, compose_range, compose_compress, compose_col2im,

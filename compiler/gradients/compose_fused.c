@@ -40,23 +40,6 @@ static value_id finish(struct composer *c, const float *parameters, size_t count
     return *name ? activated(c, name, values[0], values[1], a) : a;
 }
 
-/* X, W, B?, residual?: the residual is added before the activation. */
-mitral_status compose_fused_convolution(struct gradient *gradient, const struct node *node, bool *done)
-{
-    struct composer c = composer_start(gradient, node);
-    struct attributes attributes = {0};
-    size_t count;
-    const float *parameters = attribute_floats(&node->attributes, "activation_params", &count);
-    TRY(attributes_copy(&attributes, arena_of(&c), &node->attributes));
-    attributes_remove(&attributes, "activation");
-    attributes_remove(&attributes, "activation_params");
-    value_id y = apply(&c, "Conv", &attributes, node->inputs, node->input_count < 3 ? node->input_count : 3);
-    if (input_of(&c, 3) != NO_VALUE)
-        y = add(&c, y, input_of(&c, 3));
-    become(&c, 0, finish(&c, parameters, count, y));
-    return composer_end(&c, done);
-}
-
 mitral_status compose_fused_gemm(struct gradient *gradient, const struct node *node, bool *done)
 {
     struct composer c = composer_start(gradient, node);

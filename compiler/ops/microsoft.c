@@ -13,7 +13,6 @@ const struct op ops_microsoft[] = {
     {.name = "DynamicQuantizeMatMul", .domain = MICROSOFT},
     {.name = "EmbedLayerNormalization", .domain = MICROSOFT, .compose = compose_embedding},
     {.name = "FastGelu", .domain = MICROSOFT, .gradient = differentiate_biased_gelu},
-    {.name = "FusedConv", .domain = MICROSOFT, .compose = compose_fused_convolution},
     {.name = "FusedGemm", .domain = MICROSOFT, .compose = compose_fused_gemm},
     {.name = "FusedMatMul", .domain = MICROSOFT, .compose = compose_fused_matmul},
     {.name = "GroupQueryAttention", .domain = MICROSOFT},

@@ -1,5 +1,5 @@
 /* Nodes that hand their input on unchanged are taken out: Identity, Dropout in inference, casts to the same type, transposes and
- * reshapes that change nothing, concatenations of one, sums of one. */
+ * reshapes that change nothing, paddings of nothing, concatenations of one, sums of one. */
 #include <string.h>
 
 #include "compiler/passes/passes.h"
@@ -35,6 +35,15 @@ static bool is_inactive_dropout(const struct graph *graph, const struct node *no
     return training == NO_VALUE || (constant && tensor_count(constant) == 1 && tensor_get_int(constant, 0) == 0);
 }
 
+/* Pads of opset 11 and later. */
+static bool pads_nothing(const mitral_tensor *pads)
+{
+    for (int64_t i = 0; pads && i < tensor_count(pads); i++)
+        if (tensor_get_int(pads, i) != 0)
+            return false;
+    return pads != NULL;
+}
+
 static bool passes_on(const struct graph *graph, const struct node *node, const struct graph_uses *uses)
 {
     value_id input = node_input(node, 0), output = node_output(node, 0);
@@ -47,6 +56,8 @@ static bool passes_on(const struct graph *graph, const struct node *node, const 
         return is_inactive_dropout(graph, node, uses);
     if (node_is(node, "Cast"))
         return from->kind == MITRAL_TENSOR && from->dtype != MITRAL_UNDEFINED && from->dtype == attribute_int(&node->attributes, "to", 0);
+    if (node_is(node, "Pad"))
+        return pads_nothing(graph_constant(graph, node_input(node, 1)));
     if (node_is(node, "Transpose"))
         return is_identity_permutation(node, from->rank);
     if (node_is(node, "Reshape") || node_is(node, "Flatten") || node_is(node, "Squeeze") || node_is(node, "Unsqueeze")

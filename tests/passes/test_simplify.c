@@ -26,6 +26,35 @@ static void identities_and_casts_go(void **state)
     mitral_context_destroy(&context);
 }
 
+static value_id pads(struct graph *graph, const char *name, const int64_t *values)
+{
+    mitral_tensor tensor;
+    value_id out;
+    tensor_set(&tensor, MITRAL_INT64, 1, (int64_t[]){4});
+    tensor.data = (void *)(uintptr_t)values;
+    assert_ok(graph->context, graph_add_constant(graph, name, &tensor, false, &out));
+    return out;
+}
+
+static void paddings_of_nothing_go(void **state)
+{
+    (void)state;
+    mitral_context *context = test_context();
+    struct graph *graph = NULL;
+    assert_ok(context, graph_create(&graph, context));
+    value_id x = test_input(graph, "x", 2, (int64_t[]){2, 3});
+    value_id nothing = pads(graph, "nothing", (int64_t[]){0, 0, 0, 0}), moved = pads(graph, "moved", (int64_t[]){0, 1, 0, -1});
+    value_id a = test_node(graph, "Pad", "a", NULL, (value_id[]){x, nothing}, 2);
+    value_id b = test_node(graph, "Pad", "b", NULL, (value_id[]){a, moved}, 2);
+    assert_ok(context, graph_add_output(graph, b));
+    assert_ok(context, graph_infer(graph));
+    assert_ok(context, pipeline_run_one(graph, "simplify", &options));
+    assert_int_equal(graph->node_count, 1);
+    assert_int_equal(graph_producer(graph, b)->inputs[0], x);
+    graph_destroy(&graph);
+    mitral_context_destroy(&context);
+}
+
 static void constants_are_folded(void **state)
 {
     (void)state;
@@ -68,6 +97,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(identities_and_casts_go),
+        cmocka_unit_test(paddings_of_nothing_go),
         cmocka_unit_test(constants_are_folded),
         cmocka_unit_test(equal_nodes_merge),
     };

@@ -242,9 +242,6 @@
 {"com.microsoft.MultiHeadAttention", 1, "num_heads=2 unidirectional=1 scale=0.6", "f1x2x4 f1x2x2x2 f1x2x2x2 - - - f1x2x1x2 f1x2x1x2", 3, 3},
 {"com.microsoft.MultiHeadAttention", 1, "num_heads=1", "f2x2x2 f2x3x2 f2x3x2 - k2x3:1,1,0,1,1,1 f1x1x2x3", 1, 1},
 /* fused operators */
-{"com.microsoft.FusedConv", 1, "activation=Relu pads=[1,1,1,1]", "f1x2x4x4 f3x2x3x3 f3 f1x3x4x4", 0, 0},
-{"com.microsoft.FusedConv", 1, "activation=LeakyRelu activation_params=[0.2]", "f1x2x4x4 f3x2x3x3", 0, 0},
-{"com.microsoft.FusedConv", 1, "activation=HardSigmoid activation_params=[0.3,0.45]", "f1x2x4x4 f3x2x3x3 f3", 0, 0},
 {"com.microsoft.FusedGemm", 1, "activation=Tanh transB=1 alpha=0.5", "f3x4 f5x4 f5", 0, 0},
 {"com.microsoft.FusedGemm", 1, "activation=Elu activation_alpha=0.7", "f3x4 f4x5 f5", 0, 0},
 {"com.microsoft.FusedGemm", 1, "activation=Clip activation_alpha=-0.3 activation_beta=0.4", "f3x4 f4x5 f5", 0, 0},

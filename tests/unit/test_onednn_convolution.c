@@ -212,23 +212,6 @@ static void test_what_follows(void **state)
             check_post(activations[i], form > 0, form > 1, i & 1 ? LAYOUT_CHANNELS_LAST : LAYOUT_PLAIN);
 }
 
-static void test_fused_conv_of_onnxruntime(void **state)
-{
-    (void)state;
-    struct bench bench;
-    set_up_form(&bench, &forms[0], MITRAL_FLOAT);
-    assert_int_equal(bench_run(&bench, "Conv", true), MITRAL_OK);
-    mitral_tensor expected = bench.outputs[0].tensor, *addend = bench_input(&bench, MITRAL_FLOAT, 4, expected.dims, 9);
-    for (int64_t i = 0; i < tensor_count(&expected); i++)
-        tensor_set_double(&expected, i, follow("LeakyRelu", tensor_get_double(&expected, i) + tensor_get_double(addend, i), 0), false);
-    bench_text(&bench, "activation", "LeakyRelu");
-    assert_int_equal(attributes_set_floats(&bench.attributes, &bench.arena, "activation_params", (float[]){0.1f}, 1), MITRAL_OK);
-    bench.outputs[0].tensor = (mitral_tensor){0};
-    assert_int_equal(bench_run(&bench, "microsoft.FusedConv", true), MITRAL_OK);
-    assert_true(bench_distance(&bench, &bench.outputs[0].tensor, &expected) <= 1e-5);
-    bench_close(&bench);
-}
-
 /* float64 has no oneDNN convolution: the same step by the reference kernel. */
 static void test_other_types_take_the_reference_kernel(void **state)
 {
@@ -423,7 +406,6 @@ int main(void)
         cmocka_unit_test(test_bfloat16),
         cmocka_unit_test(test_no_reference_in_many_shapes),
         cmocka_unit_test(test_what_follows),
-        cmocka_unit_test(test_fused_conv_of_onnxruntime),
         cmocka_unit_test(test_other_types_take_the_reference_kernel),
         cmocka_unit_test(test_wrong_residual_is_refused),
         cmocka_unit_test(test_packed_weights),

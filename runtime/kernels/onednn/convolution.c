@@ -212,13 +212,9 @@ static double convolution_count(const struct kernel_call *call)
     return call_convolution_parameters(call, &p) == MITRAL_OK ? convolution_flops(&p, false) : 0;
 }
 
-#define CONVOLUTION_ROW(title)                                                                                         \
-    {.name = title, .shape = convolution_shape, .prepare = convolution_prepare, .run = onednn_program_run,             \
-     .release = onednn_program_destroy, .packed = onednn_program_packed, .describe = onednn_program_describe,          \
-     .flops = convolution_count}
-
 const struct kernel onednn_convolution[] = {
-    CONVOLUTION_ROW("microsoft.FusedConv"), /* activation_params for activation_alpha and activation_beta */
-    CONVOLUTION_ROW("onednn.convolution"),
+    {.name = "onednn.convolution", .shape = convolution_shape, .prepare = convolution_prepare, .run = onednn_program_run,
+     .release = onednn_program_destroy, .packed = onednn_program_packed, .describe = onednn_program_describe,
+     .flops = convolution_count},
 };
 const size_t onednn_convolution_count = sizeof onednn_convolution / sizeof *onednn_convolution;

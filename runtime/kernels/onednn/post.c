@@ -46,13 +46,8 @@ mitral_status onednn_read_post(const struct kernel_call *call, size_t residual_i
     const bool slope = strcmp(name, "PRelu") == 0;
     if (slope != (out->slope_input != SIZE_MAX))
         return call_fail(call, MITRAL_INVALID, "expected a slope if and only if the activation is PRelu, found activation '%s'", name);
-    size_t count;
-    const float *parameters = attribute_floats(call->attributes, "activation_params", &count); /* of FusedConv */
-    const size_t wanted = strcmp(name, "Clip") == 0 || strcmp(name, "HardSigmoid") == 0 ? 2 : strcmp(name, "LeakyRelu") == 0 ? 1 : 0;
-    if (call->kernel && strcmp(call->kernel->name, "microsoft.FusedConv") == 0 && count < wanted)
-        return call_fail(call, MITRAL_INVALID, "expected activation_params of %zu numbers for activation %s, found %zu", wanted, name, count);
-    const float alpha = attribute_float(call->attributes, "activation_alpha", count > 0 ? parameters[0] : 0);
-    const float beta = attribute_float(call->attributes, "activation_beta", count > 1 ? parameters[1] : 0);
+    const float alpha = attribute_float(call->attributes, "activation_alpha", 0);
+    const float beta = attribute_float(call->attributes, "activation_beta", 0);
     if (*name && !slope && !onednn_activation(name, alpha, beta, out))
         return call_fail(call, MITRAL_UNSUPPORTED, "expected an activation that can follow a convolution, found '%s'", name);
     out->scale *= attribute_float(call->attributes, "activation_scale", 1);

@@ -1,5 +1,5 @@
 /* Operators of com.microsoft that are one of the standard's with something around it: FusedGemm, FusedMatMul,
- * TransposeMatMul, BiasGelu, FastGelu. (FusedConv is among oneDNN's convolutions.) */
+ * TransposeMatMul, BiasGelu, FastGelu. */
 #include <math.h>
 #include <string.h>
 

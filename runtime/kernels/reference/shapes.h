@@ -4,7 +4,7 @@
 
 #include "runtime/kernel.h"
 
-mitral_status shape_convolution(struct kernel_call *call);           /* Conv, FusedConv: X, W, B?, sum? */
+mitral_status shape_convolution(struct kernel_call *call);           /* Conv: X, W, B?, sum? */
 mitral_status shape_convolution_transpose(struct kernel_call *call); /* ConvTranspose: X, W, B? */
 mitral_status shape_max_pool(struct kernel_call *call);              /* MaxPool, with the indices output */
 mitral_status shape_pool(struct kernel_call *call);                  /* AveragePool, LpPool */
