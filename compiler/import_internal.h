@@ -136,7 +136,7 @@ mitral_status import_node_values(struct scope *scope, const onnx_node *proto, va
 /* import_legacy.c: a node of opset 6 or before as one of opset 7; *out is NULL when there is none that means the same. */
 mitral_status import_legacy(struct scope *scope, const onnx_node *original, const struct schema *schema, const onnx_node **out);
 
-/* import_runtime.c: FusedConv of com.microsoft, and the domain com.microsoft.nchwc, as nodes of the standard. *done is false for others. */
+/* import_runtime.c: the domain com.microsoft.nchwc and some of com.microsoft as the nodes that they stand for. *done is false for others. */
 mitral_status import_runtime(struct scope *scope, const onnx_node *proto, int64_t opset, bool *done);
 
 /* import_blocks.c */

@@ -1,15 +1,16 @@
-/* What ONNX Runtime's optimiser makes of convolutions becomes nodes of the standard again, so that all passes see them.
+/* What ONNX Runtime's optimiser and quantiser write, as the nodes that it stands for, so that all passes see them.
  *
  * ORT_ENABLE_EXTENDED writes FusedConv of com.microsoft: Conv, an addend, an activation. ORT_ENABLE_ALL writes com.microsoft.nchwc:
  * channels in blocks of 8 or 16, weights in the order of its kernels. A value with blocks becomes a plain one of as many channels
  * as its blocks hold: what fills a block up is computed, and cut off where the file itself leaves the layout. */
+#include <stdio.h>
 #include <string.h>
 
 #include "compiler/import_internal.h"
 
 /* ---- writing nodes -------------------------------------------------------------------------------------------------- */
 
-enum { MOST_ATTRIBUTES = 12, MOST_INPUTS = 5 };
+enum { MOST_ATTRIBUTES = 12, MOST_INPUTS = 9 };
 
 /* One node of the standard; what fails first is kept, and asked for at the end. */
 struct writer {
@@ -111,17 +112,22 @@ static const char *new_floats(struct writer *w, const float *values, int32_t ran
     return new_value(w, &tensor);
 }
 
+static void give_all(struct writer *w, char **outputs, size_t count)
+{
+    w->node.output = outputs;
+    w->node.n_output = count;
+    if (outputs[0] == own_output(w))
+        w->node.name = w->original->name;
+    if (w->status == MITRAL_OK)
+        w->status = import_node(w->scope, &w->node);
+}
+
 /* Ends the node. `output` NULL: a new value; its name is given. */
 static const char *give(struct writer *w, const char *output)
 {
     if (!output)
         output = new_value(w, NULL);
-    w->node.output = (char *[]){(char *)(uintptr_t)output};
-    w->node.n_output = 1;
-    if (output == own_output(w))
-        w->node.name = w->original->name;
-    if (w->status == MITRAL_OK)
-        w->status = import_node(w->scope, &w->node);
+    give_all(w, (char *[]){(char *)(uintptr_t)output}, 1);
     return output;
 }
 
@@ -382,33 +388,101 @@ static mitral_status write_exit(struct writer *w)
     return w->status;
 }
 
+/* ---- 8 bits ---------------------------------------------------------------------------------------------------------- */
+
+static const char *input_name(const struct writer *w, size_t index)
+{
+    return index < w->original->n_input ? import_text(w->original->input[index]) : "";
+}
+
+/* The float values of input `index`; "" where it is absent. */
+static const char *dequantized(struct writer *w, size_t index, size_t scale, size_t zero)
+{
+    if (!*input_name(w, index))
+        return "";
+    start(w, "DequantizeLinear");
+    take(w, input_name(w, index));
+    take(w, input_name(w, scale));
+    if (*input_name(w, zero))
+        take(w, input_name(w, zero));
+    return give(w, NULL);
+}
+
+/* Ids, segments?, tables of words, positions and segments?, gamma, beta, mask?; scales of those five, zero points of those five. */
+static mitral_status write_embedding(struct writer *w)
+{
+    enum { TABLES = 2, MASK = 7, SCALES = 8, ZEROS = 13, COUNT = 5 };
+    static const char *const kept[] = {"epsilon", NULL};
+    const char *floats[COUNT];
+    for (size_t i = 0; i < COUNT; i++)
+        floats[i] = dequantized(w, TABLES + i, SCALES + i, ZEROS + i);
+    start(w, "EmbedLayerNormalization");
+    w->node.domain = w->original->domain;
+    take(w, input_name(w, 0));
+    take(w, input_name(w, 1));
+    for (size_t i = 0; i < COUNT; i++)
+        take(w, floats[i]);
+    if (*input_name(w, MASK))
+        take(w, input_name(w, MASK));
+    keep(w, kept);
+    give_all(w, w->original->output, w->original->n_output);
+    return w->status;
+}
+
+/* X, scale, zero point, scale and zero point of the result; attributes axes, keepdims. */
+static mitral_status write_mean(struct writer *w)
+{
+    static const char *const kept[] = {"axes", "keepdims", NULL}, *const kept_late[] = {"keepdims", NULL};
+    const bool late = w->scope->importer->opset >= 18;
+    const onnx_attribute *axes = import_attribute_of(w->original, "axes");
+    const char *x = dequantized(w, 0, 1, 2), *wanted = late && axes ? new_ints(w, axes->ints, (int64_t)axes->n_ints) : "";
+    start(w, "ReduceMean");
+    take(w, x);
+    if (*wanted)
+        take(w, wanted);
+    keep(w, late ? kept_late : kept);
+    const char *mean = give(w, NULL);
+    start(w, "QuantizeLinear");
+    take(w, mean);
+    take(w, input_name(w, 3));
+    if (*input_name(w, 4))
+        take(w, input_name(w, 4));
+    give(w, own_output(w));
+    return w->status;
+}
+
 mitral_status import_runtime(struct scope *scope, const onnx_node *proto, int64_t opset, bool *done)
 {
     static const struct {
         const char *domain, *name;
-        size_t least_inputs, most_inputs;
+        size_t least_inputs, most_inputs, most_outputs;
         mitral_status (*write)(struct writer *w);
     } table[] = {
-        {"com.microsoft", "FusedConv", 2, 4, write_convolution},
-        {IMPORT_BLOCKED_DOMAIN, "AveragePool", 1, 1, write_pooling},
-        {IMPORT_BLOCKED_DOMAIN, "Conv", 2, 4, write_convolution},
-        {IMPORT_BLOCKED_DOMAIN, "GlobalAveragePool", 1, 1, write_pooling},
-        {IMPORT_BLOCKED_DOMAIN, "GlobalMaxPool", 1, 1, write_pooling},
-        {IMPORT_BLOCKED_DOMAIN, "MaxPool", 1, 1, write_pooling},
-        {IMPORT_BLOCKED_DOMAIN, "ReorderInput", 1, 1, write_entry},
-        {IMPORT_BLOCKED_DOMAIN, "ReorderOutput", 1, 1, write_exit},
-        {IMPORT_BLOCKED_DOMAIN, "Upsample", 1, 1, write_upsampling},
+        {"com.microsoft", "FusedConv", 2, 4, 1, write_convolution},
+        {"com.microsoft", "QEmbedLayerNormalization", 13, 18, 2, write_embedding},
+        {"com.microsoft", "QLinearReduceMean", 4, 5, 1, write_mean},
+        {IMPORT_BLOCKED_DOMAIN, "AveragePool", 1, 1, 1, write_pooling},
+        {IMPORT_BLOCKED_DOMAIN, "Conv", 2, 4, 1, write_convolution},
+        {IMPORT_BLOCKED_DOMAIN, "GlobalAveragePool", 1, 1, 1, write_pooling},
+        {IMPORT_BLOCKED_DOMAIN, "GlobalMaxPool", 1, 1, 1, write_pooling},
+        {IMPORT_BLOCKED_DOMAIN, "MaxPool", 1, 1, 1, write_pooling},
+        {IMPORT_BLOCKED_DOMAIN, "ReorderInput", 1, 1, 1, write_entry},
+        {IMPORT_BLOCKED_DOMAIN, "ReorderOutput", 1, 1, 1, write_exit},
+        {IMPORT_BLOCKED_DOMAIN, "Upsample", 1, 1, 1, write_upsampling},
     };
     struct writer writer = {.scope = scope, .original = proto};
     const char *domain = import_domain(proto->domain);
+    char expected[64];
     *done = true;
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         if (strcmp(table[i].name, proto->op_type) != 0 || strcmp(table[i].domain, domain) != 0)
             continue;
-        if (proto->n_output != 1 || !*import_text(proto->output[0]))
-            return fail(&writer, MITRAL_INVALID, "1 output", (int64_t)proto->n_output);
+        snprintf(expected, sizeof expected, "1 to %zu outputs, the first with a name", table[i].most_outputs);
+        if (proto->n_output < 1 || proto->n_output > table[i].most_outputs || !*import_text(proto->output[0]))
+            return fail(&writer, MITRAL_INVALID, expected, (int64_t)proto->n_output);
+        snprintf(expected, sizeof expected, "%zu to %zu inputs", table[i].least_inputs, table[i].most_inputs);
         if (proto->n_input < table[i].least_inputs || proto->n_input > table[i].most_inputs)
-            return fail(&writer, MITRAL_INVALID, table[i].most_inputs == 1 ? "1 input" : "2 to 4 inputs", (int64_t)proto->n_input);
+            return fail(&writer, MITRAL_INVALID, expected, (int64_t)proto->n_input);
         return table[i].write(&writer);
     }
     *done = strcmp(domain, IMPORT_BLOCKED_DOMAIN) == 0;

@@ -51,6 +51,7 @@ static const struct {
     {"com.microsoft", "QLinearGlobalAveragePool", rounds}, {"com.microsoft", "QLinearLeakyRelu", rounds}, {"com.microsoft", "QLinearMul", rounds},
     {"com.microsoft", "QLinearSigmoid", rounds}, {"com.microsoft", "QLinearSoftmax", rounds}, {"com.microsoft", "QLinearWhere", rounds}, {"com.microsoft", "DequantizeLinear", rounds}, {"com.microsoft", "QuantizeLinear", rounds},
     {"com.microsoft", "QLinearConv", rounds}, {"com.microsoft", "NhwcMaxPool", rounds}, {"com.microsoft", "MatMulNBits", rounds},
+    {"com.microsoft", "GatherBlockQuantized", rounds},
     {"com.microsoft", "GroupQueryAttention", cached},
 };
 

@@ -15,6 +15,7 @@ const struct op ops_microsoft[] = {
     {.name = "FastGelu", .domain = MICROSOFT, .gradient = differentiate_biased_gelu},
     {.name = "FusedGemm", .domain = MICROSOFT, .compose = compose_fused_gemm},
     {.name = "FusedMatMul", .domain = MICROSOFT, .compose = compose_fused_matmul},
+    {.name = "GatherBlockQuantized", .domain = MICROSOFT},
     {.name = "GroupQueryAttention", .domain = MICROSOFT},
     {.name = "MatMulIntegerToFloat", .domain = MICROSOFT},
     {.name = "MatMulNBits", .domain = MICROSOFT},

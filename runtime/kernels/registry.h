@@ -27,6 +27,7 @@
     FAMILY(reference_attention)                                                                                        \
     FAMILY(reference_batch_normalization)                                                                              \
     FAMILY(reference_binary)                                                                                           \
+    FAMILY(reference_block_gather)                                                         \
     FAMILY(reference_block_weights)                                                                                    \
     FAMILY(reference_cast)                                                                                             \
     FAMILY(reference_chain)                                                                                            \

@@ -49,7 +49,7 @@ class Operator:
         graph = helper.make_graph([node], "one", inputs, outputs, initializers)
         opsets = [helper.make_opsetid("", self.onnx_opset)]
         opsets += [helper.make_opsetid(self.domain, 1)] if self.domain else []
-        return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+        return helper.make_model(graph, opset_imports=opsets, ir_version=8 if self.onnx_opset < 21 else 10)
 
     def feeds(self):
         return {f"x{i}": value for i, value in enumerate(self.inputs)

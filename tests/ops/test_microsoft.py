@@ -3,6 +3,7 @@ another order; one step where a result is rounded to 8 bits, as ONNX Runtime mul
 
 import tempfile
 
+import ml_dtypes
 import numpy as np
 import onnx
 
@@ -255,6 +256,51 @@ def test_block_quantized_weights():
             microsoft("MatMulNBits", [real(1, k), const(b, np.uint8), const(scales), const(zeros, np.uint8), None, const(real(n))], **common),
         ]
     compare_all(cases)
+
+
+def test_block_quantized_gather():
+    indices, cases = np.array([[1, 5, 77], [-1, 0, -6]], np.int64), []
+    for bits in (2, 4, 8):
+        for rows, columns, block in (((6,), 64, 16), ((6, 3), 48, 32)):
+            data, blocks = byte(*rows, columns * bits // 8), -(-columns // block)
+            scales, common = const(generator.random((*rows, blocks), dtype=np.float32) + 0.5), dict(bits=bits, block_size=block)
+            zeros = const(byte(*rows, -(-blocks * bits // 8)), np.uint8)
+            cases += [microsoft("GatherBlockQuantized", [const(data, np.uint8), indices, scales], quantize_axis=-1, **common),
+                      microsoft("GatherBlockQuantized", [const(data, np.uint8), indices.astype(np.int32), scales, zeros],
+                                quantize_axis=len(rows), **common)]
+    for dtype, low in ((ml_dtypes.int4, -8), (ml_dtypes.uint4, 0)):
+        for gather, quantize, shape in ((0, 1, (6, 32)), (1, 0, (32, 6)), (0, -1, (6, 2, 40)), (1, 2, (2, 6, 40)), (0, 0, (6, 3))):
+            blocks = list(shape)
+            blocks[quantize] = -(-blocks[quantize] // 16)
+            data, zeros = (("const", generator.integers(low, low + 16, size).astype(dtype)) for size in (shape, blocks))
+            scales = const(generator.random(blocks, dtype=np.float32) + 0.5)
+            common = dict(onnx_opset=21, block_size=16, gather_axis=gather, quantize_axis=quantize)
+            cases += [microsoft("GatherBlockQuantized", [data, indices, scales], **common),
+                      microsoft("GatherBlockQuantized", [data, indices, scales, zeros], **common)]
+    compare_all(cases)
+
+
+def test_quantized_embedding():
+    ids, segments = generator.integers(0, 20, (2, 5)).astype(np.int32), generator.integers(0, 2, (2, 5)).astype(np.int32)
+    mask = np.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]], np.int32)
+    for dtype in (np.uint8, np.int8):
+        tables = [const(byte(*shape, dtype=dtype), dtype) for shape in ((20, 8), (10, 8), (2, 8), (8,), (8,))]
+        scales, zeros = [const(0.01 * (i + 1)) for i in range(5)], [const(7 * i, dtype) for i in range(5)]
+        compare_all([
+            microsoft("QEmbedLayerNormalization", [ids, segments, *tables, mask, *scales, *zeros], outputs=2, epsilon=1e-5),
+            microsoft("QEmbedLayerNormalization", [ids, None, *tables[:2], None, *tables[3:], None, *scales[:2], None, *scales[3:],
+                                                   *zeros[:2], None, *zeros[3:]], outputs=2),
+        ])
+
+
+def test_quantized_mean():
+    """ONNX Runtime has but the schema, which says: dequantized, ReduceMean, quantized."""
+    x, zero = byte(2, 3, 4, 5), 120
+    for opset in (13, 18):
+        compare_all([microsoft(
+            "QLinearReduceMean", [x, const(0.02), const(zero, np.uint8), const(0.01), const(90, np.uint8)], onnx_opset=opset, ulps=1,
+            expected=[np.clip(np.rint((x.astype(np.float64) - zero).mean(axes, keepdims=bool(keep)) * 2) + 90, 0, 255).astype(np.uint8)],
+            axes=list(axes), keepdims=keep) for axes, keep in (((1,), 1), ((2, 3), 0), ((-1,), 1))])
 
 
 def grouped(heads, kv_heads, size, length, past, room, packed=False, **options):

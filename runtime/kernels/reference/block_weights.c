@@ -2,7 +2,7 @@
  * Inputs A, B uint8 [N, blocks, block_size · bits / 8], scales [N · blocks], zero points?, group index?, bias [N]?. */
 #include <string.h>
 
-#include "runtime/kernels/reference/operand.h"
+#include "runtime/kernels/reference/quantized.h"
 
 enum { A, B, SCALES, ZEROS, GROUPS, BIAS };
 
@@ -85,12 +85,6 @@ static mitral_status prepare(struct kernel_call *call, void **state, size_t *scr
     return work_measure(call, &work, scratch_bytes);
 }
 
-static int32_t bits_at(const uint8_t *data, int64_t index, int64_t bits)
-{
-    const int64_t each = 8 / bits;
-    return data[index / each] >> index % each * bits & ((1 << bits) - 1);
-}
-
 static void load_column(const struct kernel_call *call, const struct block_weights *w, int64_t column, float *out)
 {
     const mitral_tensor *scales = call_input(call, SCALES), *zeros = call_input(call, ZEROS);
@@ -100,11 +94,11 @@ static void load_column(const struct kernel_call *call, const struct block_weigh
         const float scale = (float)tensor_get_double(scales, column * w->blocks + i);
         float zero = (float)(1 << (w->bits - 1));
         if (w->packed_zeros)
-            zero = (float)bits_at((const uint8_t *)zeros->data + column * row_bytes, i, w->bits);
+            zero = (float)packed_bits((const uint8_t *)zeros->data + column * row_bytes, i, w->bits);
         else if (zeros)
             zero = (float)tensor_get_double(zeros, column * w->blocks + i);
         for (int64_t j = 0; j < w->block; j++)
-            out[i * w->block + j] = ((float)bits_at(data, j, w->bits) - zero) * scale;
+            out[i * w->block + j] = ((float)packed_bits(data, j, w->bits) - zero) * scale;
     }
 }
 

@@ -10,6 +10,13 @@ struct affine {
     bool is_signed;
 };
 
+/* Element `index` of unsigned ones of 2, 4 or 8 bits, the first in the lowest bits of a byte. */
+static inline int32_t packed_bits(const uint8_t *data, int64_t index, int64_t bits)
+{
+    const int64_t each = 8 / bits;
+    return data[index / each] >> index % each * bits & ((1 << bits) - 1);
+}
+
 /* Scalar scale and zero point (0 when it is left out) from two inputs; during shape their values need not be known.
  * `dtype` is the type that the zero point has to have. */
 mitral_status affine_check(const struct kernel_call *call, size_t scale, size_t zero, int32_t dtype);
