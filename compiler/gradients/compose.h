@@ -77,8 +77,11 @@ typedef mitral_status compose_hook(struct gradient *gradient, const struct node 
 
 /* compose_recurrent.c */
 compose_hook compose_rnn, compose_gru, compose_lstm;
+compose_hook compose_linear_attention;
 /* compose_attention.c */
-compose_hook compose_attention, compose_rotary_embedding, compose_projected_attention, compose_separate_attention;
+compose_hook compose_attention, compose_flexible_attention, compose_rotary_embedding;
+/* compose_attention_microsoft.c */
+compose_hook compose_projected_attention, compose_separate_attention, compose_grouped_attention;
 /* compose_fused.c: com.microsoft */
 compose_hook compose_fused_gemm, compose_fused_matmul, compose_skip_normalization,
     compose_simplified_normalization, compose_embedding;

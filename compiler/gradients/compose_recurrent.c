@@ -1,4 +1,6 @@
-/* RNN, GRU and LSTM, unrolled: one set of nodes a step. The products with the inputs are one for the whole sequence. */
+/* RNN, GRU, LSTM and LinearAttention, unrolled: one set of nodes a step. The products of the first three with the inputs are one for the
+ * whole sequence. */
+#include <math.h>
 #include <string.h>
 
 #include "compiler/evaluate.h"
@@ -245,4 +247,53 @@ mitral_status compose_gru(struct gradient *gradient, const struct node *node, bo
 mitral_status compose_lstm(struct gradient *gradient, const struct node *node, bool *done)
 {
     return compose(gradient, node, done, RECURRENT_LSTM);
+}
+
+/* ---- LinearAttention: query, key, value, past state?, decay?, beta? ---------------------------------------------------- */
+
+/* Position t of [batch, length, heads · size] as [batch, heads, rows, columns]. */
+static value_id position(struct composer *c, size_t input, int64_t t, const int64_t dims[4])
+{
+    return reshaped(c, part(c, input_of(c, input), 1, t, t + 1), 4, dims);
+}
+
+mitral_status compose_linear_attention(struct gradient *gradient, const struct node *node, bool *done)
+{
+    enum { QUERY, KEY, VALUE, PAST, DECAY, BETA };
+    struct composer c = composer_start(gradient, node);
+    const struct value_type q = input_type(&c, QUERY), k = input_type(&c, KEY), v = input_type(&c, VALUE), past = input_type(&c, PAST);
+    const int64_t heads = attribute_int(&node->attributes, "q_num_heads", 1), kv_heads = attribute_int(&node->attributes, "kv_num_heads", 1);
+    if (!type_is_static(&q) || !type_is_static(&k) || !type_is_static(&v))
+        return gradient_fail(gradient, node, MITRAL_UNSUPPORTED, "expected inputs of fixed shape");
+    const int64_t batch = q.dims[0], length = q.dims[1], key_size = k.dims[2] / kv_heads, value_size = v.dims[2] / kv_heads;
+    if (length < 1 || length > MAX_STEPS)
+        return gradient_fail(gradient, node, MITRAL_LIMIT, "expected 1 to %d positions, to be unrolled, found %lld", MAX_STEPS, (long long)length);
+    const int64_t queries[4] = {batch, kv_heads, heads / kv_heads, key_size}, keys[4] = {batch, kv_heads, key_size, 1};
+    const int64_t values[4] = {batch, kv_heads, 1, value_size}, whole[4] = {batch, kv_heads, key_size, value_size}, swap[4] = {0, 1, 3, 2};
+    const int64_t factors[4] = {batch, kv_heads, input_type(&c, DECAY).rank == 3 ? input_type(&c, DECAY).dims[2] / kv_heads : 0, 1};
+    const int64_t rates[4] = {batch, input_type(&c, BETA).rank == 3 ? input_type(&c, BETA).dims[2] : 0, 1, 1};
+    const int64_t row[3] = {batch, 1, heads * value_size};
+    const float given = attribute_float(&node->attributes, "scale", 0);
+    const double scale = given != 0 ? (double)given : 1 / sqrt((double)key_size);
+    value_id *rows = arena_allocate(gradient_graph(gradient)->arena, (size_t)length * sizeof *rows), state = input_of(&c, PAST);
+    if (!rows)
+        return MITRAL_NO_MEMORY;
+    if (state == NO_VALUE)
+        state = binary(&c, "Expand", number(&c, 0), integers(&c, whole, 4));
+    else if (past.dtype != c.dtype)
+        state = cast(&c, state, c.dtype);
+    for (int64_t t = 0; t < length; t++) {
+        value_id key = position(&c, KEY, t, keys), target = position(&c, VALUE, t, values);
+        if (input_of(&c, DECAY) != NO_VALUE)
+            state = multiply(&c, state, unary(&c, "Exp", position(&c, DECAY, t, factors)));
+        if (input_of(&c, BETA) != NO_VALUE) {
+            target = subtract(&c, target, matrix_product(&c, permuted(&c, key, 4, swap), state));
+            target = multiply(&c, target, position(&c, BETA, t, rates));
+        }
+        state = add(&c, state, matrix_product(&c, key, target));
+        rows[t] = reshaped(&c, scaled(&c, matrix_product(&c, position(&c, QUERY, t, queries), state), scale), 3, row);
+    }
+    become(&c, 0, joined(&c, rows, (size_t)length, 1));
+    become(&c, 1, past.rank == 4 && past.dtype != c.dtype ? cast(&c, state, past.dtype) : state);
+    return composer_end(&c, done);
 }

@@ -14,9 +14,6 @@ static const char jumps[] = "it chooses among constants by comparing: its output
 static const char maps[] = "it works on strings or maps, not on numbers that are trained";
 static const char sequences[] = "no gradient yet: values in sequences, optionals and maps carry none";
 static const char classifier[] = "no gradient yet: scores of classical models are not differentiated";
-static const char recurrence[] = "no gradient yet: its recurrence over the sequence is not differentiated";
-static const char cached[] = "no gradient yet: its cache of keys and values is for inference";
-static const char flexible[] = "no gradient yet: subgraphs that change scores are not differentiated";
 
 static const struct {
     const char *domain, *name, *reason;
@@ -27,7 +24,7 @@ static const struct {
     {"", "Constant", made}, {"", "ConstantOfShape", made}, {"", "ConvInteger", integers}, {"", "DynamicQuantizeLinear", rounds},
     {"", "Equal", integers}, {"", "EyeLike", made}, {"", "Floor", constant}, {"", "Greater", integers}, {"", "GreaterOrEqual", integers},
     {"", "HammingWindow", made}, {"", "HannWindow", made}, {"", "Hardmax", constant}, {"", "ImageDecoder", integers}, {"", "IsInf", integers}, {"", "IsNaN", integers},
-    {"", "Less", integers}, {"", "LessOrEqual", integers}, {"", "LinearAttention", recurrence}, {"", "MatMulInteger", integers},
+    {"", "Less", integers}, {"", "LessOrEqual", integers}, {"", "MatMulInteger", integers},
     {"", "MelWeightMatrix", "its triangles start and end at rounded places"}, {"", "Multinomial", integers}, {"", "NonMaxSuppression", integers},
     {"", "NonZero", integers}, {"", "Not", integers}, {"", "Optional", sequences}, {"", "OptionalGetElement", sequences},
     {"", "OptionalHasElement", integers}, {"", "Or", integers}, {"", "QLinearConv", rounds}, {"", "QLinearMatMul", rounds},
@@ -42,7 +39,6 @@ static const struct {
     {"ai.onnx.ml", "OneHotEncoder", constant}, {"ai.onnx.ml", "SVMClassifier", classifier}, {"ai.onnx.ml", "SVMRegressor", classifier},
     {"ai.onnx.ml", "TreeEnsemble", jumps}, {"ai.onnx.ml", "TreeEnsembleClassifier", jumps}, {"ai.onnx.ml", "TreeEnsembleRegressor", jumps},
     {"ai.onnx.ml", "ZipMap", maps},
-    {"ai.onnx.preview", "FlexAttention", flexible},
     {"ai.onnx.preview.training", "Adagrad", learns}, {"ai.onnx.preview.training", "Adam", learns},
     {"ai.onnx.preview.training", "Gradient", learns}, {"ai.onnx.preview.training", "Momentum", learns},
     {"com.microsoft", "DynamicQuantizeLSTM", rounds}, {"com.microsoft", "DynamicQuantizeMatMul", rounds},
@@ -52,7 +48,6 @@ static const struct {
     {"com.microsoft", "QLinearSigmoid", rounds}, {"com.microsoft", "QLinearSoftmax", rounds}, {"com.microsoft", "QLinearWhere", rounds}, {"com.microsoft", "DequantizeLinear", rounds}, {"com.microsoft", "QuantizeLinear", rounds},
     {"com.microsoft", "QLinearConv", rounds}, {"com.microsoft", "NhwcMaxPool", rounds}, {"com.microsoft", "MatMulNBits", rounds},
     {"com.microsoft", "GatherBlockQuantized", rounds},
-    {"com.microsoft", "GroupQueryAttention", cached},
 };
 
 const char *gradient_reason(const struct op *op)

@@ -16,7 +16,7 @@ const struct op ops_microsoft[] = {
     {.name = "FusedGemm", .domain = MICROSOFT, .compose = compose_fused_gemm},
     {.name = "FusedMatMul", .domain = MICROSOFT, .compose = compose_fused_matmul},
     {.name = "GatherBlockQuantized", .domain = MICROSOFT},
-    {.name = "GroupQueryAttention", .domain = MICROSOFT},
+    {.name = "GroupQueryAttention", .domain = MICROSOFT, .compose = compose_grouped_attention},
     {.name = "MatMulIntegerToFloat", .domain = MICROSOFT},
     {.name = "MatMulNBits", .domain = MICROSOFT},
     {.name = "MultiHeadAttention", .domain = MICROSOFT, .compose = compose_separate_attention},

@@ -124,6 +124,28 @@ def test_attention():
             lambda q, k, v: functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=0.5))
 
 
+def test_flexible_attention():
+    """Subgraphs over scores and probabilities; one takes a weight from outside."""
+    def body(name, nodes):
+        return helper.make_graph(nodes, name, [helper.make_tensor_value_info("a", TensorProto.DOUBLE, None)],
+                                 [helper.make_tensor_value_info("b", TensorProto.DOUBLE, None)])
+
+    preview, inputs = [("ai.onnx.preview", 1)], {"q": random(2, 4, 3, 6), "k": random(2, 2, 5, 6), "v": random(2, 2, 5, 7)}
+    score = body("score", [helper.make_node("Tanh", ["a"], ["t"]), helper.make_node("Mul", ["t", "w"], ["b"])])
+    probability = body("probability", [helper.make_node("Mul", ["a", "a"], ["b"])])
+
+    def attention(q, k, v, change, scale):
+        k, v = k.repeat_interleave(2, 1), v.repeat_interleave(2, 1)
+        return torch.softmax(change(q @ k.mT * scale), -1) @ v
+
+    compare([helper.make_node("FlexAttention", ["q", "k", "v"], ["y"], domain="ai.onnx.preview", score_mod=score)],
+            {**inputs, "w": random(4, 3, 5)}, ["y"], lambda q, k, v, w: attention(q, k, v, lambda s: torch.tanh(s) * w, 6 ** -0.5), domains=preview)
+    compare([helper.make_node("FlexAttention", ["q", "k", "v"], ["y"], domain="ai.onnx.preview", scale=0.3)], inputs, ["y"],
+            lambda q, k, v: attention(q, k, v, lambda s: s, 0.3), domains=preview)
+    compare([helper.make_node("FlexAttention", ["q", "k", "v"], ["y"], domain="ai.onnx.preview", prob_mod=probability)], inputs, ["y"],
+            lambda q, k, v: torch.softmax(q @ k.repeat_interleave(2, 1).mT * 6 ** -0.5, -1).square() @ v.repeat_interleave(2, 1), domains=preview)
+
+
 # ---- sampling, transforms and products -----------------------------------------------------------------------------------
 
 def test_grid_sample():
@@ -302,6 +324,23 @@ def test_rotary_embedding_in_float32():
         return torch.cat([c * a - s * b, s * a + c * b], -1)
 
     single("RotaryEmbedding", {"x": x, "c": cosine, "s": sine}, function, domain="")
+
+
+def test_linear_attention():
+    """Two queries to a key head, a state from before, decay and correction."""
+    shapes = {"q": (2, 5, 12), "k": (2, 5, 6), "v": (2, 5, 4), "s": (2, 2, 3, 2), "d": (2, 5, 6), "b": (2, 5, 2)}
+
+    def function(q, k, v, s, d, b):
+        rows = []
+        for t in range(5):
+            key, target = k[:, t].reshape(2, 2, 3, 1), v[:, t].reshape(2, 2, 1, 2)
+            s = s * d[:, t].reshape(2, 2, 3, 1).exp()
+            s = s + key @ ((target - key.mT @ s) * b[:, t].reshape(2, 2, 1, 1))
+            rows.append((q[:, t].reshape(2, 2, 2, 3) @ s * 3 ** -0.5).reshape(2, 1, 8))
+        return [torch.cat(rows, 1), s]
+
+    node = helper.make_node("LinearAttention", list(shapes), ["y", "p"], q_num_heads=4, kv_num_heads=2, update_rule="gated_delta")
+    compare([node], {n: random(*shape).astype(np.float32) for n, shape in shapes.items()}, ["y", "p"], function, tolerance=1e-5)
 
 
 # ---- the proof -----------------------------------------------------------------------------------------------------------
