@@ -92,7 +92,7 @@ compose_hook compose_cumulative_product, compose_affine_grid, compose_one_hot, c
 /* compose_products.c */
 compose_hook compose_einsum, compose_deformable_convolution, compose_causal_convolution;
 /* compose_spatial.c: more than three spatial dimensions */
-compose_hook compose_convolution, compose_transposed_convolution, compose_pooling;
+compose_hook compose_convolution, compose_transposed_convolution, compose_pooling, compose_global_pooling;
 /* compose_signal.c */
 compose_hook compose_dft, compose_stft;
 /* compose_control.c */

@@ -88,6 +88,20 @@ mitral_status compose_pooling(struct gradient *gradient, const struct node *node
     return composer_end(&c, done);
 }
 
+/* Where a map is one window, its dimensions may as well be one. */
+mitral_status compose_global_pooling(struct gradient *gradient, const struct node *node, bool *done)
+{
+    struct composer c = composer_start(gradient, node);
+    const struct value_type x = input_type(&c, 0), y = *gradient_type(gradient, node->outputs[0]);
+    const int64_t row[3] = {x.dims[0], x.dims[1], product(x.dims, 2, x.rank)};
+    *done = false;
+    if (!has_too_many(&c))
+        return MITRAL_OK;
+    value_id value = reshaped(&c, input_of(&c, 0), 3, row);
+    become(&c, 0, reshaped(&c, apply(&c, node->op->name, &node->attributes, &value, 1), y.rank, y.dims));
+    return composer_end(&c, done);
+}
+
 /* The leading spatial dimension behind the batch, [batch · size, channels, …], and back. */
 static value_id into_batch(struct composer *c, value_id a, const int64_t *dims, int32_t rank)
 {
