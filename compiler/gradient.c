@@ -299,7 +299,7 @@ mitral_status gradient_become(struct gradient *gradient, const struct node *node
     return graph_add_node(gradient->graph, op_find(NULL, "Identity"), 0, NULL, NULL, &value, 1, &target, 1, NULL);
 }
 
-static mitral_status inline_node(struct gradient *gradient, const struct node *from, value_id *map)
+static mitral_status inline_node(struct gradient *gradient, const struct graph *inner, const struct node *from, value_id *map)
 {
     struct graph *graph = gradient->graph;
     value_id *ids = arena_allocate(graph->arena, (from->input_count + from->output_count + 1) * sizeof *ids);
@@ -313,6 +313,8 @@ static mitral_status inline_node(struct gradient *gradient, const struct node *f
         if (from->outputs[i] == NO_VALUE)
             continue;
         TRY(new_value(gradient, &outputs[i]));
+        if (inner->values[from->outputs[i]].type.kind != MITRAL_TENSOR)
+            graph->values[outputs[i]].type = inner->values[from->outputs[i]].type;
         map[from->outputs[i]] = outputs[i];
     }
     char *name = arena_format(graph->arena, "gradient/%s/%s%zu", gradient->node->name, from->name, gradient->emitted++);
@@ -346,7 +348,7 @@ mitral_status gradient_inline(struct gradient *gradient, const struct graph *inn
         map[inner->inputs[i]] = inputs[i];
     for (size_t n = 0; n < inner->node_count; n++)
         if (inner->nodes[n].op)
-            TRY(inline_node(gradient, &inner->nodes[n], map));
+            TRY(inline_node(gradient, inner, &inner->nodes[n], map));
     for (size_t i = 0; i < inner->output_count; i++)
         outputs[i] = map[inner->outputs[i]];
     return MITRAL_OK;

@@ -144,6 +144,19 @@ static const struct value_type *content_of(const struct graph *graph, value_id i
     return type->kind == MITRAL_OPTIONAL ? type->element : type;
 }
 
+/* An optional that nothing declares holds what it is made of. */
+static mitral_status note_content(struct graph *graph, const struct node *node, struct value_type *type)
+{
+    if (!node_is(node, "Optional") || type->element || kind_of(graph, node_input(node, 0)) == UNKNOWN_KIND)
+        return MITRAL_OK;
+    struct value_type *content = arena_allocate(graph->arena, sizeof *content);
+    if (!content)
+        return MITRAL_NO_MEMORY;
+    *content = graph->values[node->inputs[0]].type;
+    type->element = content;
+    return MITRAL_OK;
+}
+
 static mitral_status settle_output(struct graph *graph, const struct node *node, const struct schema *schema, size_t index)
 {
     struct value_type *type = &graph->values[node->outputs[index]].type;
@@ -164,7 +177,7 @@ static mitral_status settle_output(struct graph *graph, const struct node *node,
             *type = *same;
         else if (kind != UNKNOWN_KIND)
             type->kind = kind;
-        return MITRAL_OK;
+        return note_content(graph, node, type);
     }
     if (kind != UNKNOWN_KIND && type->kind != kind)
         return contradiction(graph, node, "output", index, kind_names[kind], type->kind);

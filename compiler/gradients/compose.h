@@ -97,6 +97,8 @@ compose_hook compose_convolution, compose_transposed_convolution, compose_poolin
 compose_hook compose_dft, compose_stft;
 /* compose_control.c */
 compose_hook compose_if, compose_loop, compose_scan;
+/* compose_sequence.c */
+compose_hook compose_sequence_at, compose_concat_from_sequence, compose_optional_element, compose_sequence_map;
 /* compose_ml.c */
 compose_hook compose_scaler, compose_normalizer, compose_imputer, compose_linear_regressor, compose_feature_vectorizer,
     compose_array_feature_extractor;

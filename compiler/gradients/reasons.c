@@ -12,7 +12,7 @@ static const char learns[] = "it is a step of training itself, and is not differ
 static const char made_here[] = "the compiler makes it itself, for gradients or after they are built";
 static const char jumps[] = "it chooses among constants by comparing: its outputs do not change with its inputs, but for jumps";
 static const char maps[] = "it works on strings or maps, not on numbers that are trained";
-static const char sequences[] = "no gradient yet: values in sequences, optionals and maps carry none";
+static const char sequences[] = "what takes items out of its sequence or optional is differentiated past it, where positions are known";
 static const char classifier[] = "no gradient yet: scores of classical models are not differentiated";
 
 static const struct {
@@ -20,18 +20,18 @@ static const struct {
 } reasons[] = {
     {"", "And", integers}, {"", "ArgMax", integers}, {"", "ArgMin", integers}, {"", "Bernoulli", constant}, {"", "BitCast", "it reads the bits of its input"},
     {"", "BitShift", integers}, {"", "BitwiseAnd", integers}, {"", "BitwiseNot", integers}, {"", "BitwiseOr", integers},
-    {"", "BitwiseXor", integers}, {"", "BlackmanWindow", made}, {"", "Ceil", constant}, {"", "ConcatFromSequence", sequences},
+    {"", "BitwiseXor", integers}, {"", "BlackmanWindow", made}, {"", "Ceil", constant}, 
     {"", "Constant", made}, {"", "ConstantOfShape", made}, {"", "ConvInteger", integers}, {"", "DynamicQuantizeLinear", rounds},
     {"", "Equal", integers}, {"", "EyeLike", made}, {"", "Floor", constant}, {"", "Greater", integers}, {"", "GreaterOrEqual", integers},
     {"", "HammingWindow", made}, {"", "HannWindow", made}, {"", "Hardmax", constant}, {"", "ImageDecoder", integers}, {"", "IsInf", integers}, {"", "IsNaN", integers},
     {"", "Less", integers}, {"", "LessOrEqual", integers}, {"", "MatMulInteger", integers},
     {"", "MelWeightMatrix", "its triangles start and end at rounded places"}, {"", "Multinomial", integers}, {"", "NonMaxSuppression", integers},
-    {"", "NonZero", integers}, {"", "Not", integers}, {"", "Optional", sequences}, {"", "OptionalGetElement", sequences},
+    {"", "NonZero", integers}, {"", "Not", integers}, {"", "Optional", sequences}, 
     {"", "OptionalHasElement", integers}, {"", "Or", integers}, {"", "QLinearConv", rounds}, {"", "QLinearMatMul", rounds},
     {"", "QuantizeLinear", rounds}, {"", "RandomNormal", made}, {"", "RandomNormalLike", made}, {"", "RandomUniform", made},
-    {"", "RandomUniformLike", made}, {"", "RegexFullMatch", integers}, {"", "Round", constant}, {"", "SequenceAt", sequences},
-    {"", "SequenceConstruct", sequences}, {"", "SequenceEmpty", sequences}, {"", "SequenceErase", sequences}, {"", "SequenceInsert", sequences},
-    {"", "SequenceLength", integers}, {"", "SequenceMap", sequences}, {"", "Shape", integers}, {"", "Sign", constant}, {"", "Size", integers},
+    {"", "RandomUniformLike", made}, {"", "RegexFullMatch", integers}, {"", "Round", constant}, 
+    {"", "SequenceConstruct", sequences}, {"", "SequenceEmpty", made}, {"", "SequenceErase", sequences}, {"", "SequenceInsert", sequences},
+    {"", "SequenceLength", integers}, {"", "Shape", integers}, {"", "Sign", constant}, {"", "Size", integers},
     {"", "SplitToSequence", sequences}, {"", "StringConcat", integers}, {"", "StringNormalizer", integers}, {"", "StringSplit", integers},
     {"", "TfIdfVectorizer", maps}, {"", "Xor", integers},
     {"ai.onnx.ml", "Binarizer", constant}, {"ai.onnx.ml", "CastMap", maps}, {"ai.onnx.ml", "CategoryMapper", maps},

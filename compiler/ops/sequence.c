@@ -1,12 +1,12 @@
 /* Sequences and optionals. */
-#include "compiler/op.h"
+#include "compiler/gradients/compose.h"
 
 const struct op ops_sequence[] = {
-    {.name = "ConcatFromSequence"},
+    {.name = "ConcatFromSequence", .compose = compose_concat_from_sequence},
     {.name = "Optional"},
-    {.name = "OptionalGetElement"},
+    {.name = "OptionalGetElement", .compose = compose_optional_element},
     {.name = "OptionalHasElement"},
-    {.name = "SequenceAt"},
+    {.name = "SequenceAt", .compose = compose_sequence_at},
     {.name = "SequenceConstruct"},
     {.name = "SequenceEmpty"},
     {.name = "SequenceErase"},

@@ -259,6 +259,52 @@ def test_loops():
     assert "gradient of Loop 'around': expected a loop whose number of trips is known" in message, message
 
 
+def sequence(name):
+    return helper.make_value_info(name, helper.make_sequence_type_proto(helper.make_tensor_type_proto(TensorProto.DOUBLE, None)))
+
+
+def test_sequences():
+    """Made, changed and cut; taken apart by position, together by concatenation."""
+    node = helper.make_node
+    made = [node("SequenceConstruct", ["a", "b"], ["s"]), node("SequenceInsert", ["s", "c", "first"], ["t"]), node("SequenceInsert", ["t", "a"], ["u"]),
+            node("SequenceErase", ["u", "second"], ["w"])]
+    inputs = {name: random(2, 3) for name in "abc"}
+    places = [constant("first", 0), constant("second", -3)]
+    compare([*made, node("SequenceAt", ["w", "last"], ["y"]), node("ConcatFromSequence", ["w"], ["z"], axis=1),
+             node("ConcatFromSequence", ["w"], ["n"], axis=-1, new_axis=1)], inputs, ["y", "z", "n"],
+            lambda a, b, c: [a, torch.cat([c, b, a], 1), torch.stack([c, b, a], -1)], [*places, constant("last", 2)])
+    x = {"x": random(3, 5)}
+    for split, keep, sizes in ((None, 1, [1] * 5), (None, 0, [1] * 5), (2, 1, [2, 2, 1]), ([1, 3, 1], 1, [1, 3, 1])):
+        constants = [constant("i", -2), *([] if split is None else [constant("sizes", split)])]
+        compare([node("SplitToSequence", ["x", *(["sizes"] if split is not None else [])], ["s"], axis=-1, keepdims=keep),
+                 node("SequenceAt", ["s", "i"], ["y"]), node("SequenceInsert", ["s", "y"], ["t"]), node("ConcatFromSequence", ["t"], ["z"], axis=-1)]
+                if keep else [node("SplitToSequence", ["x"], ["s"], axis=-1, keepdims=0), node("SequenceAt", ["s", "i"], ["y"]),
+                              node("ConcatFromSequence", ["s"], ["z"], axis=0)], x, ["y", "z"],
+                lambda x, sizes=sizes, keep=keep: [torch.split(x, sizes, 1)[-2], torch.cat([x, torch.split(x, sizes, 1)[-2]], 1)] if keep
+                else [x[:, -2], x.T.reshape(-1)], constants)
+
+
+def test_optionals_and_maps_over_sequences():
+    node, inputs = helper.make_node, {name: random(2, 3) for name in "abw"}
+    wrapped = [node("SequenceConstruct", ["a", "b"], ["s"]), node("Optional", ["s"], ["o"]), node("OptionalGetElement", ["o"], ["t"]),
+               node("Optional", ["w"], ["ow"]), node("OptionalGetElement", ["ow"], ["v"])]
+    body = helper.make_graph([node("Mul", ["i", "j"], ["p"]), node("Mul", ["p", "v"], ["q"])], "body", [value("i"), value("j")], [value("p"), value("q")])
+    compare([*wrapped, node("SequenceMap", ["t", "s"], ["m", "k"], body=body), node("SequenceAt", ["m", "one"], ["y"]),
+             node("ConcatFromSequence", ["k"], ["z"], axis=0)], inputs, ["y", "z"],
+            lambda a, b, w: [b * b, torch.cat([a * a * w, b * b * w])], [constant("one", 1)])
+
+
+def test_a_loop_that_fills_a_sequence():
+    node = helper.make_node
+    body = helper.make_graph(
+        [node("Mul", ["h", "w"], ["h1"]), node("SequenceInsert", ["s", "h1"], ["s1"]), node("Identity", ["cond"], ["cond1"])], "body",
+        [helper.make_tensor_value_info("i", TensorProto.INT64, []), helper.make_tensor_value_info("cond", TensorProto.BOOL, []), value("h"), sequence("s")],
+        [helper.make_tensor_value_info("cond1", TensorProto.BOOL, []), value("h1"), sequence("s1")])
+    compare([node("SequenceEmpty", [], ["e"], dtype=TensorProto.DOUBLE), node("Loop", ["trips", "", "h0", "e"], ["h", "s"], body=body),
+             node("ConcatFromSequence", ["s"], ["y"], axis=0)], {"h0": random(2, 3), "w": random(2, 3)}, ["y"],
+            lambda h0, w: torch.cat([h0 * w, h0 * w * w, h0 * w ** 3]), [constant("trips", 3)])
+
+
 def test_scans():
     body = helper.make_graph([helper.make_node("Mul", ["s_in", "w"], ["m"]), helper.make_node("Add", ["m", "x_in"], ["s_out"]),
                               helper.make_node("Sin", ["s_out"], ["y_out"])], "body", [value("s_in", [3]), value("x_in", [3])],
