@@ -28,7 +28,9 @@ int cli_error(const char *command, const char *format, ...) __attribute__((forma
 
 /* The limits that the command line gave (cli/limits.c); all else is left at its default. */
 mitral_context_options cli_context_options(void);
-/* A context of these limits whose log lines go to standard error. */
+/* A context with the operators that the command line gave (cli/operators.c); there, for its message, when they cannot be loaded. */
+mitral_status cli_context_open(mitral_context **out, const mitral_context_options *options);
+/* The same of these limits whose log lines go to standard error. */
 mitral_status cli_context_create(mitral_context **out);
 /* A plan from a file: a plan is opened, an ONNX model compiled with `options` (NULL: defaults). By content, not by name. */
 mitral_status cli_open_plan(mitral_plan **out, mitral_context *context, const char *path, const mitral_compile_options *options);
@@ -37,7 +39,7 @@ bool cli_is_plan(const char *path);
 /* argp_parse, but errors are one line, "mitral COMMAND: …", and end the program with exit code 64. */
 struct argp;
 struct argp_state;
-extern const struct argp cli_limits; /* cli_parse adds it to every command */
+extern const struct argp cli_limits, cli_operators; /* cli_parse adds them to every command */
 void cli_parse(const struct argp *argp, int argc, char **argv, void *input);
 /* Such an error, in place of argp_error: what was expected, what was found. */
 void cli_usage(const struct argp_state *state, const char *format, ...) __attribute__((format(printf, 2, 3), noreturn));

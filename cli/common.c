@@ -39,7 +39,7 @@ mitral_status cli_context_create(mitral_context **out)
 {
     mitral_context_options options = cli_context_options();
     options.log = print_line;
-    return mitral_context_create(out, &options);
+    return cli_context_open(out, &options);
 }
 
 bool cli_is_plan(const char *path)
@@ -143,11 +143,12 @@ void cli_parse(const struct argp *argp, int argc, char **argv, void *input)
     snprintf(name, sizeof name, "mitral %s", argv[0]);
     argv[0] = name;
     enum { MOST = 8 };
-    struct argp_child children[MOST + 2] = {{0}}; /* the command's own, then the limits */
+    struct argp_child children[MOST + 3] = {{0}}; /* the command's own, then what all have */
     size_t count = 0;
     while (argp->children && argp->children[count].argp && count < MOST)
         children[count] = argp->children[count], count++;
-    children[count] = (struct argp_child){&cli_limits, 0, "Limits; what passes one is refused:", 2};
+    children[count++] = (struct argp_child){&cli_operators, 0, "Operators that ONNX does not have:", 2};
+    children[count] = (struct argp_child){&cli_limits, 0, "Limits; what passes one is refused:", 3};
     struct argp one_line = *argp;
     one_line.parser = parse_one;
     one_line.children = children;

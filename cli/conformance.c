@@ -108,7 +108,7 @@ static void run_case(const char *folder, const struct arguments *arguments, stru
     snprintf(path, sizeof path, "%s/model.onnx", folder);
     const mitral_context_options limits = cli_context_options();
     mitral_compile_options compile = {.interpret = arguments->interpret, .threads = arguments->threads};
-    mitral_status status = mitral_context_create(&context, &limits);
+    mitral_status status = cli_context_open(&context, &limits);
     if (status == MITRAL_OK)
         status = cli_open_plan(&plan, context, path, &compile);
     if (status == MITRAL_OK)

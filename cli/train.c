@@ -157,7 +157,7 @@ int cli_training(int argc, char **argv, const char *command, const char *documen
     mitral_context *context = NULL;
     mitral_training *training = NULL;
     mitral_training_result result;
-    mitral_status status = mitral_context_create(&context, &options);
+    mitral_status status = cli_context_open(&context, &options);
     if (status == MITRAL_OK)
         status = mitral_training_create(&training, context);
     if (status == MITRAL_OK)

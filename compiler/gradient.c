@@ -58,11 +58,23 @@ static mitral_status new_value(struct gradient *gradient, value_id *out)
     return graph_add_value(gradient->graph, name, &type, out);
 }
 
-mitral_status gradient_emit(struct gradient *gradient, const char *op, const struct attributes *attributes,
-                            const value_id *inputs, size_t input_count, value_id *outputs, size_t output_count)
+mitral_status gradient_emit_row(struct gradient *gradient, const struct op *row, int version, const struct attributes *attributes,
+                                const value_id *inputs, size_t input_count, value_id *outputs, size_t output_count)
 {
     struct graph *graph = gradient->graph;
     static const struct attributes none;
+    for (size_t i = 0; i < output_count; i++)
+        TRY(new_value(gradient, &outputs[i]));
+    char *node_name = arena_format(graph->arena, "gradient/%s/%s%zu", gradient->node ? gradient->node->name : "loss", row->name,
+                                   gradient->emitted++);
+    if (!node_name)
+        return MITRAL_NO_MEMORY;
+    return graph_add_node(graph, row, version, node_name, attributes ? attributes : &none, inputs, input_count, outputs, output_count, NULL);
+}
+
+mitral_status gradient_emit(struct gradient *gradient, const char *op, const struct attributes *attributes,
+                            const value_id *inputs, size_t input_count, value_id *outputs, size_t output_count)
+{
     const char *domain = NULL, *name = op;
     if (strncmp(op, "mitral.", 7) == 0) {
         domain = "mitral";
@@ -70,19 +82,11 @@ mitral_status gradient_emit(struct gradient *gradient, const char *op, const str
     }
     const struct op *row = op_find(domain, name);
     if (!row)
-        return mitral_fail(graph->context, MITRAL_UNSUPPORTED, "gradient of %s '%s': operator %s is not available",
+        return mitral_fail(gradient->graph->context, MITRAL_UNSUPPORTED, "gradient of %s '%s': operator %s is not available",
                            gradient->node ? gradient->node->op->name : "loss", gradient->node ? gradient->node->name : "", op);
-    for (size_t i = 0; i < output_count; i++)
-        TRY(new_value(gradient, &outputs[i]));
-    char *node_name = arena_format(graph->arena, "gradient/%s/%s%zu", gradient->node ? gradient->node->name : "loss", name,
-                                   gradient->emitted++);
-    if (!node_name)
-        return MITRAL_NO_MEMORY;
     /* The newest version whatever the model's own opset: hooks are written for it. */
     const struct schema *schema = schema_find(op_domain(row), row->name, schema_newest_opset);
-    node_id node;
-    return graph_add_node(graph, row, schema ? schema->since_version : 1, node_name, attributes ? attributes : &none, inputs, input_count, outputs,
-                          output_count, &node);
+    return gradient_emit_row(gradient, row, schema ? schema->since_version : 1, attributes, inputs, input_count, outputs, output_count);
 }
 
 mitral_status gradient_unary(struct gradient *gradient, value_id *out, const char *op, value_id a)
@@ -259,7 +263,7 @@ static void mark_wanted(struct gradient *gradient)
 
 static mitral_status fail_without_gradient(struct gradient *gradient, const struct node *node)
 {
-    const char *reason = gradient_reason(node->op);
+    const char *reason = node->op->custom ? "it was registered without a gradient function" : gradient_reason(node->op);
     if (!reason && node->op->compose)
         reason = "found a form of it that is not composed of others";
     return gradient_fail(gradient, node, MITRAL_UNSUPPORTED, "expected a differentiable operator between the loss and a trained value; %s",

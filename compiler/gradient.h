@@ -36,6 +36,9 @@ mitral_status gradient_contribute_reduced(struct gradient *gradient, const struc
 /* Adds a node and new values for its outputs. `op` is "Mul" or "mitral.ReluGradient"; attributes may be NULL. */
 mitral_status gradient_emit(struct gradient *gradient, const char *op, const struct attributes *attributes,
                             const value_id *inputs, size_t input_count, value_id *outputs, size_t output_count);
+/* The same for a row, of that version. */
+mitral_status gradient_emit_row(struct gradient *gradient, const struct op *row, int version, const struct attributes *attributes,
+                                const value_id *inputs, size_t input_count, value_id *outputs, size_t output_count);
 mitral_status gradient_unary(struct gradient *gradient, value_id *out, const char *op, value_id a);
 mitral_status gradient_binary(struct gradient *gradient, value_id *out, const char *op, value_id a, value_id b);
 /* A constant of rank 0 and that type. */

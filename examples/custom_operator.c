@@ -1,7 +1,13 @@
-/* Runs a model with an operator that ONNX does not have: MeanThreshold of domain com.example, which marks the elements of each
- * plane (the last two axes) that are above `factor` times the plane's mean.
+/* Operators that ONNX does not have, of domain com.example, and a program that runs a model with them:
+ * MeanThreshold marks the elements of each plane (the last two axes) that are above `factor` times the plane's mean;
+ * SoftClip is limit * tanh(x / limit), and can be trained.
  *
- *     cc custom_operator.c -lmitral -o custom_operator && ./custom_operator model.onnx */
+ *     cc custom_operator.c -lm -lmitral -o custom_operator && ./custom_operator model.onnx
+ *
+ * As a library, for every command of mitral:
+ *
+ *     cc -shared -fPIC custom_operator.c -lm -o operators.so && mitral run model.onnx --custom-operators operators.so */
+#include <math.h>
 #include <mitral.h>
 #include <stdio.h>
 
@@ -34,6 +40,50 @@ static mitral_status threshold_run(mitral_call *call, void *user)
     return MITRAL_OK;
 }
 
+static mitral_status clip_shape(mitral_call *call, void *user)
+{
+    (void)user;
+    const mitral_tensor *x = mitral_call_input(call, 0);
+    if (x->dtype != MITRAL_FLOAT)
+        return mitral_call_fail(call, MITRAL_UNSUPPORTED, "expected a float32 input, found %s", mitral_dtype_name((mitral_dtype)x->dtype));
+    return mitral_call_set_output(call, 0, MITRAL_FLOAT, x->rank, x->dims);
+}
+
+static mitral_status clip_run(mitral_call *call, void *user)
+{
+    (void)user;
+    const mitral_tensor *x = mitral_call_input(call, 0), *y = mitral_call_output(call, 0);
+    float limit = mitral_call_float(call, "limit", 1);
+    for (int64_t i = 0; i < mitral_tensor_count(x); i++)
+        ((float *)y->data)[i] = limit * tanhf(((const float *)x->data)[i] / limit);
+    return MITRAL_OK;
+}
+
+/* dx = dy * (1 - (y / limit)^2) */
+static mitral_status clip_gradient(mitral_call *call, void *user)
+{
+    (void)user;
+    const float *y = mitral_call_forward_output(call, 0)->data, *dy = mitral_call_output_gradient(call, 0)->data;
+    const mitral_tensor *dx = mitral_call_output(call, 0);
+    float limit = mitral_call_float(call, "limit", 1);
+    for (int64_t i = 0; i < mitral_tensor_count(dx); i++)
+        ((float *)dx->data)[i] = dy[i] * (1 - y[i] / limit * (y[i] / limit));
+    return MITRAL_OK;
+}
+
+MITRAL_API mitral_register_operators_function mitral_register_operators;
+
+/* What --custom-operators looks for in a library. */
+mitral_status mitral_register_operators(mitral_context *context)
+{
+    const mitral_operator threshold = {.domain = "com.example", .name = "MeanThreshold", .min_inputs = 1, .max_inputs = 1,
+                                       .min_outputs = 1, .max_outputs = 1, .shape = threshold_shape, .run = threshold_run};
+    const mitral_operator clip = {.domain = "com.example", .name = "SoftClip", .min_inputs = 1, .max_inputs = 1, .min_outputs = 1,
+                                  .max_outputs = 1, .shape = clip_shape, .run = clip_run, .gradient = clip_gradient};
+    mitral_status status = mitral_context_register(context, &threshold);
+    return status == MITRAL_OK ? mitral_context_register(context, &clip) : status;
+}
+
 /* Two images of made-up intensities. */
 static mitral_status count_pixels(mitral_session *session)
 {
@@ -59,9 +109,7 @@ int main(int argc, char **argv)
         return 1;
 
     /* Before the model is loaded, or a plan that was compiled from it is opened. */
-    const mitral_operator threshold = {.domain = "com.example", .name = "MeanThreshold", .min_inputs = 1, .max_inputs = 1,
-                                       .min_outputs = 1, .max_outputs = 1, .shape = threshold_shape, .run = threshold_run};
-    mitral_status status = mitral_context_register(context, &threshold);
+    mitral_status status = mitral_register_operators(context);
     if (status == MITRAL_OK)
         status = mitral_model_load(&model, context, argv[1]);
     if (status == MITRAL_OK)

@@ -134,7 +134,7 @@ typedef struct mitral_call mitral_call;
 
 /* An operator that ONNX files name and the caller computes. It takes and gives tensors; it owns no subgraphs.
  *
- * Threads. Both functions may be called from any thread that compiles, opens or runs, several at once with the same `user`: of each session,
+ * Threads. The functions may be called from any thread that compiles, opens or runs, several at once with the same `user`: of each session,
  * the thread that runs it. They call nothing of this library but mitral_call_…, which are for the calling thread, during the call.
  * Ownership. Whatever a call gives is borrowed from it. The strings are copied; `user` has to live as long as the context.
  * Errors. A function returns MITRAL_OK, or mitral_call_fail(…): then the compilation or run returns that status, and its message names the
@@ -150,6 +150,10 @@ typedef struct mitral_operator {
     mitral_status (*shape)(mitral_call *call, void *user);
     /* Writes all elements of the outputs. Inputs are not to be written. With inputs that are constant it runs at compile time. */
     mitral_status (*run)(mitral_call *call, void *user);
+    /* Optional: makes the operator trainable. mitral_call_input and mitral_call_forward_output are what `run` took and gave,
+     * mitral_call_output_gradient the gradient of the loss with respect to that output, mitral_call_output(call, i) that with respect to input
+     * i, of its type and shape: writes all its elements. NULL stands for a gradient that is zero, and for one that nobody asked for. */
+    mitral_status (*gradient)(mitral_call *call, void *user);
     bool impure;              /* run may give something else for the same inputs: never run ahead, never merged */
     void *user;
 } mitral_operator;
@@ -159,14 +163,25 @@ typedef struct mitral_operator {
  * file names the operator: where it is opened, it has to be registered too. Sessions run the functions of the plan's context, which has to
  * outlive the plan. */
 MITRAL_API mitral_status mitral_context_register(mitral_context *context, const mitral_operator *description);
+/* What a shared library exports under the name mitral_register_operators: it registers its operators with the context and returns the
+ * status of that. The commands' option --custom-operators FILE.so loads such a library. */
+typedef mitral_status mitral_register_operators_function(mitral_context *context);
+/* Loads the shared library at a path and calls its mitral_register_operators. MITRAL_IO when it cannot be loaded, MITRAL_INVALID when it has no
+ * such function. It stays loaded as long as the context. Its code runs with all rights of the process: load none that you do not trust. */
+MITRAL_API mitral_status mitral_context_load_operators(mitral_context *context, const char *path);
 
 MITRAL_API size_t mitral_call_input_count(const mitral_call *call);
 MITRAL_API size_t mitral_call_output_count(const mitral_call *call);
 /* NULL for one that is left out. Plain layout always. */
 MITRAL_API const mitral_tensor *mitral_call_input(const mitral_call *call, size_t index);
-/* NULL for one that nobody asked for. In `run` its elements may be written, at `data`. */
+/* NULL for one that nobody asked for. In `run` and `gradient` its elements may be written, at `data`; strings by mitral_call_set_string. */
 MITRAL_API const mitral_tensor *mitral_call_output(const mitral_call *call, size_t index);
-/* In `shape`: element type (any but MITRAL_STRING) and shape of an output; does nothing for one that nobody asked for. */
+/* In `gradient`: what `run` gave as output `index`, and its gradient; NULL elsewhere. */
+MITRAL_API const mitral_tensor *mitral_call_forward_output(const mitral_call *call, size_t index);
+MITRAL_API const mitral_tensor *mitral_call_output_gradient(const mitral_call *call, size_t index);
+/* In `run`: element `element` of a string output becomes a copy of these bytes; "" before. From the calling thread alone. */
+MITRAL_API mitral_status mitral_call_set_string(mitral_call *call, size_t index, int64_t element, const char *data, size_t size);
+/* In `shape`: element type and shape of an output; does nothing for one that nobody asked for. */
 MITRAL_API mitral_status mitral_call_set_output(mitral_call *call, size_t index, mitral_dtype dtype, int32_t rank, const int64_t *dims);
 /* The node's attributes; `fallback` where there is none of that name and kind. */
 MITRAL_API int64_t mitral_call_int(const mitral_call *call, const char *name, int64_t fallback);

@@ -18,6 +18,7 @@ struct custom_operator;
 struct mitral_context {
     mitral_context_options options; /* with defaults filled in */
     struct custom_operator *operators; /* registered by the caller (runtime/custom.h) */
+    struct custom_library *libraries;  /* that were loaded for theirs (runtime/custom_library.c) */
     char message[2048];
 };
 

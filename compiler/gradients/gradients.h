@@ -9,6 +9,9 @@ typedef mitral_status gradient_hook(struct gradient *gradient, const struct node
 /* Zero almost everywhere, or not meant to be differentiated (Floor, Sign, RandomNormalLike, …): nothing flows back. */
 gradient_hook differentiate_zero;
 
+/* custom.c: of operators that the caller registered */
+gradient_hook differentiate_custom;
+
 /* elementwise.c */
 gradient_hook differentiate_add, differentiate_subtract, differentiate_multiply, differentiate_divide, differentiate_power, differentiate_negate,
     differentiate_sum, differentiate_mean, differentiate_extremum /* Max, Min */, differentiate_where, differentiate_modulo;

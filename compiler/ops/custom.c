@@ -1,15 +1,18 @@
 /* Rows of operators that the caller registers. They belong to the context: the tables stay constant. */
+#include <stdio.h>
 #include <string.h>
 
-#include "compiler/op.h"
+#include "compiler/gradients/gradients.h"
 #include "runtime/custom.h"
 
 enum { LONGEST_NAME = 100 };
+#define GRADIENT ":gradient" /* behind the name; no registered name has a colon */
 
 struct registration {
-    struct custom_operator custom; /* first: that is what the context holds and releases */
-    struct op row;
-    char text[3 * (LONGEST_NAME + 1) + 1]; /* domain, name, "<domain>:<name>" */
+    struct custom_operator custom, gradient; /* custom first: that is what the context holds and releases */
+    struct op row, gradient_row;
+    char domain[LONGEST_NAME + 1], name[LONGEST_NAME + 1], gradient_name[LONGEST_NAME + sizeof GRADIENT];
+    char kernel[2 * LONGEST_NAME + 2], gradient_kernel[2 * LONGEST_NAME + 2 + sizeof GRADIENT]; /* "<domain>:<name>" */
 };
 
 static bool is_name(const char *text)
@@ -65,18 +68,26 @@ mitral_status mitral_context_register(mitral_context *context, const mitral_oper
     struct registration *made = mitral_allocate(context, sizeof *made);
     if (!made)
         return MITRAL_NO_MEMORY;
-    size_t domain_size = strlen(description->domain), name_size = strlen(description->name);
-    char *domain = made->text, *name = domain + domain_size + 1, *kernel = name + name_size + 1;
-    memcpy(domain, description->domain, domain_size);
-    memcpy(name, description->name, name_size);
-    memcpy(kernel, domain, domain_size);
-    kernel[domain_size] = ':';
-    memcpy(kernel + domain_size + 1, name, name_size);
+    snprintf(made->domain, sizeof made->domain, "%s", description->domain);
+    snprintf(made->name, sizeof made->name, "%s", description->name);
+    snprintf(made->kernel, sizeof made->kernel, "%s:%s", made->domain, made->name);
+    snprintf(made->gradient_name, sizeof made->gradient_name, "%s" GRADIENT, made->name);
+    snprintf(made->gradient_kernel, sizeof made->gradient_kernel, "%s" GRADIENT, made->kernel);
     made->custom.description = *description;
-    made->custom.description.domain = domain;
-    made->custom.description.name = name;
-    custom_make_kernel(&made->custom, kernel);
-    made->row = (struct op){.name = name, .domain = domain, .traits = description->impure ? OP_RANDOM : 0, .custom = &made->custom.kernel};
+    made->custom.description.domain = made->domain;
+    made->custom.description.name = made->name;
+    made->row = (struct op){.name = made->name, .domain = made->domain, .traits = description->impure ? OP_RANDOM : 0, .custom = &made->custom.kernel};
+    if (description->gradient) {
+        made->gradient.description = made->custom.description;
+        custom_make_kernel(&made->gradient, made->gradient_kernel, true);
+        made->gradient_row = made->row;
+        made->gradient_row.name = made->gradient_name;
+        made->gradient_row.custom = &made->gradient.kernel;
+        made->gradient.row = &made->gradient_row;
+        made->custom.gradient = &made->gradient;
+        made->row.gradient = differentiate_custom;
+    }
+    custom_make_kernel(&made->custom, made->kernel, false);
     made->custom.row = &made->row;
     made->custom.next = context->operators;
     context->operators = &made->custom;

@@ -27,8 +27,9 @@ static int stop(void **state)
 /* ---- operators ----------------------------------------------------------------------------------------------------- */
 
 enum mistake {
-    NO_MISTAKE, UNSET, INDEX, NEGATIVE, HUGE_SIZE, RANK, NO_DIMENSIONS, STRINGS, TYPE, SHAPE_FAILS, SHAPE_FAILS_SILENTLY, SHAPE_DEFERS,
-    SHAPE_FORGIVES, RUN_FAILS, RUN_FAILS_SILENTLY, RUN_UNKNOWN_STATUS, RUN_DEFERS, RUN_SETS
+    NO_MISTAKE, UNSET, INDEX, NEGATIVE, HUGE_SIZE, RANK, NO_DIMENSIONS, TYPE, SHAPE_FAILS, SHAPE_FAILS_SILENTLY, SHAPE_DEFERS,
+    SHAPE_FORGIVES, RUN_FAILS, RUN_FAILS_SILENTLY, RUN_UNKNOWN_STATUS, RUN_DEFERS, RUN_SETS,
+    RUN_SETS_STRINGS
 };
 
 struct behaviour {
@@ -55,8 +56,6 @@ static mitral_status scale_shape(mitral_call *call, void *user)
         return mitral_call_set_output(call, 0, MITRAL_FLOAT, MITRAL_MAX_RANK + 1, x->dims);
     case NO_DIMENSIONS:
         return mitral_call_set_output(call, 0, MITRAL_FLOAT, 1, NULL);
-    case STRINGS:
-        return mitral_call_set_output(call, 0, MITRAL_STRING, x->rank, x->dims);
     case TYPE:
         return mitral_call_set_output(call, 0, MITRAL_DTYPE_COUNT, x->rank, x->dims);
     case SHAPE_FAILS:
@@ -87,6 +86,8 @@ static mitral_status scale_run(mitral_call *call, void *user)
         return (mitral_status)77;
     case RUN_DEFERS:
         return MITRAL_DEFERRED;
+    case RUN_SETS_STRINGS:
+        return mitral_call_set_string(call, 0, 0, "a", 1);
     case RUN_SETS:
         return mitral_call_set_output(call, 0, MITRAL_FLOAT, x->rank, x->dims);
     default:
@@ -481,7 +482,6 @@ static const struct
     {HUGE_SIZE, MITRAL_INVALID, "expected dimensions from 0 that fit in memory for output 0"},
     {RANK, MITRAL_INVALID, "expected a rank from 0 to 12 and dimensions for output 0, found rank 13"},
     {NO_DIMENSIONS, MITRAL_INVALID, "found rank 1 and no dimensions"},
-    {STRINGS, MITRAL_UNSUPPORTED, "expected outputs of numbers, found strings for output 0"},
     {TYPE, MITRAL_INVALID, "expected an element type for output 0, found the number 29"},
     {SHAPE_FAILS, MITRAL_UNSUPPORTED, "expected rank 7, found 2"},
     {SHAPE_FAILS_SILENTLY, MITRAL_LIMIT, "its shape function failed with status 6 (limit passed) and no message"},
@@ -491,6 +491,7 @@ static const struct
     {RUN_UNKNOWN_STATUS, MITRAL_INVALID, "its run function failed with status 77 (unknown status) and no message"},
     {RUN_DEFERS, MITRAL_INVALID, "its run function failed with status 8 (deferred) and no message"},
     {RUN_SETS, MITRAL_INVALID, "expected its run function to leave types and shapes alone, found output 0 set"},
+    {RUN_SETS_STRINGS, MITRAL_INVALID, "in an output of strings, found output 0 set"},
 };
 
 static void mistakes_are_statuses(void **state)
