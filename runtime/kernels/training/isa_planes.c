@@ -98,7 +98,7 @@ void BLOCK(training_spread_gradient)(const struct training_spread *whole)
 #if VECTOR_REGISTERS == 32
 enum { ROWS = 4, DEPTH = 6 };
 #else
-enum { ROWS = 2, DEPTH = 6 };
+enum { ROWS = 4, DEPTH = 3 };
 #endif
 enum { PANEL = 64 }; /* rows that stay in the second cache level while the depth is walked */
 
@@ -111,6 +111,15 @@ INLINE vec sum_lanes(vec square[LANES])
     return square[0];
 }
 
+/* Every vector is loaded once: with 16 registers a load for each product would take longer than the product, most of all where taps of a
+ * filter lie across lines of the cache. */
+#if defined(__AVX2__)
+#define IN_REGISTER(value) __asm__("" : "+v"(value))
+#else
+#define IN_REGISTER(value) (void)(value)
+#endif
+
+#if VECTOR_REGISTERS == 32
 #define OUTER_STEP(load_a, load_b)                                                                                     \
     do {                                                                                                               \
         vec y[ROWS];                                                                                                   \
@@ -118,11 +127,27 @@ INLINE vec sum_lanes(vec square[LANES])
             y[r] = load_a;                                                                                             \
         _Pragma("GCC unroll 6") for (int j = 0; j < DEPTH; j++) {                                                      \
             vec v = load_b;                                                                                            \
-            VEC_KEEP(v);                                                                                               \
+            IN_REGISTER(v);                                                                                            \
             _Pragma("GCC unroll 4") for (int r = 0; r < ROWS; r++)                                                     \
                 sum[r][j] = vec_fma(v, y[r], sum[r][j]);                                                               \
         }                                                                                                              \
     } while (0)
+#else
+#define OUTER_STEP(load_a, load_b)                                                                                     \
+    do {                                                                                                               \
+        vec v[DEPTH];                                                                                                  \
+        _Pragma("GCC unroll 3") for (int j = 0; j < DEPTH; j++) {                                                      \
+            v[j] = load_b;                                                                                             \
+            IN_REGISTER(v[j]);                                                                                         \
+        }                                                                                                              \
+        _Pragma("GCC unroll 4") for (int r = 0; r < ROWS; r++) {                                                       \
+            vec y = load_a;                                                                                            \
+            IN_REGISTER(y);                                                                                            \
+            _Pragma("GCC unroll 3") for (int j = 0; j < DEPTH; j++)                                                    \
+                sum[r][j] = vec_fma(v[j], y, sum[r][j]);                                                               \
+        }                                                                                                              \
+    } while (0)
+#endif
 
 INLINE void fetch_ahead(struct training_ahead *ahead)
 {
