@@ -82,6 +82,8 @@ mitral_status lower_max_pool(struct lowering *lowering, const struct node *node,
     const int32_t dtype = node_input(node, 0) == NO_VALUE ? MITRAL_UNDEFINED : lowering_type(lowering, node_input(node, 0))->dtype;
     if (dtype == MITRAL_UINT8 || dtype == MITRAL_INT8)
         return lower_node(lowering, node, "onednn.max_pool", done);
+    if (lowering->training && lowers_to_training_max_pool(lowering, node))
+        return lower_node(lowering, node, "training.max_pool", done);
     return lower_as(lowering, node, "onednn.max_pool", done);
 }
 

@@ -61,18 +61,26 @@ static bool doubles(const struct lowering *lowering, const struct value_type *la
     return yes;
 }
 
+/* Windows of 2×2 with stride 2 and nothing around them. */
+static bool halves(const struct lowering *lowering, const struct node *node, value_id x, value_id y)
+{
+    bool yes = x != NO_VALUE && y != NO_VALUE && doubles(lowering, lowering_type(lowering, x), lowering_type(lowering, y))
+               && strncmp(attribute_string(&node->attributes, "auto_pad", "NOTSET"), "SAME", 4) != 0;
+    for (size_t i = 0; yes && i < 4; i++)
+        yes = node_int_at(node, "kernel_shape", i % 2, 1) == 2 && node_int_at(node, "strides", i % 2, 1) == 2
+              && node_int_at(node, "dilations", i % 2, 1) == 1 && node_int_at(node, "pads", i, 0) == 0;
+    return yes;
+}
+
+bool lowers_to_training_max_pool(const struct lowering *lowering, const struct node *node)
+{
+    return halves(lowering, node, node_input(node, 0), node_output(node, 0)) && node_output(node, 1) == NO_VALUE;
+}
+
 mitral_status lower_max_pool_gradient(struct lowering *lowering, const struct node *node, bool *done)
 {
-    const value_id dy = node_input(node, 0), x = node_input(node, 1);
-    if (dy == NO_VALUE || x == NO_VALUE || !doubles(lowering, lowering_type(lowering, x), lowering_type(lowering, dy))
-        || strncmp(attribute_string(&node->attributes, "auto_pad", "NOTSET"), "SAME", 4) == 0)
-        return MITRAL_OK;
-    for (size_t i = 0; i < 4; i++)
-        if (node_int_at(node, "kernel_shape", i % 2, 1) != 2 || node_int_at(node, "strides", i % 2, 1) != 2
-            || node_int_at(node, "dilations", i % 2, 1) != 1
-            || node_int_at(node, "pads", i, 0) != 0)
-            return MITRAL_OK;
-    return lower_node(lowering, node, "training.max_pool_gradient", done);
+    return halves(lowering, node, node_input(node, 1), node_input(node, 0)) ? lower_node(lowering, node, "training.max_pool_gradient", done)
+                                                                           : MITRAL_OK;
 }
 
 /* Scales of 2, or sizes (which `doubles` compares). */

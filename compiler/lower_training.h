@@ -11,4 +11,7 @@ training_lower_hook lower_gradient_data, lower_gradient_weights, lower_max_pool_
 /* Whether training.convolution computes a convolution with weights `w` of type float32. */
 bool lowers_to_training_convolution(const struct lowering *lowering, const struct node *node, value_id w);
 
+/* Whether training.max_pool computes a MaxPool. */
+bool lowers_to_training_max_pool(const struct lowering *lowering, const struct node *node);
+
 #endif

@@ -232,6 +232,27 @@ static const int64_t sizes[][2] = {{4, 4}, {7, 9}, {16, 33}, {1, 1}, {3, 100}};
 static void test_pooling(void **state)
 {
     (void)state;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        struct rig rig;
+        mitral_value expected[MOST_OUTPUTS], found[MOST_OUTPUTS];
+        const int64_t two[] = {2, 2}, x[] = {2, 3, 2 * sizes[i][0], 2 * sizes[i][1]};
+        rig_open(&rig, (uint32_t)i + 1);
+        rig_ints(&rig, "kernel_shape", two, 2);
+        rig_ints(&rig, "strides", two, 2);
+        rig_input(&rig, 4, x, -3, 3);
+        check_run(&rig, "MaxPool", 1, NULL, expected);
+        check_run(&rig, "training.max_pool", 1, NULL, found);
+        assert_memory_equal(found[0].tensor.data, expected[0].tensor.data, tensor_bytes(&found[0].tensor));
+        check_threads(&rig, "training.max_pool", 1, NULL, found);
+        rig.inputs[0].tensor.dims[3]++;
+        assert_int_equal(run(&rig, "training.max_pool", 1, NULL, found), MITRAL_INVALID);
+        rig_close(&rig);
+    }
+}
+
+static void test_pooling_gradient(void **state)
+{
+    (void)state;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         for (int addend = 0; addend < 2; addend++) {
             struct rig rig;
@@ -284,7 +305,8 @@ static void test_resizing(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_normalization), cmocka_unit_test(test_refused_normalization),
-                                       cmocka_unit_test(test_pooling), cmocka_unit_test(test_resizing)};
+                                       cmocka_unit_test(test_pooling), cmocka_unit_test(test_pooling_gradient),
+                                       cmocka_unit_test(test_resizing)};
     rig_bench = argc > 1 && strcmp(argv[1], "--bench") == 0;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

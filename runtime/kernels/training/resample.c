@@ -1,7 +1,8 @@
-/* training.max_pool_gradient: dY, X, addend? → dX of a 2×2 maximum of stride 2, and training.resize_gradient: dY → dX (attribute shape, or
- * input 4) of a bilinear doubling with half_pixel. Rows are independent. */
+/* training.max_pool: X → Y of a 2×2 maximum of stride 2, training.max_pool_gradient: dY, X, addend? → dX, and training.resize_gradient: dY →
+ * dX (attribute shape, or input 4) of a bilinear doubling with half_pixel. Rows are independent. */
 #include <omp.h>
 
+#include "runtime/kernels/planar/micro.h"
 #include "runtime/kernels/reference/gradient.h"
 #include "runtime/kernels/training/blocks.h"
 
@@ -20,6 +21,35 @@ static mitral_status check_sizes(const struct kernel_call *call, const mitral_te
 
 static mitral_status pool_shape(struct kernel_call *call)
 {
+    const mitral_tensor *x = call_input(call, 0);
+    char found[160];
+    if (!x || x->dtype != MITRAL_FLOAT || x->rank != 4 || x->dims[2] % 2 || x->dims[3] % 2 || x->dims[3] >= INT32_MAX)
+        return call_fail(call, MITRAL_INVALID, "a float32 map of even height and width expected, found %s",
+                         x ? tensor_describe(x, found, sizeof found) : "none");
+    call_set_output(call, 0, MITRAL_FLOAT, 4, (const int64_t[]){x->dims[0], x->dims[1], x->dims[2] / 2, x->dims[3] / 2});
+    return MITRAL_OK;
+}
+
+static mitral_status pool_run(struct kernel_call *call)
+{
+    const struct planar_blocks *blocks = planar_blocks_of(cpu_isa());
+    const mitral_tensor *x = call_input(call, 0);
+    mitral_tensor *y = call_output(call, 0);
+    if (!y)
+        return MITRAL_OK;
+    const int64_t width = x->dims[3], planes = x->dims[0] * x->dims[1], rows = x->dims[2] / 2;
+#pragma omp parallel for num_threads(call->threads) schedule(static) if (call->threads > 1)
+    for (int64_t plane = 0; plane < planes; plane++) {
+        const float *from = (const float *)x->data + plane * 2 * rows * width;
+        float *to = (float *)y->data + plane * rows * (width / 2);
+        for (int64_t row = 0; row < rows; row++, from += 2 * width, to += width / 2)
+            blocks->row_pool(&(struct row_pool){.planes = 1, .columns = (int)(width / 2), .above = from, .below = from + width, .output = to});
+    }
+    return MITRAL_OK;
+}
+
+static mitral_status unpool_shape(struct kernel_call *call)
+{
     const mitral_tensor *x = call_input(call, 1), *addend = call_input(call, 2);
     TRY(check_sizes(call, x, call_input(call, 0)));
     if (addend && (addend->dtype != MITRAL_FLOAT || !tensor_same_shape(addend, x)))
@@ -28,7 +58,7 @@ static mitral_status pool_shape(struct kernel_call *call)
     return MITRAL_OK;
 }
 
-static mitral_status pool_run(struct kernel_call *call)
+static mitral_status unpool_run(struct kernel_call *call)
 {
     const struct training_blocks *blocks = training_blocks_of(cpu_isa());
     const mitral_tensor *dy = call_input(call, 0), *x = call_input(call, 1), *addend = call_input(call, 2);
@@ -101,7 +131,8 @@ static mitral_status resize_run(struct kernel_call *call)
 }
 
 const struct kernel training_resample[] = {
-    {.name = "training.max_pool_gradient", .shape = pool_shape, .run = pool_run},
+    {.name = "training.max_pool", .shape = pool_shape, .run = pool_run},
+    {.name = "training.max_pool_gradient", .shape = unpool_shape, .run = unpool_run},
     {.name = "training.resize_gradient", .shape = resize_shape, .prepare = resize_prepare, .run = resize_run},
 };
 const size_t training_resample_count = sizeof training_resample / sizeof *training_resample;
