@@ -23,6 +23,16 @@ struct training_spread {
     ptrdiff_t position, pitch;
 };
 
+/* to[r * pitch + x] = from[offsets[r] + x]: rows brought together, where they are read several times and lie so far apart that caches have
+ * few places for all of them. What lies `ahead` of each is fetched meanwhile. */
+struct training_collect {
+    int rows, columns;
+    const float *from;
+    const ptrdiff_t *offsets;
+    float *to;
+    ptrdiff_t pitch, ahead;
+};
+
 /* Rows that are needed next, fetched into the cache while sums are made: `each` lines of 16 floats in every step. */
 struct training_ahead {
     const float *const *rows;
@@ -84,6 +94,7 @@ struct training_blocks {
     void (*spread_gradient)(const struct training_spread *spread);
     void (*outer)(const struct training_outer *outer);
     double (*sum)(const float *x, ptrdiff_t count);
+    void (*collect)(const struct training_collect *rows);
     /* Adds Σ (x − pivot) and Σ (x − pivot)² to sums. */
     void (*moments)(const float *x, ptrdiff_t count, float pivot, double sums[2]);
     void (*normalise)(const struct training_normalise *row);

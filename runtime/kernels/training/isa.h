@@ -8,6 +8,7 @@
 void BLOCK(training_spread_input)(const struct training_spread *spread);
 void BLOCK(training_spread_gradient)(const struct training_spread *spread);
 void BLOCK(training_outer)(const struct training_outer *outer);
+void BLOCK(training_collect)(const struct training_collect *rows);
 double BLOCK(training_sum)(const float *x, ptrdiff_t count);
 void BLOCK(training_moments)(const float *x, ptrdiff_t count, float pivot, double sums[2]);
 void BLOCK(training_normalise)(const struct training_normalise *row);

@@ -91,6 +91,22 @@ void BLOCK(training_moments)(const float *x, ptrdiff_t count, float pivot, doubl
     const vec centre = vec_set(pivot);
     for (ptrdiff_t first = 0; first < count; first += SUMMED_TOGETHER) {
         const ptrdiff_t last = count - first < SUMMED_TOGETHER ? count : first + SUMMED_TOGETHER;
+void BLOCK(training_collect)(const struct training_collect *rows)
+{
+    const struct training_collect c = *rows; /* a copy that no store can change */
+    for (int r = 0; r < c.rows; r++) {
+        const float *from = c.from + c.offsets[r];
+        float *to = c.to + r * c.pitch;
+#define COLLECT(i, part)                                                                                               \
+    do {                                                                                                               \
+        if ((i) % 16 == 0)                                                                                             \
+            __builtin_prefetch(from + (i) + c.ahead);                                                                  \
+        store(to + (i), load(from + (i), part), part);                                                                 \
+    } while (0)
+        ROW_LOOP(0, c.columns, COLLECT);
+    }
+}
+
         vec sum[4], square[4];
         _Pragma("GCC unroll 4") for (int k = 0; k < 4; k++)
             sum[k] = square[k] = vec_set(0);

@@ -14,6 +14,7 @@ const struct training_blocks BLOCK(training_blocks) = {
     .spread_input = BLOCK(training_spread_input),
     .spread_gradient = BLOCK(training_spread_gradient),
     .outer = BLOCK(training_outer),
+    .collect = BLOCK(training_collect),
     .sum = BLOCK(training_sum),
     .moments = BLOCK(training_moments),
     .normalise = BLOCK(training_normalise),

@@ -7,8 +7,9 @@
 #include "runtime/kernels/planar/pack.h"
 #include "runtime/kernels/reference/gradient.h"
 
-/* Few features leave little time to fetch what comes next: then the next tile rather than the next chunk. */
-enum { CHUNK = 240, DEPTH_TOGETHER = 256, FEW_FEATURES = 8, NEXT_TILE = 48, ALIGN = 16 };
+/* Few features leave little time to fetch what comes next: then the next tile rather than the next chunk. Where tiles are low, more than one
+ * group of features read what a chunk has collected, in pieces that stay in the first cache level for all of them. */
+enum { CHUNK = 240, DEPTH_TOGETHER = 256, FEW_FEATURES = 8, NEXT_TILE = 48, ALIGN = 16, LOW_TILE = 4, PIECE = 48, PIECE_BYTES = 20 << 10 };
 
 static size_t aligned(size_t floats)
 {
@@ -27,9 +28,10 @@ static size_t packed_floats(const struct points *p, int output)
     return aligned((size_t)((p->features[output] + 3) / 4 * 4 * p->depth));
 }
 
+/* Of the maps, then of collected rows. */
 static size_t offsets_bytes(const struct points *p)
 {
-    return aligned((size_t)(p->batch * p->depth) * sizeof(ptrdiff_t) / sizeof(float)) * sizeof(float);
+    return aligned((size_t)((p->batch + 1) * p->depth) * sizeof(ptrdiff_t) / sizeof(float)) * sizeof(float);
 }
 
 /* Pixels of an item: whole rows where addends are doubled. */
@@ -41,14 +43,38 @@ static int64_t chunk_of(const struct points *p)
     return CHUNK;
 }
 
+static bool collects(const struct points *p)
+{
+    int64_t features = 0;
+    for (int j = 0; j < p->outputs; j++)
+        features += p->features[j];
+    return features > LOW_TILE && p->training->lanes < 16;
+}
+
+/* An odd number of lines, so that rows do not share their places in a cache. */
+static ptrdiff_t collected_pitch(const struct points *p)
+{
+    return (ptrdiff_t)(((size_t)chunk_of(p) + ALIGN - 1) / ALIGN | 1) * ALIGN;
+}
+
+static size_t collected_floats(const struct points *p)
+{
+    return collects(p) ? (size_t)(p->depth * collected_pitch(p)) + PLANAR_SLACK : 0;
+}
+
 /* Doubled addends of an item, and what doubling needs. */
-static size_t thread_floats(const struct points *p)
+static size_t doubled_floats(const struct points *p)
 {
     size_t features = 0;
     for (int j = 0; j < p->outputs; j++)
         if (p->coarse[j] && features < (size_t)p->features[j])
             features = (size_t)p->features[j];
     return features ? features * (aligned((size_t)chunk_of(p)) + ALIGN) + aligned(UPSAMPLED_TOGETHER * ((size_t)p->width / 2 + PLANAR_SLACK)) + PLANAR_SLACK : 0;
+}
+
+static size_t thread_floats(const struct points *p)
+{
+    return aligned(collected_floats(p)) + doubled_floats(p);
 }
 
 size_t points_scratch(const struct points *p)
@@ -82,6 +108,8 @@ static void place(const struct points *p, ptrdiff_t *offsets)
             for (int64_t c = 0; c < p->channels[i]; c++)
                 *offsets++ = from + (ptrdiff_t)((n * p->channels[i] + c) * p->pixels);
         }
+    for (int64_t k = 0; k < p->depth; k++)
+        *offsets++ = (ptrdiff_t)k * collected_pitch(p);
 }
 
 /* Rows of an addend, from pixel `first` on, doubled to own[feature][pitch]. */
@@ -101,30 +129,54 @@ static const float *double_rows(const struct points *p, int j, int64_t n, int64_
     return own;
 }
 
+/* What one output has of a chunk: `source` says where its input lies. */
+static void run_output(const struct points *p, int j, const float *packed, const struct plane_product *source, ptrdiff_t at, const float *residual)
+{
+    for (int64_t done = 0; done < p->depth; done += DEPTH_TOGETHER) {
+        const int64_t left = p->depth - done;
+        struct plane_product product = *source;
+        product.rows = (int)p->features[j];
+        product.depth = (int)(left < DEPTH_TOGETHER ? left : DEPTH_TOGETHER);
+        product.weight_step = (ptrdiff_t)p->depth;
+        product.weights = packed + 4 * done;
+        product.offsets = source->offsets + done;
+        product.output = p->y[j] + at;
+        product.stride = (ptrdiff_t)p->pixels;
+        product.shift = p->bias[j];
+        product.residual = done ? NULL : residual;
+        product.accumulate = done > 0;
+        p->blocks->plane_product(&product);
+    }
+}
+
 static void run_chunk(const struct points *p, const ptrdiff_t *offsets, const float *const *packed, int64_t n, int64_t first, float *own)
 {
-    const int64_t chunk = chunk_of(p);
+    const int64_t chunk = chunk_of(p), fits = PIECE_BYTES / (p->depth * (int64_t)sizeof(float) + 1) / PIECE * PIECE;
     const int count = p->pixels - first < chunk ? (int)(p->pixels - first) : (int)chunk;
     const ptrdiff_t pitch = (ptrdiff_t)aligned((size_t)chunk) + ALIGN;
-    bool fetched = false;
+    const bool collected = collects(p);
+    float *room = own + aligned(collected_floats(p)); /* for doubled rows */
+    struct plane_product source = {.input = p->x[0] + first, .offsets = offsets + n * p->depth};
+    if (collected) {
+        p->training->collect(&(struct training_collect){.rows = (int)p->depth, .columns = count, .from = source.input, .offsets = source.offsets,
+                                                        .to = own, .pitch = collected_pitch(p), .ahead = (ptrdiff_t)chunk});
+        source.input = own;
+        source.offsets = offsets + p->batch * p->depth;
+    } else {
+        source.prefetch = p->features[0] <= FEW_FEATURES && p->outputs == 1 ? NEXT_TILE : (ptrdiff_t)chunk;
+    }
+    const int piece = !collected ? count : fits < PIECE ? PIECE : (int)fits;
     for (int j = 0; j < p->outputs; j++) {
-        const float *doubled = p->coarse[j] ? double_rows(p, j, n, first, count, own, pitch) : NULL;
-        const ptrdiff_t at = (ptrdiff_t)(n * p->features[j] * p->pixels + first);
-        for (int64_t done = 0; done < p->depth; done += DEPTH_TOGETHER) {
-            const int64_t left = p->depth - done;
-            struct plane_product product = {.rows = (int)p->features[j], .columns = count,
-                                            .depth = (int)(left < DEPTH_TOGETHER ? left : DEPTH_TOGETHER), .weight_step = (ptrdiff_t)p->depth,
-                                            .weights = packed[j] + 4 * done, .input = p->x[0] + first,
-                                            .offsets = offsets + n * p->depth + done, .output = p->y[j] + at, .stride = (ptrdiff_t)p->pixels,
-                                            .shift = p->bias[j], .accumulate = done > 0,
-                                            .residual_stride = doubled ? pitch : (ptrdiff_t)p->pixels};
-            if (!done)
-                product.residual = doubled ? doubled : p->addend[j] ? p->addend[j] + at : NULL;
-            if (!fetched)
-                product.prefetch = p->features[j] <= FEW_FEATURES && p->outputs == 1 ? NEXT_TILE : (ptrdiff_t)chunk;
-            p->blocks->plane_product(&product);
+        const float *doubled = p->coarse[j] ? double_rows(p, j, n, first, count, room, pitch) : NULL;
+        for (int from = 0; from < count; from += piece) {
+            struct plane_product part = source;
+            part.input += from;
+            part.columns = count - from < piece ? count - from : piece;
+            part.residual_stride = doubled ? pitch : (ptrdiff_t)p->pixels;
+            const ptrdiff_t at = (ptrdiff_t)(n * p->features[j] * p->pixels + first + from);
+            run_output(p, j, packed[j], &part, at, doubled ? doubled + from : p->addend[j] ? p->addend[j] + at : NULL);
         }
-        fetched = true;
+        source.prefetch = 0; /* once is enough */
     }
 }
 
@@ -163,7 +215,7 @@ static mitral_status decode(const struct kernel_call *call, struct points *p, st
         return call_fail(call, MITRAL_INVALID, "1 to %d inputs and outputs expected, found %lld and %lld", (int)POINTS_MOST, (long long)inputs,
                          (long long)outputs);
     *p = (struct points){.inputs = (int)inputs, .outputs = (int)outputs, .threads = call->threads > 0 ? call->threads : 1,
-                         .transposed = attribute_int(call->attributes, "transposed", 0) != 0, .blocks = planar_blocks_of(cpu_isa())};
+                         .transposed = attribute_int(call->attributes, "transposed", 0) != 0, .blocks = planar_blocks_of(cpu_isa()), .training = training_blocks_of(cpu_isa())};
     *l = (struct places){.inputs = (size_t)outputs};
     l->weights = l->inputs + (size_t)inputs;
     l->biases = l->weights + (size_t)(inputs * outputs);

@@ -16,6 +16,7 @@ struct points {
     int64_t depth; /* all channels */
     bool transposed; /* weights[j][i] are [channels, features], not [features, channels] */
     const struct planar_blocks *blocks;
+    const struct training_blocks *training;
     const float *x[POINTS_MOST], *weights[POINTS_MOST][POINTS_MOST], *bias[POINTS_MOST];
     const float *addend[POINTS_MOST]; /* NULL: none; may be y itself */
     bool coarse[POINTS_MOST];         /* the addend has half the height and width, and is doubled bilinearly (half_pixel) */
