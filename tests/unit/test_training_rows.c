@@ -80,6 +80,8 @@ static const struct form forms[] = {
     {1, {3, 1, 6}, {5, 5}, 3, true, false, 0},
     {4, {2, 7}, {70, 61}, 2, false, true, 100},
     {1, {3}, {1, 1}, 1, true, false, 0},
+    {1, {2, 2}, {1024, 1024}, 2, true, true, 3}, /* large enough to be written past the caches */
+    {1, {4}, {1024, 1024}, 1, false, false, 3},
 };
 
 static void concatenate(const struct form *f, const mitral_value *parts, mitral_tensor *whole)

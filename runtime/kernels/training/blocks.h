@@ -62,14 +62,14 @@ struct training_normalise {
     bool through; /* y is too large to be found in a cache later */
 };
 
-/* Backward: dz is dy where y > 0 (y NULL: everywhere). First Σ dz and Σ dz (x − mean), and dz itself where it is wanted; then
- * dx = a dz + (b x + c). */
+/* Backward: dz is dy where y > 0 (y NULL: everywhere). First Σ dz and Σ dz (x − mean); then dx = a dz + (b x + c), and dz itself where it is
+ * wanted. Both may lie where an input does. */
 struct training_denormalise {
     ptrdiff_t count;
     const float *dy, *y, *x;
     float *dz, *dx;
     float mean, a, b, c;
-    bool through; /* dx is too large */
+    bool through; /* what is written is too large */
 };
 
 /* The same of the sum of two normalisations: Σ dz and both Σ dz (x − mean), then both dx. dy may be one of dx. */
@@ -78,6 +78,7 @@ struct training_denormalise_pair {
     const float *dy, *y, *x[2];
     float *dx[2];
     float mean[2], a[2], b[2], c[2];
+    bool through; /* dx are too large */
 };
 
 struct training_unpool {
@@ -93,8 +94,8 @@ struct training_blocks {
     void (*spread_input)(const struct training_spread *spread);
     void (*spread_gradient)(const struct training_spread *spread);
     void (*outer)(const struct training_outer *outer);
-    double (*sum)(const float *x, ptrdiff_t count);
     void (*collect)(const struct training_collect *rows);
+    double (*sum)(const float *x, ptrdiff_t count);
     /* Adds Σ (x − pivot) and Σ (x − pivot)² to sums. */
     void (*moments)(const float *x, ptrdiff_t count, float pivot, double sums[2]);
     void (*normalise)(const struct training_normalise *row);

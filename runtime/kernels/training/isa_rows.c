@@ -56,6 +56,11 @@ INLINE void store_through(float *to, vec value, int part)
         _mm512_stream_ps(to, (__m512)value);
         return;
     }
+#elif defined(__AVX2__)
+    if (!part) {
+        _mm256_stream_ps(to, (__m256)value);
+        return;
+    }
 #endif
     store(to, value, part);
 }
@@ -63,7 +68,7 @@ INLINE void store_through(float *to, vec value, int part)
 /* Other threads see what went past the caches. */
 INLINE void finish_through(bool through)
 {
-#if defined(__AVX512F__)
+#if defined(__AVX2__)
     if (through)
         _mm_sfence();
 #else
@@ -86,11 +91,6 @@ static bool on_line(const float *row)
             step(i, (int)((last)-i));                                                                                  \
     } while (0)
 
-void BLOCK(training_moments)(const float *x, ptrdiff_t count, float pivot, double sums[2])
-{
-    const vec centre = vec_set(pivot);
-    for (ptrdiff_t first = 0; first < count; first += SUMMED_TOGETHER) {
-        const ptrdiff_t last = count - first < SUMMED_TOGETHER ? count : first + SUMMED_TOGETHER;
 void BLOCK(training_collect)(const struct training_collect *rows)
 {
     const struct training_collect c = *rows; /* a copy that no store can change */
@@ -107,6 +107,11 @@ void BLOCK(training_collect)(const struct training_collect *rows)
     }
 }
 
+void BLOCK(training_moments)(const float *x, ptrdiff_t count, float pivot, double sums[2])
+{
+    const vec centre = vec_set(pivot);
+    for (ptrdiff_t first = 0; first < count; first += SUMMED_TOGETHER) {
+        const ptrdiff_t last = count - first < SUMMED_TOGETHER ? count : first + SUMMED_TOGETHER;
         vec sum[4], square[4];
         _Pragma("GCC unroll 4") for (int k = 0; k < 4; k++)
             sum[k] = square[k] = vec_set(0);
@@ -170,7 +175,7 @@ INLINE vec masked(vec dy, vec y)
     return (vec)((mask)dy & (y > vec_set(0)));
 }
 
-INLINE void sums_of_row(const struct training_denormalise *row, bool relu, bool keep, double sums[2])
+INLINE void sums_of_row(const struct training_denormalise *row, bool relu, double sums[2])
 {
     const struct training_denormalise r = *row;
     const vec mean = vec_set(r.mean);
@@ -182,8 +187,6 @@ INLINE void sums_of_row(const struct training_denormalise *row, bool relu, bool 
         vec dz = load(r.dy + (i), part);                                                                               \
         if (relu)                                                                                                      \
             dz = masked(dz, load(r.y + (i), part));                                                                    \
-        if (keep)                                                                                                      \
-            store(r.dz + (i), dz, part);                                                                               \
         sum[k] += dz;                                                                                                  \
         product[k] = vec_fma(dz, load(r.x + (i), part) - mean, product[k]);                                            \
     } while (0)
@@ -203,15 +206,13 @@ INLINE void sums_of_row(const struct training_denormalise *row, bool relu, bool 
 
 void BLOCK(training_denormalise_sums)(const struct training_denormalise *row, double sums[2])
 {
-    if (row->y && row->dz)
-        sums_of_row(row, true, true, sums);
-    else if (row->y)
-        sums_of_row(row, true, false, sums);
+    if (row->y)
+        sums_of_row(row, true, sums);
     else
-        sums_of_row(row, false, row->dz != NULL, sums);
+        sums_of_row(row, false, sums);
 }
 
-INLINE void denormalise_row(const struct training_denormalise *row, bool relu, bool through)
+INLINE void denormalise_row(const struct training_denormalise *row, bool relu, bool keep, bool through)
 {
     const struct training_denormalise r = *row;
     const vec a = vec_set(r.a), b = vec_set(r.b), c = vec_set(r.c);
@@ -220,23 +221,30 @@ INLINE void denormalise_row(const struct training_denormalise *row, bool relu, b
         vec dz = load(r.dy + (i), part);                                                                               \
         if (relu)                                                                                                      \
             dz = masked(dz, load(r.y + (i), part));                                                                    \
-        if (through)                                                                                                   \
-            store_through(r.dx + (i), vec_fma(a, dz, vec_fma(b, load(r.x + (i), part), c)), part);                     \
-        else                                                                                                           \
-            store(r.dx + (i), vec_fma(a, dz, vec_fma(b, load(r.x + (i), part), c)), part);                             \
+        const vec dx = vec_fma(a, dz, vec_fma(b, load(r.x + (i), part), c));                                           \
+        if (r.dx && through)                                                                                           \
+            store_through(r.dx + (i), dx, part);                                                                       \
+        else if (r.dx)                                                                                                 \
+            store(r.dx + (i), dx, part);                                                                               \
+        if (keep && through)                                                                                           \
+            store_through(r.dz + (i), dz, part);                                                                       \
+        else if (keep)                                                                                                 \
+            store(r.dz + (i), dz, part);                                                                               \
     } while (0)
     ROW_LOOP(0, r.count, DENORMALISE);
 }
 
 void BLOCK(training_denormalise)(const struct training_denormalise *row)
 {
-    const bool through = row->through && on_line(row->dx);
-    if (row->y && through)
-        denormalise_row(row, true, true);
+    const bool through = row->through && on_line(row->dx) && (!row->dz || on_line(row->dz));
+    if (row->y && !row->dz && through)
+        denormalise_row(row, true, false, true);
+    else if (row->y && row->dz && through)
+        denormalise_row(row, true, true, true);
     else if (row->y)
-        denormalise_row(row, true, false);
+        denormalise_row(row, true, row->dz != NULL, false);
     else
-        denormalise_row(row, false, through);
+        denormalise_row(row, false, row->dz != NULL, through);
     finish_through(through);
 }
 
@@ -281,32 +289,37 @@ void BLOCK(training_denormalise_pair_sums)(const struct training_denormalise_pai
         pair_sums(row, false, sums);
 }
 
-INLINE void denormalise_pair(const struct training_denormalise_pair *row, bool relu)
+INLINE void denormalise_pair(const struct training_denormalise_pair *row, bool relu, bool through)
 {
     const struct training_denormalise_pair r = *row;
     const vec a[2] = {vec_set(r.a[0]), vec_set(r.a[1])}, b[2] = {vec_set(r.b[0]), vec_set(r.b[1])},
               c[2] = {vec_set(r.c[0]), vec_set(r.c[1])};
 #define DENORMALISE_PAIR(i, part)                                                                                      \
     do {                                                                                                               \
-        vec dz = load(r.dy + (i), part);                                                                               \
+        vec dz = load(r.dy + (i), part), dx[2];                                                                        \
         if (relu)                                                                                                      \
             dz = masked(dz, load(r.y + (i), part));                                                                    \
-        const vec first = vec_fma(a[0], dz, vec_fma(b[0], load(r.x[0] + (i), part), c[0]));                            \
-        const vec second = vec_fma(a[1], dz, vec_fma(b[1], load(r.x[1] + (i), part), c[1]));                           \
-        if (r.dx[0])                                                                                                   \
-            store(r.dx[0] + (i), first, part);                                                                         \
-        if (r.dx[1])                                                                                                   \
-            store(r.dx[1] + (i), second, part);                                                                        \
+        _Pragma("GCC unroll 2") for (int k = 0; k < 2; k++)                                                            \
+            dx[k] = vec_fma(a[k], dz, vec_fma(b[k], load(r.x[k] + (i), part), c[k]));                                  \
+        _Pragma("GCC unroll 2") for (int k = 0; k < 2; k++)                                                            \
+            if (r.dx[k] && through)                                                                                    \
+                store_through(r.dx[k] + (i), dx[k], part);                                                             \
+            else if (r.dx[k])                                                                                          \
+                store(r.dx[k] + (i), dx[k], part);                                                                     \
     } while (0)
     ROW_LOOP(0, r.count, DENORMALISE_PAIR);
 }
 
 void BLOCK(training_denormalise_pair)(const struct training_denormalise_pair *row)
 {
-    if (row->y)
-        denormalise_pair(row, true);
+    const bool through = row->through && on_line(row->dx[0]) && on_line(row->dx[1]);
+    if (row->y && through)
+        denormalise_pair(row, true, true);
+    else if (row->y)
+        denormalise_pair(row, true, false);
     else
-        denormalise_pair(row, false);
+        denormalise_pair(row, false, through);
+    finish_through(through);
 }
 
 /* ---- pooling and resizing backwards -------------------------------------------------------------------------------------- */

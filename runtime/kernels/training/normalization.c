@@ -69,9 +69,9 @@ int normalised_part_of(const struct normalised_parts *parts, int64_t *c)
     return i;
 }
 
-bool normalised_is_large(const mitral_tensor *tensor)
+bool normalised_is_large(const struct normalised_parts *parts)
 {
-    return tensor && tensor_bytes(tensor) >= LARGE_BYTES;
+    return parts->batch * parts->channels * parts->plane >= LARGE_BYTES / (int64_t)sizeof(float);
 }
 
 /* ---- forward ------------------------------------------------------------------------------------------------------------- */
@@ -131,6 +131,12 @@ void normalised_put_statistics(const struct kernel_call *call, size_t input, siz
     normalised_put(call, output + 3, c, inverse);
 }
 
+void normalised_line(const struct kernel_call *call, size_t input, int64_t c, double mean, double inverse, double line[2])
+{
+    line[0] = (double)normalised_vector(call, input + 1)[c] * (double)(float)inverse;
+    line[1] = (double)normalised_vector(call, input + 2)[c] - (double)(float)mean * line[0];
+}
+
 mitral_status normalised_run(const struct kernel_call *call, const struct normalised_parts *parts, normalised_channel *channel)
 {
     const struct training_blocks *blocks = training_blocks_of(cpu_isa());
@@ -148,7 +154,7 @@ static void forward_channel(const struct kernel_call *call, const struct trainin
     const float *residual = normalised_vector(call, RESIDUAL);
     int64_t own = c;
     const mitral_tensor *part = parts->inputs[normalised_part_of(parts, &own)];
-    double mean, variance = 0, inverse;
+    double mean, variance = 0, inverse, line[2];
     if (attribute_int(call->attributes, "known", 0)) {
         mean = (double)normalised_vector(call, 3)[c];
         inverse = (double)normalised_vector(call, 4)[c];
@@ -156,15 +162,13 @@ static void forward_channel(const struct kernel_call *call, const struct trainin
         normalised_measure(blocks, parts, part, own, &mean, &variance);
         inverse = 1 / sqrt(variance + (double)attribute_float(call->attributes, "epsilon", 1e-5f));
     }
-    /* As the backward half, and who computes it again, find them: rounded. */
-    const double a = (double)normalised_vector(call, 1)[c] * (double)(float)inverse;
-    const double b = (double)normalised_vector(call, 2)[c] - (double)(float)mean * a;
+    normalised_line(call, 0, c, mean, inverse, line);
     for (int64_t n = 0; y && n < parts->batch; n++) {
         const int64_t at = (n * parts->channels + c) * parts->plane;
-        struct training_normalise row = {.count = (ptrdiff_t)parts->plane, .a = (float)a, .b = (float)b, .c = 1,
+        struct training_normalise row = {.count = (ptrdiff_t)parts->plane, .a = (float)line[0], .b = (float)line[1], .c = 1,
                                          .x = (const float *)part->data + (n * part->dims[1] + own) * parts->plane,
                                          .residual = residual ? residual + at : NULL, .y = (float *)y->data + at,
-                                         .relu = attribute_int(call->attributes, "relu", 0) != 0, .through = normalised_is_large(y)};
+                                         .relu = attribute_int(call->attributes, "relu", 0) != 0, .through = normalised_is_large(parts)};
         blocks->normalise(&row);
     }
     normalised_put_statistics(call, 3, 1, c, (double)parts->batch * (double)parts->plane, mean, variance, inverse);
@@ -216,13 +220,12 @@ static void backward_channel(const struct kernel_call *call, const struct traini
     const int index = normalised_part_of(parts, &own);
     const mitral_tensor *part = parts->inputs[index], *dx = call_output(call, index ? (size_t)(GRADIENT_PARTS + index - 1) : 0);
     double sums[2] = {0, 0};
-    struct training_denormalise row = {.count = (ptrdiff_t)parts->plane, .mean = (float)mean, .through = normalised_is_large(dx)};
+    struct training_denormalise row = {.count = (ptrdiff_t)parts->plane, .mean = (float)mean, .through = normalised_is_large(parts)};
     for (int64_t n = 0; n < parts->batch; n++) {
         const int64_t at = (n * parts->channels + c) * parts->plane;
         row.dy = dy + at;
         row.y = y ? y + at : NULL;
         row.x = (const float *)part->data + (n * part->dims[1] + own) * parts->plane;
-        row.dz = dz ? (float *)dz->data + at : NULL;
         blocks->denormalise_sums(&row, sums);
     }
     const double product = sums[1] * inverse, a = (double)normalised_vector(call, 1)[c] * inverse, b = -a * inverse * product / count;
@@ -231,12 +234,13 @@ static void backward_channel(const struct kernel_call *call, const struct traini
     row.a = (float)a;
     row.b = (float)b;
     row.c = (float)(-a * sums[0] / count - b * mean);
-    for (int64_t n = 0; dx && n < parts->batch; n++) {
+    for (int64_t n = 0; (dx || dz) && n < parts->batch; n++) {
         const int64_t at = (n * parts->channels + c) * parts->plane, at_part = (n * part->dims[1] + own) * parts->plane;
-        row.dy = dz ? (const float *)dz->data + at : dy + at;
-        row.y = y && !dz ? y + at : NULL;
+        row.dy = dy + at;
+        row.y = y ? y + at : NULL;
         row.x = (const float *)part->data + at_part;
-        row.dx = (float *)dx->data + at_part;
+        row.dx = dx ? (float *)dx->data + at_part : NULL;
+        row.dz = dz ? (float *)dz->data + at : NULL;
         blocks->denormalise(&row);
     }
 }

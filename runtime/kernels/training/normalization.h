@@ -25,14 +25,17 @@ mitral_status normalised_check_whole(const struct kernel_call *call, size_t inde
 /* Mean and population variance of a channel, in one pass around a number near its mean. */
 void normalised_measure(const struct training_blocks *blocks, const struct normalised_parts *parts, const mitral_tensor *part, int64_t c,
                         double *mean, double *variance);
-/* Whether what is written is too large to be found in a cache later. */
-bool normalised_is_large(const mitral_tensor *tensor);
+/* Whether the whole is too large to be found in a cache later. */
+bool normalised_is_large(const struct normalised_parts *parts);
 const float *normalised_vector(const struct kernel_call *call, size_t index); /* NULL: absent */
 void normalised_put(const struct kernel_call *call, size_t index, int64_t c, double value);
 /* Channel c of the four outputs from `output` on: the next running mean and variance (of those at inputs `input` and after it, and an unbiased
  * one of the batch's `count` elements), the batch's mean and its inverse deviation. */
 void normalised_put_statistics(const struct kernel_call *call, size_t input, size_t output, int64_t c, double count, double mean, double variance,
                                double inverse);
+/* y = line[0] x + line[1] for channel c, whose scale and shift follow input `input`. The statistics are taken as the backward half, and who
+ * computes it again, find them: rounded. */
+void normalised_line(const struct kernel_call *call, size_t input, int64_t c, double mean, double inverse, double line[2]);
 /* Every channel by itself, shared out to the threads. */
 typedef void normalised_channel(const struct kernel_call *call, const struct training_blocks *blocks, const struct normalised_parts *parts,
                                 int64_t c);

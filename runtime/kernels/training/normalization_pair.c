@@ -49,8 +49,7 @@ static void prepare_one(const struct kernel_call *call, const struct training_bl
     double mean, variance;
     normalised_measure(blocks, parts, part, own, &mean, &variance);
     const double inverse = 1 / sqrt(variance + (double)attribute_float(call->attributes, "epsilon", 1e-5f));
-    ab[0] = (double)normalised_vector(call, input + 1)[c] * inverse;
-    ab[1] = (double)normalised_vector(call, input + 2)[c] - mean * ab[0];
+    normalised_line(call, input, c, mean, inverse, ab);
     normalised_put_statistics(call, input + 3, output, c, (double)parts->batch * (double)parts->plane, mean, variance, inverse);
 }
 
@@ -68,7 +67,7 @@ static void forward_channel(const struct kernel_call *call, const struct trainin
         struct training_normalise row = {.count = (ptrdiff_t)parts->plane, .a = (float)first_ab[0], .b = (float)(first_ab[1] + second_ab[1]),
                                          .c = (float)second_ab[0], .x = (const float *)part->data + (n * part->dims[1] + own) * parts->plane,
                                          .residual = (const float *)second.inputs[0]->data + at, .y = (float *)y->data + at,
-                                         .relu = attribute_int(call->attributes, "relu", 0) != 0, .through = normalised_is_large(y)};
+                                         .relu = attribute_int(call->attributes, "relu", 0) != 0, .through = normalised_is_large(parts)};
         blocks->normalise(&row);
     }
 }
@@ -112,7 +111,7 @@ static void backward_channel(const struct kernel_call *call, const struct traini
     const int index = normalised_part_of(parts, &own);
     const mitral_tensor *part = parts->inputs[index], *dx = call_output(call, (size_t)(GRADIENT_PARTS + index)), *dx2 = call_output(call, 0);
     double sums[3] = {0, 0, 0}, mean[2], inverse[2];
-    struct training_denormalise_pair row = {.count = (ptrdiff_t)parts->plane};
+    struct training_denormalise_pair row = {.count = (ptrdiff_t)parts->plane, .through = normalised_is_large(parts)};
     for (size_t k = 0; k < 2; k++) {
         mean[k] = (double)normalised_vector(call, 3 + 3 * k)[c];
         inverse[k] = (double)normalised_vector(call, 4 + 3 * k)[c];
