@@ -98,9 +98,20 @@ void BLOCK(training_spread_gradient)(const struct training_spread *whole)
 #if VECTOR_REGISTERS == 32
 enum { ROWS = 4, DEPTH = 6 };
 #else
-enum { ROWS = 4, DEPTH = 3 };
+enum { ROWS = 4, DEPTH = 3, PANEL_BYTES = 20 << 10 };
 #endif
-enum { PANEL = 64 }; /* rows that stay in the second cache level while the depth is walked */
+
+/* How many rows stay in a cache while the depth is walked: the second level's with wide vectors, which seldom wait for it. */
+static int panel_rows(int columns)
+{
+#if VECTOR_REGISTERS == 32
+    (void)columns;
+    return 64;
+#else
+    const int fits = PANEL_BYTES / (int)sizeof(float) / (columns + 1) / ROWS * ROWS;
+    return fits > ROWS ? fits : ROWS;
+#endif
+}
 
 /* The sums over the lanes of up to LANES vectors, halving their number by one addition in each step. */
 INLINE vec sum_lanes(vec square[LANES])
@@ -204,8 +215,9 @@ __attribute__((noinline)) static void outer_tile(const struct training_outer *o,
 
 void BLOCK(training_outer)(const struct training_outer *o)
 {
-    for (int first = 0; first < o->rows; first += PANEL) {
-        const int last = o->rows - first < PANEL ? o->rows : first + PANEL;
+    const int panel = panel_rows(o->columns);
+    for (int first = 0; first < o->rows; first += panel) {
+        const int last = o->rows - first < panel ? o->rows : first + panel;
         for (int k = 0; k < o->depth; k += DEPTH)
             for (int row = first; row < last; row += ROWS)
                 outer_tile(o, row, last - row < ROWS ? last - row : ROWS, k, o->depth - k < DEPTH ? o->depth - k : DEPTH);
