@@ -94,6 +94,9 @@ mitral_status lower_average_pool(struct lowering *lowering, const struct node *n
 
 mitral_status lower_global_average_pool(struct lowering *lowering, const struct node *node, bool *done)
 {
+    const value_id x = node_input(node, 0);
+    if (lowering->training && lowering->level > 0 && x != NO_VALUE && lowering_type(lowering, x)->dtype == MITRAL_FLOAT)
+        return lower_node(lowering, node, "training.global_average_pool", done);
     return lower_as(lowering, node, "onednn.global_average_pool", done);
 }
 

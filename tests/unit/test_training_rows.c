@@ -252,6 +252,25 @@ static void test_pooling(void **state)
     }
 }
 
+static void test_means(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        struct rig rig;
+        mitral_value expected[MOST_OUTPUTS], found[MOST_OUTPUTS];
+        const int64_t x[] = {2, 3, sizes[i][0], sizes[i][1]};
+        rig_open(&rig, (uint32_t)i + 1);
+        rig_input(&rig, 4, x, -1, 3);
+        check_run(&rig, "GlobalAveragePool", 1, NULL, expected);
+        check_run(&rig, "training.global_average_pool", 1, NULL, found);
+        check_near("mean", &found[0].tensor, &expected[0].tensor, 1e-6);
+        check_threads(&rig, "training.global_average_pool", 1, NULL, found);
+        rig.inputs[0].tensor.rank = 2;
+        assert_int_equal(run(&rig, "training.global_average_pool", 1, NULL, found), MITRAL_INVALID);
+        rig_close(&rig);
+    }
+}
+
 static void test_pooling_gradient(void **state)
 {
     (void)state;
@@ -308,7 +327,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_normalization), cmocka_unit_test(test_refused_normalization),
                                        cmocka_unit_test(test_pooling), cmocka_unit_test(test_pooling_gradient),
-                                       cmocka_unit_test(test_resizing)};
+                                       cmocka_unit_test(test_means), cmocka_unit_test(test_resizing)};
     rig_bench = argc > 1 && strcmp(argv[1], "--bench") == 0;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,7 @@
 /* The losses between a student's and a teacher's values, and their gradients with respect to the student's: mitral.Divergence,
  * mitral.UnitDistance, mitral.MeanSquaredError. */
+#include <omp.h>
+
 #include "runtime/kernels/reference/gradient_soft.h"
 #include "runtime/kernels/registry.h"
 
@@ -74,6 +76,15 @@ static int64_t partial_count(const struct kernel_call *call, size_t first, enum 
     }
 }
 
+/* What the gradient needs between its sums and itself: a row for each thread. */
+static int64_t room_count(const struct kernel_call *call, enum term term)
+{
+    struct divergence d;
+    if (term != TERM_DIVERGENCE || divergence_decode(call, 1, &d) != MITRAL_OK || !d.positions)
+        return 0;
+    return d.plane * (call->threads > 0 ? call->threads : 1);
+}
+
 static mitral_status term_check(const struct kernel_call *call, size_t first, enum term term)
 {
     enum compute compute;
@@ -103,7 +114,7 @@ static mitral_status backward_shape(struct kernel_call *call, enum term term)
 
 /* The loss (ds NULL: partial sums) or its gradient. */
 static mitral_status compute_term(const struct kernel_call *call, size_t first, enum term term, enum compute compute,
-                                  const struct placed *p, double arriving, double *partial, void *ds, double *scale)
+                                  const struct placed *p, double arriving, double *partial, void *ds, void *room, double *scale)
 {
     const mitral_tensor *s = call_input(call, first);
     const void *a = p->inputs[first], *b = p->inputs[first + 1], *weights = p->inputs[first + 2];
@@ -114,11 +125,11 @@ static mitral_status compute_term(const struct kernel_call *call, size_t first, 
         *scale = d.temperature * d.temperature / (double)d.rows;
         d.factor = arriving * d.temperature / (double)d.rows;
         if (single && d.positions)
-            divergence_positions_float(&d, call->threads, a, b, weights, partial, ds);
+            divergence_positions_float(&d, call->threads, a, b, weights, partial, ds, room);
         else if (single)
             divergence_channels_float(&d, call->threads, a, b, partial, ds);
         else if (d.positions)
-            divergence_positions_double(&d, call->threads, a, b, weights, partial, ds);
+            divergence_positions_double(&d, call->threads, a, b, weights, partial, ds, room);
         else
             divergence_channels_double(&d, call->threads, a, b, partial, ds);
         return MITRAL_OK;
@@ -155,7 +166,7 @@ static mitral_status forward_run(struct kernel_call *call, enum term term)
     place_floats(call, &work, compute, &p);
     const int64_t count = partial_count(call, 0, term);
     double *partial = work_take(&work, count, sizeof *partial);
-    TRY(compute_term(call, 0, term, compute, &p, 0, partial, NULL, &scale));
+    TRY(compute_term(call, 0, term, compute, &p, 0, partial, NULL, NULL, &scale));
     if (call_output(call, 0))
         tensor_set_double(call_output(call, 0), 0, count ? scale * ordered_sum(partial, count) : 0, false);
     return MITRAL_OK;
@@ -170,7 +181,8 @@ static mitral_status backward_run(struct kernel_call *call, enum term term)
     place_floats(call, &work, compute, &p);
     if (!p.outputs[0])
         return MITRAL_OK;
-    TRY(compute_term(call, 1, term, compute, &p, call_scalar(call, 0, 0), NULL, p.outputs[0], &scale));
+    double *room = work_take(&work, room_count(call, term), sizeof *room);
+    TRY(compute_term(call, 1, term, compute, &p, call_scalar(call, 0, 0), NULL, p.outputs[0], room, &scale));
     store_floats(call, compute, &p);
     return MITRAL_OK;
 }
@@ -184,6 +196,11 @@ static mitral_status backward_run(struct kernel_call *call, enum term term)
     }                                                                                                                  \
     static mitral_status name##_run(struct kernel_call *call) { return forward_run(call, term); }                      \
     static mitral_status name##_backward_shape(struct kernel_call *call) { return backward_shape(call, term); }        \
+    static mitral_status name##_backward_prepare(struct kernel_call *call, void **state, size_t *scratch_bytes)        \
+    {                                                                                                                  \
+        (void)state;                                                                                                   \
+        return prepare_partials(call, room_count(call, term), scratch_bytes);                                          \
+    }                                                                                                                  \
     static mitral_status name##_backward_run(struct kernel_call *call) { return backward_run(call, term); }
 
 TERM(divergence, TERM_DIVERGENCE)
@@ -192,11 +209,11 @@ TERM(squares, TERM_SQUARES)
 
 const struct kernel reference_gradient_distillation[] = {
     {.name = "mitral.Divergence", .shape = divergence_shape, .prepare = divergence_prepare, .run = divergence_run},
-    {.name = "mitral.DivergenceGradient", .shape = divergence_backward_shape, .prepare = prepare_floats, .run = divergence_backward_run},
+    {.name = "mitral.DivergenceGradient", .shape = divergence_backward_shape, .prepare = divergence_backward_prepare, .run = divergence_backward_run},
     {.name = "mitral.MeanSquaredError", .shape = squares_shape, .prepare = squares_prepare, .run = squares_run},
-    {.name = "mitral.MeanSquaredErrorGradient", .shape = squares_backward_shape, .prepare = prepare_floats, .run = squares_backward_run},
+    {.name = "mitral.MeanSquaredErrorGradient", .shape = squares_backward_shape, .prepare = squares_backward_prepare, .run = squares_backward_run},
     {.name = "mitral.UnitDistance", .shape = unit_shape, .prepare = unit_prepare, .run = unit_run},
-    {.name = "mitral.UnitDistanceGradient", .shape = unit_backward_shape, .prepare = prepare_floats, .run = unit_backward_run},
+    {.name = "mitral.UnitDistanceGradient", .shape = unit_backward_shape, .prepare = unit_backward_prepare, .run = unit_backward_run},
 };
 const size_t reference_gradient_distillation_count =
     sizeof reference_gradient_distillation / sizeof *reference_gradient_distillation;

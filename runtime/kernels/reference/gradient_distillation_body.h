@@ -109,16 +109,40 @@ LEAF_LOOP static void NAME(row_sums)(const REAL *s, const REAL *t, REAL top_s, R
             sums[k] += (double)lanes[k][l];
 }
 
-LEAF_LOOP static void NAME(row_backward)(const REAL *s, const REAL *t, REAL top_s, REAL top_t, REAL inverse, REAL factor_s, REAL factor_t,
-                                         int64_t count, REAL *ds)
+/* The exponentials themselves, and the first two sums. */
+LEAF_LOOP static void NAME(row_exponentials)(const REAL *s, const REAL *t, REAL top_s, REAL top_t, REAL inverse, int64_t count, REAL *restrict to_s,
+                                             REAL *restrict to_t, double sums[2])
 {
-    for (int64_t i = 0; i < count; i++)
-        ds[i] = factor_s * EXP((s[i] - top_s) * inverse) - factor_t * EXP((t[i] - top_t) * inverse);
+    REAL lanes[2][LANES] = {{0}};
+    int64_t i = 0;
+    for (; i + LANES <= count; i += LANES)
+        for (int l = 0; l < LANES; l++) {
+            const REAL a = EXP((s[i + l] - top_s) * inverse), b = EXP((t[i + l] - top_t) * inverse);
+            to_s[i + l] = a;
+            to_t[i + l] = b;
+            lanes[0][l] += a;
+            lanes[1][l] += b;
+        }
+    for (; i < count; i++) {
+        to_s[i] = EXP((s[i] - top_s) * inverse);
+        to_t[i] = EXP((t[i] - top_t) * inverse);
+        sums[0] += (double)to_s[i];
+        sums[1] += (double)to_t[i];
+    }
+    for (int l = 0; l < LANES; l++)
+        for (int k = 0; k < 2; k++)
+            sums[k] += (double)lanes[k][l];
 }
 
-/* The same over the positions of each channel; partial[row] is weighted. */
+LEAF_LOOP static void NAME(row_difference)(REAL *restrict ds, const REAL *restrict other, REAL factor, REAL other_factor, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        ds[i] = factor * ds[i] - other_factor * other[i];
+}
+
+/* The same over the positions of each channel; partial[row] is weighted. `room` is a row for each thread, of the gradient. */
 static void NAME(divergence_positions)(const struct divergence *d, int threads, const REAL *s, const REAL *t, const REAL *weights,
-                                       double *partial, REAL *ds)
+                                       double *partial, REAL *ds, REAL *room)
 {
     const REAL inverse = (REAL)(1 / d->temperature);
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
@@ -127,11 +151,16 @@ static void NAME(divergence_positions)(const struct divergence *d, int threads, 
         const double weight = weights ? (double)weights[row] : 1;
         double sums[3] = {0};
         const REAL top_a = NAME(row_top)(a, d->plane), top_b = NAME(row_top)(b, d->plane);
-        for (int64_t i = 0; i < d->plane; i += REDUCTION_CHUNK)
-            NAME(row_sums)(a + i, b + i, top_a, top_b, inverse, smaller(d->plane - i, REDUCTION_CHUNK), sums);
+        REAL *made = ds ? ds + row * d->plane : NULL, *other = ds ? room + omp_get_thread_num() * d->plane : NULL;
+        for (int64_t i = 0; i < d->plane; i += REDUCTION_CHUNK) {
+            const int64_t count = smaller(d->plane - i, REDUCTION_CHUNK);
+            if (ds)
+                NAME(row_exponentials)(a + i, b + i, top_a, top_b, inverse, count, made + i, other + i, sums);
+            else
+                NAME(row_sums)(a + i, b + i, top_a, top_b, inverse, count, sums);
+        }
         if (ds)
-            NAME(row_backward)(a, b, top_a, top_b, inverse, (REAL)(d->factor * weight / sums[0]), (REAL)(d->factor * weight / sums[1]),
-                               d->plane, ds + row * d->plane);
+            NAME(row_difference)(made, other, (REAL)(d->factor * weight / sums[0]), (REAL)(d->factor * weight / sums[1]), d->plane);
         else
             partial[row] = weight * (sums[2] / sums[1] + log(sums[0] / sums[1]));
     }

@@ -1,5 +1,5 @@
-/* training.max_pool: X → Y of a 2×2 maximum of stride 2, training.max_pool_gradient: dY, X, addend? → dX, and training.resize_gradient: dY →
- * dX (attribute shape, or input 4) of a bilinear doubling with half_pixel. Rows are independent. */
+/* training.max_pool: X → Y of a 2×2 maximum of stride 2, training.max_pool_gradient: dY, X, addend? → dX, training.resize_gradient: dY → dX
+ * (attribute shape, or input 4) of a bilinear doubling with half_pixel, and training.global_average_pool: X → Y. Rows are independent. */
 #include <omp.h>
 
 #include "runtime/kernels/planar/micro.h"
@@ -130,7 +130,34 @@ static mitral_status resize_run(struct kernel_call *call)
     return MITRAL_OK;
 }
 
+static mitral_status mean_shape(struct kernel_call *call)
+{
+    const mitral_tensor *x = call_input(call, 0);
+    if (!x || x->dtype != MITRAL_FLOAT || x->rank < 3)
+        return call_fail(call, MITRAL_INVALID, "a float32 map expected");
+    mitral_tensor y = *x;
+    for (int32_t d = 2; d < y.rank; d++)
+        y.dims[d] = 1;
+    call_set_output(call, 0, MITRAL_FLOAT, y.rank, y.dims);
+    return MITRAL_OK;
+}
+
+static mitral_status mean_run(struct kernel_call *call)
+{
+    const struct training_blocks *blocks = training_blocks_of(cpu_isa());
+    const mitral_tensor *x = call_input(call, 0);
+    mitral_tensor *y = call_output(call, 0);
+    const int64_t planes = x->dims[0] * x->dims[1], pixels = planes ? tensor_count(x) / planes : 0;
+    if (!y)
+        return MITRAL_OK;
+#pragma omp parallel for num_threads(call->threads) schedule(static) if (call->threads > 1)
+    for (int64_t plane = 0; plane < planes; plane++)
+        ((float *)y->data)[plane] = (float)(blocks->sum((const float *)x->data + plane * pixels, (ptrdiff_t)pixels) / (double)pixels);
+    return MITRAL_OK;
+}
+
 const struct kernel training_resample[] = {
+    {.name = "training.global_average_pool", .shape = mean_shape, .run = mean_run},
     {.name = "training.max_pool", .shape = pool_shape, .run = pool_run},
     {.name = "training.max_pool_gradient", .shape = unpool_shape, .run = unpool_run},
     {.name = "training.resize_gradient", .shape = resize_shape, .prepare = resize_prepare, .run = resize_run},
