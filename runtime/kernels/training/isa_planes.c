@@ -113,14 +113,30 @@ static int panel_rows(int columns)
 #endif
 }
 
-/* The sums over the lanes of up to LANES vectors, halving their number by one addition in each step. */
-INLINE vec sum_lanes(vec square[LANES])
+/* The sums over the lanes of `count` vectors, up to LANES of them, halving their number by one addition in each step. */
+#if LANES == 8
+/* Quarters of a vector change places only within its halves, which is quick: so the vectors come in pairs that end up in order. */
+INLINE vec fold(vec a, vec b)
 {
-    _Pragma("GCC unroll 4") for (int count = LANES / 2; count > 0; count /= 2)
-        _Pragma("GCC unroll 8") for (int i = 0; i < count; i++)
-            square[i] = vec_low(square[i], square[i + count]) + vec_high(square[i], square[i + count]);
+    return __builtin_shufflevector(a, b, 0, 8, 1, 9, 4, 12, 5, 13) + __builtin_shufflevector(a, b, 2, 10, 3, 11, 6, 14, 7, 15);
+}
+
+INLINE vec sum_lanes(const vec square[LANES], int count)
+{
+    vec low = fold(fold(square[0], square[2]), fold(square[1], square[3]));
+    vec high = count > 4 ? fold(fold(square[4], square[6]), fold(square[5], square[7])) : low;
+    return __builtin_shufflevector(low, high, 0, 1, 2, 3, 8, 9, 10, 11) + __builtin_shufflevector(low, high, 4, 5, 6, 7, 12, 13, 14, 15);
+}
+#else
+INLINE vec sum_lanes(vec square[LANES], int count)
+{
+    (void)count;
+    _Pragma("GCC unroll 4") for (int half = LANES / 2; half > 0; half /= 2)
+        _Pragma("GCC unroll 8") for (int i = 0; i < half; i++)
+            square[i] = vec_low(square[i], square[i + half]) + vec_high(square[i], square[i + half]);
     return square[0];
 }
+#endif
 
 /* Every vector is loaded once: with 16 registers a load for each product would take longer than the product, most of all where taps of a
  * filter lie across lines of the cache. */
@@ -206,11 +222,18 @@ __attribute__((noinline)) static void outer_tile(const struct training_outer *o,
         vec square[LANES];
         _Pragma("GCC unroll 16") for (int i = 0; i < LANES; i++)
             square[i] = first + i < ROWS * DEPTH ? sum[(first + i) / DEPTH % ROWS][(first + i) % DEPTH] : vec_set(0);
-        vec_store(totals + first, sum_lanes(square));
+        vec_store(totals + first, sum_lanes(square, ROWS * DEPTH - first));
     }
-    for (int r = 0; r < rows; r++)
+    float *sums = o->sums + row * o->sum_pitch + k;
+    if (rows == ROWS && depth == DEPTH) {
+        _Pragma("GCC unroll 4") for (int r = 0; r < ROWS; r++, sums += o->sum_pitch)
+            _Pragma("GCC unroll 6") for (int j = 0; j < DEPTH; j++)
+                sums[j] += totals[r * DEPTH + j];
+        return;
+    }
+    for (int r = 0; r < rows; r++, sums += o->sum_pitch)
         for (int j = 0; j < depth; j++)
-            o->sums[(row + r) * o->sum_pitch + k + j] += totals[r * DEPTH + j];
+            sums[j] += totals[r * DEPTH + j];
 }
 
 void BLOCK(training_outer)(const struct training_outer *o)
