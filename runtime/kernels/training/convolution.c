@@ -9,6 +9,7 @@
 #include "runtime/kernels/planar/pack.h"
 #include "runtime/kernels/reference/convolution.h"
 #include "runtime/kernels/reference/gradient.h"
+#include "runtime/kernels/training/points.h"
 
 enum { X, W, BIAS, ADDEND };
 
@@ -16,7 +17,8 @@ enum way { BY_POINTS, BY_TAPS, BY_ROWS };
 
 struct state {
     struct slide slide;
-    struct convolution convolution; /* of BY_POINTS and BY_TAPS */
+    struct convolution convolution; /* of BY_TAPS */
+    struct points points;           /* of BY_POINTS */
     struct planes_call planes;      /* of BY_ROWS */
     enum way way;
     bool data;
@@ -144,11 +146,12 @@ static mitral_status prepare(struct kernel_call *call, const struct slide *slide
     state->slide = *slide;
     state->way = choose(slide);
     state->data = data;
-    state->turned = data ? aligned((size_t)(slide->channels * slide->features * slide->kernel[0] * slide->kernel[1])) : 0;
+    state->turned = data && state->way != BY_POINTS
+                        ? aligned((size_t)(slide->channels * slide->features * slide->kernel[0] * slide->kernel[1])) : 0;
     state->planes = (struct planes_call){.slide = *slide, .planar = planar_blocks_of(cpu_isa()), .blocks = training_blocks_of(cpu_isa()),
                                          .threads = threads};
     struct convolution *c = &state->convolution;
-    *c = (struct convolution){.way = state->way == BY_POINTS ? WAY_POINTWISE_PLANES : WAY_DIRECT_PLANES, .blocks = planar_blocks_of(cpu_isa()),
+    *c = (struct convolution){.way = WAY_DIRECT_PLANES, .blocks = planar_blocks_of(cpu_isa()),
                               .threads = threads, .x_pitch = (ptrdiff_t)slide->channels, .y_pitch = (ptrdiff_t)slide->features};
     c->shape = (struct convolution_shape){.batch = slide->batch, .channels = slide->channels, .features = slide->features, .groups = 1,
                                           .input_layout = LAYOUT_PLAIN, .output_layout = LAYOUT_PLAIN, .residual_layout = LAYOUT_PLAIN};
@@ -161,10 +164,16 @@ static mitral_status prepare(struct kernel_call *call, const struct slide *slide
         c->shape.pad_begin[i] = slide->pad[i];
     }
     const size_t rows = (size_t)(slide->features + 3) / 4 * 4;
-    state->packed = aligned(PLANAR_SLACK + (state->way == BY_ROWS ? WINOGRAD_INPUTS * rows * 3 * (size_t)slide->channels
-                                                                  : convolution_packed_floats(c)));
+    state->points = (struct points){.inputs = 1, .outputs = 1, .threads = threads, .batch = slide->batch, .height = slide->output[0],
+                                    .width = slide->output[1], .pixels = slide->output[0] * slide->output[1], .channels = {slide->channels},
+                                    .features = {slide->features}, .depth = slide->channels, .transposed = data, .blocks = c->blocks,
+                                    .training = state->planes.blocks};
+    state->packed = state->way == BY_POINTS ? 0
+                    : aligned(PLANAR_SLACK + (state->way == BY_ROWS ? WINOGRAD_INPUTS * rows * 3 * (size_t)slide->channels
+                                                                    : convolution_packed_floats(c)));
     *scratch_bytes = weights_floats(state) * sizeof(float)
-                     + (state->way == BY_ROWS ? planes_scratch(&state->planes) : convolution_planes_scratch(c));
+                     + (state->way == BY_POINTS ? points_scratch(&state->points)
+                        : state->way == BY_ROWS ? planes_scratch(&state->planes) : convolution_planes_scratch(c));
     snprintf(state->text, sizeof state->text, "%s:%s", names[state->way], c->blocks->name);
     *out = state;
     return MITRAL_OK;
@@ -206,6 +215,17 @@ static mitral_status run(struct kernel_call *call)
     const float *weights = call_input(call, W)->data;
     float *turned = call->scratch, *packed = turned + state->turned;
     void *scratch = packed + state->packed;
+    if (state->way == BY_POINTS) {
+        struct points p = state->points;
+        p.x[0] = call_input(call, X)->data;
+        p.weights[0][0] = weights;
+        p.bias[0] = bias ? bias->data : NULL;
+        p.addend[0] = addend ? addend->data : NULL;
+        p.y[0] = y->data;
+        p.scratch = scratch;
+        points_run(&p);
+        return MITRAL_OK;
+    }
     if (state->data) {
         turn_over(s, weights, turned);
         weights = turned;

@@ -7,9 +7,9 @@
 #include "runtime/kernels/planar/pack.h"
 #include "runtime/kernels/reference/gradient.h"
 
-/* Few features leave little time to fetch what comes next: then the next tile rather than the next chunk. Where tiles are low, more than one
- * group of features read what a chunk has collected, in pieces that stay in the first cache level for all of them. */
-enum { CHUNK = 240, DEPTH_TOGETHER = 256, FEW_FEATURES = 8, NEXT_TILE = 48, ALIGN = 16, LOW_TILE = 4, PIECE = 48, PIECE_BYTES = 20 << 10 };
+/* Few features leave little time to fetch what comes next: then the next tile rather than the next chunk. Where tiles are low, many features
+ * read what a chunk has collected, in pieces that stay in the first cache level for all of them. */
+enum { CHUNK = 240, DEPTH_TOGETHER = 256, FEW_FEATURES = 8, NEXT_TILE = 48, ALIGN = 16, PIECE = 48, PIECE_BYTES = 20 << 10 };
 
 static size_t aligned(size_t floats)
 {
@@ -48,7 +48,7 @@ static bool collects(const struct points *p)
     int64_t features = 0;
     for (int j = 0; j < p->outputs; j++)
         features += p->features[j];
-    return features > LOW_TILE && p->training->lanes < 16;
+    return features > FEW_FEATURES && p->training->lanes < 16;
 }
 
 /* An odd number of lines, so that rows do not share their places in a cache. */
