@@ -29,6 +29,7 @@ static const struct pass {
     {"layout", pass_layout, INFERENCE},
     {"fuse-normalization", pass_fuse_normalization, TRAINING},
     {"fuse-addend", pass_fuse_addend, TRAINING},
+    {"fuse-divergence", pass_fuse_divergence, TRAINING},
     {"fuse-points", pass_fuse_points, TRAINING},
     {"fuse-branches", pass_fuse_branches, TRAINING},
     {"recompute", pass_recompute, TRAINING},

@@ -336,6 +336,43 @@ static mitral_status fuse_addend(const struct search *search, node_id id, bool *
     return graph_add_node(search->graph, op_find("mitral", op), 1, node.name, &node.attributes, inputs, place + 1, &output, 1, NULL);
 }
 
+/* ---- losses --------------------------------------------------------------------------------------------------------------- */
+
+enum { DEEPEST = 32 };
+
+/* Whether `value` is made from `from`; yes, too, where that takes long to find out. */
+static bool depends(const struct search *search, value_id value, value_id from, int depth)
+{
+    const struct node *node = node_at(search, producer_of(search, value));
+    bool yes = value == from || depth > DEEPEST;
+    for (size_t i = 0; node && !yes && i < node->input_count; i++)
+        yes = node->inputs[i] != NO_VALUE && depends(search, node->inputs[i], from, depth + 1);
+    return yes;
+}
+
+/* A divergence over positions and its gradient read the same two maps and need the same exponentials: the gradient gives the value, too. */
+static mitral_status fuse_divergence(const struct search *search, node_id id, bool *changed)
+{
+    const struct node *forward = node_at(search, id);
+    if (!forward || !node_is_own(forward, "Divergence") || strcmp(attribute_string(&forward->attributes, "over", "channels"), "positions") != 0)
+        return MITRAL_OK;
+    const value_id s = forward->inputs[0], value = forward->outputs[0];
+    for (uint32_t k = search->uses.offsets[s]; k < search->uses.offsets[s + 1]; k++) {
+        const struct node *backward = node_at(search, search->uses.nodes[k]);
+        if (!backward || !node_is_own(backward, "DivergenceGradient") || backward->output_count != 1 || backward->input_count != forward->input_count + 1
+            || memcmp(backward->inputs + 1, forward->inputs, forward->input_count * sizeof *forward->inputs) != 0
+            || depends(search, backward->inputs[0], value, 0))
+            continue;
+        const struct node node = *backward;
+        const value_id outputs[2] = {node.outputs[0], value};
+        remove_node(search, id);
+        remove_node(search, search->uses.nodes[k]);
+        *changed = true;
+        return graph_add_node(search->graph, node.op, 1, node.name, &node.attributes, node.inputs, node.input_count, outputs, 2, NULL);
+    }
+    return MITRAL_OK;
+}
+
 static mitral_status for_each(struct graph *graph, mitral_status (*fuse)(const struct search *, node_id, bool *), bool *changed)
 {
     struct search search = {.graph = graph};
@@ -361,4 +398,10 @@ mitral_status pass_fuse_addend(struct graph *graph, const struct pass_options *o
 {
     (void)options;
     return for_each(graph, fuse_addend, changed);
+}
+
+mitral_status pass_fuse_divergence(struct graph *graph, const struct pass_options *options, bool *changed)
+{
+    (void)options;
+    return for_each(graph, fuse_divergence, changed);
 }

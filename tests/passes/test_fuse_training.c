@@ -111,8 +111,51 @@ static void read_between(void **state)
     test_close(graph);
 }
 
+/* The divergence of a convolution from another map, or its square; the gradient of the weights is an output, too. */
+static struct graph *divergence(const char *over, bool squared)
+{
+    struct graph *graph = test_open();
+    struct attributes attributes = {0};
+    value_id x = test_input(graph, "x", 4, (int64_t[]){2, 8, 6, 7}), teacher = test_input(graph, "t", 4, (int64_t[]){2, 4, 6, 7}), gradient;
+    value_id student = convolution(graph, "c", x, 8, 4, 1), w = graph->nodes[graph->values[student].producer].inputs[1];
+    assert_ok(graph->context, attributes_set_string(&attributes, graph->arena, "over", over));
+    assert_ok(graph->context, attributes_set_float(&attributes, graph->arena, "temperature", 4));
+    value_id loss, inputs[2] = {student, teacher};
+    assert_ok(graph->context, graph_add_value(graph, "loss", NULL, &loss));
+    assert_ok(graph->context, graph_add_node(graph, op_find("mitral", "Divergence"), 1, "loss", &attributes, inputs, 2, &loss, 1, NULL));
+    if (squared)
+        loss = test_node(graph, "Mul", "square", NULL, (value_id[]){loss, loss}, 2);
+    assert_ok(graph->context, graph_infer(graph));
+    graph->values[w].variable = true;
+    assert_ok(graph->context, gradient_build(graph, loss, &w, 1, &gradient));
+    assert_ok(graph->context, graph_infer(graph));
+    assert_ok(graph->context, graph_add_output(graph, loss));
+    assert_ok(graph->context, graph_add_output(graph, gradient));
+    return graph;
+}
+
+static void divergence_comes_with_its_gradient(void **state)
+{
+    static const char *const pass = "fuse-divergence";
+    (void)state;
+    struct graph *graph = divergence("positions", false);
+    test_passes_keep_results(graph, &pass, 1, 0);
+    assert_int_equal(test_count(graph, "mitral", "Divergence"), 0);
+    assert_int_equal(test_count(graph, "mitral", "DivergenceGradient"), 1);
+    test_close(graph);
+    graph = divergence("positions", true); /* its gradient needs its value */
+    test_passes_keep_results(graph, &pass, 1, 0);
+    assert_int_equal(test_count(graph, "mitral", "Divergence"), 1);
+    test_close(graph);
+    graph = divergence("channels", false);
+    test_passes_keep_results(graph, &pass, 1, 0);
+    assert_int_equal(test_count(graph, "mitral", "Divergence"), 1);
+    test_close(graph);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(block_is_fused), cmocka_unit_test(projected_block_is_fused), cmocka_unit_test(read_between)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(block_is_fused), cmocka_unit_test(projected_block_is_fused), cmocka_unit_test(read_between),
+                                       cmocka_unit_test(divergence_comes_with_its_gradient)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 /* The losses between a student's and a teacher's values, and their gradients with respect to the student's: mitral.Divergence,
- * mitral.UnitDistance, mitral.MeanSquaredError. */
+ * mitral.UnitDistance, mitral.MeanSquaredError. The gradient of a divergence over positions has its value as a second output (the pass
+ * fuse-divergence asks for it). */
 #include <omp.h>
 
 #include "runtime/kernels/reference/gradient_soft.h"
@@ -85,6 +86,11 @@ static int64_t room_count(const struct kernel_call *call, enum term term)
     return d.plane * (call->threads > 0 ? call->threads : 1);
 }
 
+static int64_t value_count(const struct kernel_call *call, enum term term)
+{
+    return call->output_count > 1 ? partial_count(call, 1, term) : 0;
+}
+
 static mitral_status term_check(const struct kernel_call *call, size_t first, enum term term)
 {
     enum compute compute;
@@ -109,10 +115,15 @@ static mitral_status backward_shape(struct kernel_call *call, enum term term)
 {
     TRY(term_check(call, 1, term));
     call_set_output(call, 0, call_input(call, 1)->dtype, call_input(call, 1)->rank, call_input(call, 1)->dims);
+    if (call->output_count > 1) {
+        if (!room_count(call, term))
+            return call_fail(call, MITRAL_INVALID, "the value together with the gradient expected of a divergence over positions alone");
+        call_set_output(call, 1, call_input(call, 1)->dtype, 0, NULL);
+    }
     return MITRAL_OK;
 }
 
-/* The loss (ds NULL: partial sums) or its gradient. */
+/* The loss (partial sums; with its gradient only where they are asked for) or its gradient (ds). */
 static mitral_status compute_term(const struct kernel_call *call, size_t first, enum term term, enum compute compute,
                                   const struct placed *p, double arriving, double *partial, void *ds, void *room, double *scale)
 {
@@ -181,8 +192,11 @@ static mitral_status backward_run(struct kernel_call *call, enum term term)
     place_floats(call, &work, compute, &p);
     if (!p.outputs[0])
         return MITRAL_OK;
-    double *room = work_take(&work, room_count(call, term), sizeof *room);
-    TRY(compute_term(call, 1, term, compute, &p, call_scalar(call, 0, 0), NULL, p.outputs[0], room, &scale));
+    const bool valued = call->output_count > 1 && call_output(call, 1);
+    double *room = work_take(&work, room_count(call, term) + value_count(call, term), sizeof *room), *partial = room + room_count(call, term);
+    TRY(compute_term(call, 1, term, compute, &p, call_scalar(call, 0, 0), valued ? partial : NULL, p.outputs[0], room, &scale));
+    if (valued)
+        tensor_set_double(call_output(call, 1), 0, scale * ordered_sum(partial, value_count(call, term)), false);
     store_floats(call, compute, &p);
     return MITRAL_OK;
 }
@@ -199,7 +213,7 @@ static mitral_status backward_run(struct kernel_call *call, enum term term)
     static mitral_status name##_backward_prepare(struct kernel_call *call, void **state, size_t *scratch_bytes)        \
     {                                                                                                                  \
         (void)state;                                                                                                   \
-        return prepare_partials(call, room_count(call, term), scratch_bytes);                                          \
+        return prepare_partials(call, room_count(call, term) + value_count(call, term), scratch_bytes);                \
     }                                                                                                                  \
     static mitral_status name##_backward_run(struct kernel_call *call) { return backward_run(call, term); }
 

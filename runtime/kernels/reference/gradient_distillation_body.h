@@ -109,28 +109,31 @@ LEAF_LOOP static void NAME(row_sums)(const REAL *s, const REAL *t, REAL top_s, R
             sums[k] += (double)lanes[k][l];
 }
 
-/* The exponentials themselves, and the first two sums. */
+/* The same sums, and the exponentials themselves. */
 LEAF_LOOP static void NAME(row_exponentials)(const REAL *s, const REAL *t, REAL top_s, REAL top_t, REAL inverse, int64_t count, REAL *restrict to_s,
-                                             REAL *restrict to_t, double sums[2])
+                                             REAL *restrict to_t, double sums[3])
 {
-    REAL lanes[2][LANES] = {{0}};
+    REAL lanes[3][LANES] = {{0}};
     int64_t i = 0;
     for (; i + LANES <= count; i += LANES)
         for (int l = 0; l < LANES; l++) {
-            const REAL a = EXP((s[i + l] - top_s) * inverse), b = EXP((t[i + l] - top_t) * inverse);
-            to_s[i + l] = a;
-            to_t[i + l] = b;
-            lanes[0][l] += a;
-            lanes[1][l] += b;
+            const REAL a = (s[i + l] - top_s) * inverse, b = (t[i + l] - top_t) * inverse, d = EXP(a), e = EXP(b);
+            to_s[i + l] = d;
+            to_t[i + l] = e;
+            lanes[0][l] += d;
+            lanes[1][l] += e;
+            lanes[2][l] += e * (b - a);
         }
     for (; i < count; i++) {
-        to_s[i] = EXP((s[i] - top_s) * inverse);
-        to_t[i] = EXP((t[i] - top_t) * inverse);
+        const REAL a = (s[i] - top_s) * inverse, b = (t[i] - top_t) * inverse;
+        to_s[i] = EXP(a);
+        to_t[i] = EXP(b);
         sums[0] += (double)to_s[i];
         sums[1] += (double)to_t[i];
+        sums[2] += (double)(to_t[i] * (b - a));
     }
     for (int l = 0; l < LANES; l++)
-        for (int k = 0; k < 2; k++)
+        for (int k = 0; k < 3; k++)
             sums[k] += (double)lanes[k][l];
 }
 
@@ -140,7 +143,8 @@ LEAF_LOOP static void NAME(row_difference)(REAL *restrict ds, const REAL *restri
         ds[i] = factor * ds[i] - other_factor * other[i];
 }
 
-/* The same over the positions of each channel; partial[row] is weighted. `room` is a row for each thread, of the gradient. */
+/* The same over the positions of each channel: the loss, its gradient or both. partial[row] is weighted; `room` is a row for each thread, of the
+ * gradient. */
 static void NAME(divergence_positions)(const struct divergence *d, int threads, const REAL *s, const REAL *t, const REAL *weights,
                                        double *partial, REAL *ds, REAL *room)
 {
@@ -161,7 +165,7 @@ static void NAME(divergence_positions)(const struct divergence *d, int threads, 
         }
         if (ds)
             NAME(row_difference)(made, other, (REAL)(d->factor * weight / sums[0]), (REAL)(d->factor * weight / sums[1]), d->plane);
-        else
+        if (partial)
             partial[row] = weight * (sums[2] / sums[1] + log(sums[0] / sums[1]));
     }
 }
