@@ -1,6 +1,6 @@
 /* With low_memory: what is cheap to compute is not kept from the forward half of a training graph for the backward half, but computed again
- * there, from values that are kept anyway: normalisations without a shortcut, ReLUs, poolings, doublings and concatenations. A copy of a node
- * stands before its first reader, and gives the same bits. */
+ * there, from values that are kept anyway: normalisations without a shortcut, ReLUs, doublings and concatenations. (A pooled map is not: it is a
+ * quarter of what would have to be read.) A copy of a node stands before its first reader, and gives the same bits. */
 #include <string.h>
 
 #include "compiler/passes/activation.h"
@@ -43,7 +43,7 @@ static bool is_cheap(const struct again *again, value_id value)
     for (size_t i = 1; i < node->output_count; i++)
         if (node->outputs[i] != NO_VALUE)
             return false;
-    return node_is(node, "Relu") || node_is(node, "MaxPool") || node_is(node, "Resize") || node_is(node, "Concat");
+    return node_is(node, "Relu") || node_is(node, "Resize") || node_is(node, "Concat");
 }
 
 /* Running statistics change once a step: a copy does not touch them. */
