@@ -75,22 +75,35 @@ INLINE void winograd_scatter(vec m[6], vec y0, vec y1, vec y2, vec y3)
     m[5] = y3;
 }
 
+INLINE void scatter_channel(const struct training_spread *s, int c, bool whole)
+{
+    const float *rows[4];
+    float *to = s->output + c * s->pitch;
+    _Pragma("GCC unroll 4") for (int i = 0; i < 4; i++)
+        rows[i] = whole || s->rows[i] ? s->rows[i] + c * s->channel : NULL;
+    int x = 0;
+    for (; x + LANES <= s->columns; x += LANES) {
+        vec m[6];
+        winograd_scatter(m, load_row(rows[0], x, 0), load_row(rows[1], x, 0), load_row(rows[2], x, 0), load_row(rows[3], x, 0));
+        store_positions(to + x, s->position, m);
+    }
+    if (x < s->columns) {
+        int part = s->columns - x;
+        vec m[6];
+        winograd_scatter(m, load_row(rows[0], x, part), load_row(rows[1], x, part), load_row(rows[2], x, part), load_row(rows[3], x, part));
+        store_positions(to + x, s->position, m);
+    }
+}
+
 void BLOCK(training_spread_gradient)(const struct training_spread *whole)
 {
     const struct training_spread s = *whole;
-    for (int c = 0; c < s.channels; c++) {
-        const float *rows[4];
-        float *to = s.output + c * s.pitch;
-        for (int i = 0; i < 4; i++)
-            rows[i] = s.rows[i] ? s.rows[i] + c * s.channel : NULL;
-        for (int x = 0; x < s.columns; x += LANES) {
-            int part = s.columns - x < LANES ? s.columns - x : 0;
-            vec m[6];
-            winograd_scatter(m, load_row(rows[0], x, part), load_row(rows[1], x, part), load_row(rows[2], x, part),
-                             load_row(rows[3], x, part));
-            store_positions(to + x, s.position, m);
-        }
-    }
+    if (all_there(&s, 4))
+        for (int c = 0; c < s.channels; c++)
+            scatter_channel(&s, c, true);
+    else
+        for (int c = 0; c < s.channels; c++)
+            scatter_channel(&s, c, false);
 }
 
 /* ---- sums of products of rows ------------------------------------------------------------------------------------------ */
