@@ -253,6 +253,53 @@ static mitral_status add_product(struct onednn_program *program, const struct ke
     return onednn_add_parts(program, call, descriptor, operands, steps, count, (size_t)slice->parts);
 }
 
+/* A product of few dozen rows by known weights as the 1×1 convolution of a map of one row, whose weights are packed once; oneDNN's
+ * product of matrices packs them in each run, and in each part. */
+static mitral_status add_as_convolution(struct onednn_program *program, const struct kernel_call *call, const struct product *p,
+                                        const struct onednn_post *post, struct descriptors *d, dnnl_primitive_attr_t attributes)
+{
+    enum { ROWS = 128 };
+    const int64_t m = p->y_dims[0], k = p->a_dims[1], n = p->y_dims[1];
+    const mitral_tensor *a = call_input(call, A), *b = call_input(call, B), *y = call_output(call, 0), *addend = call_input(call, BIAS);
+    const bool adds = p->has_addend && p->beta != 0;
+    if (p->rank != 2 || m > ROWS || !b->data || a->dtype != MITRAL_FLOAT || b->dtype != MITRAL_FLOAT || p->alpha != 1 || p->a_strides[1] != 1
+        || p->a_strides[0] != k || (adds && (p->addend_dims[0] != 1 || p->addend_dims[1] != n || p->beta != 1)))
+        return MITRAL_DEFERRED;
+    const int64_t from[] = {1, k, 1, m}, weights[] = {n, k, 1, 1}, lie[] = {p->b_strides[1], p->b_strides[0], 1, 1}, to[] = {1, n, 1, m};
+    struct onednn_operand operands[4 + ONEDNN_POST_OPERANDS] = {
+        {DNNL_ARG_SRC, {PLACE_INPUT, A, 0}}, {DNNL_ARG_WEIGHTS, {PLACE_INPUT, B, 0}}, {DNNL_ARG_DST, {PLACE_OUTPUT, 0, 0}}};
+    size_t count = 3;
+    TRY(onednn_descriptor(call, &d->a, a->dtype, 4, from, LAYOUT_CHANNELS_LAST));
+    TRY(onednn_descriptor_any(call, &d->b, b->dtype, 4, weights));
+    TRY(onednn_descriptor_strided(call, &d->plain_b, b->dtype, 4, weights, lie));
+    TRY(onednn_descriptor(call, &d->y, y->dtype, 4, to, LAYOUT_CHANNELS_LAST));
+    if (adds) {
+        TRY(onednn_descriptor(call, &d->addend, addend->dtype, 1, &n, LAYOUT_PLAIN));
+        operands[count++] = (struct onednn_operand){DNNL_ARG_BIAS, {PLACE_INPUT, BIAS, 0}};
+    }
+    dnnl_post_ops_t list;
+    DNNL_TRY(call, dnnl_post_ops_create(&list), "post-operations");
+    mitral_status status = onednn_append_post(program, call, post, LAYOUT_PLAIN, d->y, list, operands, &count); /* rows lie as pixels do */
+    if (status == MITRAL_OK && dnnl_primitive_attr_set_post_ops(attributes, list) != dnnl_success)
+        status = MITRAL_NO_MEMORY;
+    dnnl_post_ops_destroy(list);
+    TRY(status);
+    const dnnl_dims_t ones = {1, 1}, zeros = {0, 0};
+    dnnl_primitive_desc_t descriptor;
+    if (dnnl_convolution_forward_primitive_desc_create(&descriptor, program->engine, dnnl_forward_inference, dnnl_convolution_direct, d->a, d->b,
+                                                       d->addend, d->y, ones, zeros, zeros, zeros, attributes) != dnnl_success)
+        return MITRAL_DEFERRED;
+    if (onednn_is_reference(descriptor) || onednn_depends_on_threads(descriptor))
+        status = MITRAL_DEFERRED;
+    else
+        status = onednn_add_weights(program, call, B, d->plain_b, dnnl_primitive_desc_query_md(descriptor, dnnl_query_weights_md, 0),
+                                    &operands[1].where);
+    if (status == MITRAL_OK)
+        return onednn_add_primitive(program, call, descriptor, operands, count);
+    dnnl_primitive_desc_destroy(descriptor);
+    return status;
+}
+
 /* In parts whose size follows from the shape alone. */
 static mitral_status add_slices(struct onednn_program *program, const struct kernel_call *call, const struct product *p,
                                 const struct onednn_post *post, struct descriptors *d, dnnl_primitive_attr_t attributes)
@@ -273,7 +320,9 @@ static mitral_status add_slices(struct onednn_program *program, const struct ker
     return status;
 }
 
-static mitral_status attempt_once(const struct kernel_call *call, const struct product *p, const struct onednn_post *post, bool slices,
+enum way { WHOLE, CONVOLUTION, SLICES };
+
+static mitral_status attempt_once(const struct kernel_call *call, const struct product *p, const struct onednn_post *post, enum way way,
                                   bool *depends, void **state, size_t *scratch_bytes)
 {
     struct onednn_program *program;
@@ -282,8 +331,9 @@ static mitral_status attempt_once(const struct kernel_call *call, const struct p
     TRY(onednn_attributes(call, &attributes));
     mitral_status status = onednn_program_create(&program, call);
     if (status == MITRAL_OK) {
-        status = slices ? add_slices(program, call, p, post, &d, attributes)
-                        : add_product(program, call, p, post, NULL, &d, attributes, depends);
+        status = way == SLICES        ? add_slices(program, call, p, post, &d, attributes)
+                 : way == CONVOLUTION ? add_as_convolution(program, call, p, post, &d, attributes)
+                                      : add_product(program, call, p, post, NULL, &d, attributes, depends);
         status = onednn_program_finish(program, call, status, state, scratch_bytes);
     }
     free_descriptors(&d);
@@ -295,8 +345,10 @@ static mitral_status attempt(const struct kernel_call *call, const struct produc
                              size_t *scratch_bytes)
 {
     bool depends = false;
-    mitral_status status = attempt_once(call, p, post, false, &depends, state, scratch_bytes);
-    return depends ? attempt_once(call, p, post, true, &depends, state, scratch_bytes) : status;
+    mitral_status status = attempt_once(call, p, post, WHOLE, &depends, state, scratch_bytes);
+    if (depends)
+        status = attempt_once(call, p, post, CONVOLUTION, &depends, state, scratch_bytes);
+    return depends && status == MITRAL_DEFERRED ? attempt_once(call, p, post, SLICES, &depends, state, scratch_bytes) : status;
 }
 
 /* Few rows by plain weights, however they lie; the weights of what is packed already stay with oneDNN. */
