@@ -8,6 +8,29 @@ struct variable_memory {
     void *data; /* NULL for values that are no variables */
 };
 
+/* What prepare made of a step whose shapes were known only then, and the inputs (without their data) that it was made for. */
+struct kept_state {
+    void *state;
+    size_t scratch_bytes;
+    mitral_value *inputs; /* NULL: nothing is kept */
+};
+
+static void forget_state(struct frame *frame, const struct step *step, struct kept_state *kept)
+{
+    if (kept->state && step->kernel->release)
+        step->kernel->release(frame->context, kept->state);
+    mitral_release(frame->context, kept->inputs);
+    *kept = (struct kept_state){0};
+}
+
+static void forget_states(struct frame *frame)
+{
+    for (size_t i = 0; frame->kept && i < frame->plan->step_count; i++)
+        forget_state(frame, &frame->plan->steps[i], &frame->kept[i]);
+    mitral_release(frame->context, frame->kept);
+    frame->kept = NULL;
+}
+
 void frame_initialise(struct frame *frame, mitral_context *context, struct mitral_plan *plan, int threads, int depth, struct meter *meter)
 {
     *frame = (struct frame){.context = context, .plan = plan, .threads = threads, .depth = depth, .meter = meter};
@@ -31,6 +54,7 @@ void frame_clear(struct frame *frame)
         }
         mitral_release(frame->context, frame->children);
     }
+    forget_states(frame);
     if (frame->variables) {
         for (size_t v = 0; v < frame->plan->value_count; v++)
             mitral_release(frame->context, frame->variables[v].data);
@@ -99,6 +123,7 @@ static mitral_status bind_calls(struct frame *frame)
 static mitral_status bind(struct frame *frame, struct specialisation *s)
 {
     const struct mitral_plan *plan = frame->plan;
+    forget_states(frame);
     specialisation_release(frame->specialisation);
     frame->specialisation = s;
     frame->values = NULL;
@@ -181,6 +206,68 @@ static void forget_outputs(const struct step *step, struct frame *frame)
         }
 }
 
+/* The input as prepare may see it: of what is computed the shape alone. */
+static mitral_value shape_of_input(const struct frame *frame, const struct step *step, size_t index)
+{
+    const uint32_t id = step->inputs[index];
+    mitral_value value = id == NO_ID ? (mitral_value){.kind = MITRAL_OPTIONAL} : frame->values[id];
+    if (id != NO_ID && value.kind == MITRAL_TENSOR && frame->plan->values[id].role != ROLE_CONSTANT)
+        value.tensor.data = NULL;
+    return value;
+}
+
+static bool same_input(const mitral_value *a, const mitral_value *b)
+{
+    return a->kind == b->kind && (a->kind != MITRAL_TENSOR
+                                  || (a->tensor.data == b->tensor.data && a->tensor.layout == b->tensor.layout
+                                      && tensor_same_shape(&a->tensor, &b->tensor) && a->tensor.dtype == b->tensor.dtype));
+}
+
+static mitral_status prepare_kept(struct frame *frame, const struct step *step, const struct kernel_call *call, struct kept_state *kept)
+{
+    bool fits = kept->inputs != NULL;
+    for (size_t i = 0; i < step->input_count && fits; i++) {
+        const mitral_value input = shape_of_input(frame, step, i);
+        fits = same_input(&kept->inputs[i], &input);
+    }
+    if (fits)
+        return MITRAL_OK;
+    forget_state(frame, step, kept);
+    mitral_value *inputs = mitral_allocate(frame->context, (step->input_count + 1) * sizeof *inputs);
+    const mitral_value **pointers = arena_allocate(&frame->run, (step->input_count + 1) * sizeof *pointers);
+    kept->inputs = inputs;
+    if (!inputs || !pointers)
+        return MITRAL_NO_MEMORY;
+    for (size_t i = 0; i < step->input_count; i++) {
+        inputs[i] = shape_of_input(frame, step, i);
+        pointers[i] = call->inputs[i] ? &inputs[i] : NULL;
+    }
+    struct kernel_call shapes = *call;
+    shapes.inputs = pointers;
+    mitral_status status = step->kernel->prepare(&shapes, &kept->state, &kept->scratch_bytes);
+    if (status != MITRAL_OK)
+        forget_state(frame, step, kept);
+    return status;
+}
+
+/* Into call->state and *scratch_bytes; *kept: the state stays with the frame. */
+static mitral_status prepare_deferred(struct frame *frame, const struct step *step, struct kernel_call *call, size_t *scratch_bytes, bool *kept)
+{
+    call->state = NULL;
+    *kept = step->kernel->prepare && step->kernel->flags & KERNEL_PREPARES_BY_SHAPE;
+    if (!step->kernel->prepare)
+        return MITRAL_OK;
+    if (!*kept)
+        return step->kernel->prepare(call, &call->state, scratch_bytes);
+    if (!frame->kept && !(frame->kept = mitral_allocate(frame->context, (frame->plan->step_count + 1) * sizeof *frame->kept)))
+        return MITRAL_NO_MEMORY;
+    struct kept_state *state = &frame->kept[step - frame->plan->steps];
+    TRY(prepare_kept(frame, step, call, state));
+    call->state = state->state;
+    *scratch_bytes = state->scratch_bytes;
+    return MITRAL_OK;
+}
+
 /* A step whose shapes are known only now. */
 static mitral_status run_deferred(struct frame *frame, const struct step *step, struct kernel_call *call)
 {
@@ -201,19 +288,16 @@ static mitral_status run_deferred(struct frame *frame, const struct step *step, 
                 return MITRAL_NO_MEMORY;
         }
     }
-    void *state = NULL;
     size_t scratch = 0;
-    mitral_status status = MITRAL_OK;
-    if (step->kernel->prepare)
-        status = step->kernel->prepare(call, &state, &scratch);
-    call->state = state;
+    bool kept;
+    mitral_status status = prepare_deferred(frame, step, call, &scratch, &kept);
     call->scratch = NULL;
     if (status == MITRAL_OK && scratch && !(call->scratch = arena_allocate(&frame->run, scratch)))
         status = MITRAL_NO_MEMORY;
     if (status == MITRAL_OK)
         status = step->kernel->run(call);
-    if (state && step->kernel->release)
-        step->kernel->release(frame->context, state);
+    if (call->state && !kept && step->kernel->release)
+        step->kernel->release(frame->context, call->state);
     call->state = NULL;
     return status;
 }

@@ -52,7 +52,10 @@ enum kernel_flag {
     KERNEL_READS_SHAPES_ONLY = 1 << 5,
     /* The output is the inputs one after another along attribute "axis": where that is contiguous the inputs may already lie in the
      * output's memory, and `run` skips those whose address shows it. */
-    KERNEL_CONCATENATES = 1 << 6
+    KERNEL_CONCATENATES = 1 << 6,
+    /* What prepare makes depends on types, shapes, layouts and constants alone: a step whose shapes are known only when it runs keeps it
+     * while they stay the same. prepare then sees no other input's value. */
+    KERNEL_PREPARES_BY_SHAPE = 1 << 7
 };
 
 struct kernel {

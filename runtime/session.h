@@ -18,6 +18,7 @@ struct frame {
     size_t memory_bytes;
     struct variable_memory *variables;     /* created once, kept across specialisations */
     struct arena run;                      /* what kernels and deferred steps allocate; cleared before each run */
+    struct kept_state *kept;               /* of each step, what it last prepared while running; NULL until one does */
     struct frame ***children;              /* [step][sub-plan], made when first entered */
     struct meter *meter;                   /* of the session: what its frames hold together */
     double *seconds;                       /* of each step, when profiling */

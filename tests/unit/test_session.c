@@ -283,6 +283,46 @@ static void values_of_other_kinds_are_refused(void **state)
     }
 }
 
+/* What a step of shapes known only then prepared serves the next run of the same shapes, with that run's values. */
+static void deferred_steps_follow_shapes_and_values(void **state)
+{
+    (void)state;
+    mitral_context *context = test_context();
+    struct graph *graph = NULL;
+    mitral_plan *plan = NULL;
+    mitral_session *session = NULL;
+    struct attributes to_float = {0};
+    assert_ok(context, graph_create(&graph, context));
+    assert_ok(context, attributes_set_int(&to_float, graph->arena, "to", MITRAL_FLOAT));
+    value_id x = test_input(graph, "x", 1, (int64_t[]){6}), where = test_node(graph, "NonZero", "where", NULL, &x, 1);
+    value_id row = test_node(graph, "Cast", "row", &to_float, &where, 1), column = test_node(graph, "Transpose", "column", NULL, &row, 1);
+    value_id w = test_constant(graph, "w", 2, (int64_t[]){1, 2}, (float[]){1, 3});
+    assert_ok(context, graph_add_output(graph, test_node(graph, "MatMul", "squares", NULL, (value_id[]){row, column}, 2)));
+    assert_ok(context, graph_add_output(graph, test_node(graph, "MatMul", "multiples", NULL, (value_id[]){column, w}, 2)));
+    assert_ok(context, graph_infer(graph));
+    assert_ok(context, lower_graph(&plan, context, graph, 0, 1, MITRAL_PRECISION_F32, false));
+    assert_ok(context, mitral_session_create(&session, context, plan, &(mitral_session_options){.threads = 1}));
+    static const struct {
+        float x[6], squares;
+        int64_t count;
+        float last;
+    } cases[] = {{{1, 1, 1, 1, 0, 0}, 14, 4, 9}, {{0, 0, 1, 1, 1, 1}, 54, 4, 15}, {{0, 1, 0, 0, 0, 0}, 1, 1, 3}, {{1, 0, 1, 1, 0, 1}, 38, 4, 15}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        mitral_value input = {.kind = MITRAL_TENSOR};
+        tensor_set(&input.tensor, MITRAL_FLOAT, 1, (int64_t[]){6});
+        input.tensor.data = (void *)cases[i].x;
+        const mitral_value *in[] = {&input}, *out[2];
+        assert_ok(context, mitral_session_run(session, in, 1, out, 2));
+        assert_float_equal(*(const float *)out[0]->tensor.data, cases[i].squares, 0);
+        assert_int_equal(out[1]->tensor.dims[0], cases[i].count);
+        assert_float_equal(((const float *)out[1]->tensor.data)[2 * cases[i].count - 1], cases[i].last, 0);
+    }
+    mitral_session_destroy(&session);
+    mitral_plan_destroy(&plan);
+    graph_destroy(&graph);
+    mitral_context_destroy(&context);
+}
+
 static void packed_weights_are_for_kernels_that_pack(void **state)
 {
     (void)state;
@@ -318,6 +358,7 @@ int main(void)
         cmocka_unit_test(steady_runs_allocate_nothing),
         cmocka_unit_test(symbolic_batch_runs),
         cmocka_unit_test(values_of_other_kinds_are_refused),
+        cmocka_unit_test(deferred_steps_follow_shapes_and_values),
         cmocka_unit_test(packed_weights_are_for_kernels_that_pack),
         cmocka_unit_test(threads_share_a_plan),
         cmocka_unit_test(every_value_of_the_interpreter_can_be_read),

@@ -213,7 +213,7 @@ static double convolution_count(const struct kernel_call *call)
 }
 
 const struct kernel onednn_convolution[] = {
-    {.name = "onednn.convolution", .shape = convolution_shape, .prepare = convolution_prepare, .run = onednn_program_run,
+    {.name = "onednn.convolution", .flags = KERNEL_PREPARES_BY_SHAPE, .shape = convolution_shape, .prepare = convolution_prepare, .run = onednn_program_run,
      .release = onednn_program_destroy, .packed = onednn_program_packed, .describe = onednn_program_describe,
      .flops = convolution_count},
 };

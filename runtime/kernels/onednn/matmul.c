@@ -461,9 +461,9 @@ static double matmul_flops(const struct kernel_call *call) { return count_flops(
 static double gemm_flops(const struct kernel_call *call) { return count_flops(call, true); }
 
 const struct kernel onednn_matmul[] = {
-    {.name = "onednn.gemm", .shape = gemm_shape, .prepare = gemm_prepare, .run = onednn_program_run, .release = onednn_program_destroy,
+    {.name = "onednn.gemm", .flags = KERNEL_PREPARES_BY_SHAPE, .shape = gemm_shape, .prepare = gemm_prepare, .run = onednn_program_run, .release = onednn_program_destroy,
      .packed = onednn_program_packed, .describe = onednn_program_describe, .flops = gemm_flops},
-    {.name = "onednn.matmul", .shape = matmul_shape, .prepare = matmul_prepare, .run = onednn_program_run,
+    {.name = "onednn.matmul", .flags = KERNEL_PREPARES_BY_SHAPE, .shape = matmul_shape, .prepare = matmul_prepare, .run = onednn_program_run,
      .release = onednn_program_destroy, .packed = onednn_program_packed, .describe = onednn_program_describe, .flops = matmul_flops},
 };
 const size_t onednn_matmul_count = sizeof onednn_matmul / sizeof *onednn_matmul;
