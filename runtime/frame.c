@@ -251,7 +251,8 @@ static mitral_status prepare_kept(struct frame *frame, const struct step *step, 
 }
 
 /* Into call->state and *scratch_bytes; *kept: the state stays with the frame. */
-static mitral_status prepare_deferred(struct frame *frame, const struct step *step, struct kernel_call *call, size_t *scratch_bytes, bool *kept)
+static mitral_status prepare_deferred(struct frame *frame, const struct step *step, struct kernel_call *call, size_t *scratch_bytes,
+                                      bool *kept)
 {
     call->state = NULL;
     *kept = step->kernel->prepare && step->kernel->flags & KERNEL_PREPARES_BY_SHAPE;

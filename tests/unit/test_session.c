@@ -306,7 +306,10 @@ static void deferred_steps_follow_shapes_and_values(void **state)
         float x[6], squares;
         int64_t count;
         float last;
-    } cases[] = {{{1, 1, 1, 1, 0, 0}, 14, 4, 9}, {{0, 0, 1, 1, 1, 1}, 54, 4, 15}, {{0, 1, 0, 0, 0, 0}, 1, 1, 3}, {{1, 0, 1, 1, 0, 1}, 38, 4, 15}};
+    } cases[] = {{{1, 1, 1, 1, 0, 0}, 14, 4, 9},
+                 {{0, 0, 1, 1, 1, 1}, 54, 4, 15},
+                 {{0, 1, 0, 0, 0, 0}, 1, 1, 3},
+                 {{1, 0, 1, 1, 0, 1}, 38, 4, 15}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         mitral_value input = {.kind = MITRAL_TENSOR};
         tensor_set(&input.tensor, MITRAL_FLOAT, 1, (int64_t[]){6});

@@ -213,8 +213,8 @@ static double convolution_count(const struct kernel_call *call)
 }
 
 const struct kernel onednn_convolution[] = {
-    {.name = "onednn.convolution", .flags = KERNEL_PREPARES_BY_SHAPE, .shape = convolution_shape, .prepare = convolution_prepare, .run = onednn_program_run,
-     .release = onednn_program_destroy, .packed = onednn_program_packed, .describe = onednn_program_describe,
+    {.name = "onednn.convolution", .flags = KERNEL_PREPARES_BY_SHAPE, .shape = convolution_shape, .prepare = convolution_prepare,
+     .run = onednn_program_run, .release = onednn_program_destroy, .packed = onednn_program_packed, .describe = onednn_program_describe,
      .flops = convolution_count},
 };
 const size_t onednn_convolution_count = sizeof onednn_convolution / sizeof *onednn_convolution;

@@ -262,8 +262,8 @@ static mitral_status add_as_convolution(struct onednn_program *program, const st
     const int64_t m = p->y_dims[0], k = p->a_dims[1], n = p->y_dims[1];
     const mitral_tensor *a = call_input(call, A), *b = call_input(call, B), *y = call_output(call, 0), *addend = call_input(call, BIAS);
     const bool adds = p->has_addend && p->beta != 0;
-    if (p->rank != 2 || m > ROWS || !b->data || a->dtype != MITRAL_FLOAT || b->dtype != MITRAL_FLOAT || p->alpha != 1 || p->a_strides[1] != 1
-        || p->a_strides[0] != k || (adds && (p->addend_dims[0] != 1 || p->addend_dims[1] != n || p->beta != 1)))
+    if (p->rank != 2 || m > ROWS || !b->data || a->dtype != MITRAL_FLOAT || b->dtype != MITRAL_FLOAT || p->alpha != 1
+        || p->a_strides[1] != 1 || p->a_strides[0] != k || (adds && (p->addend_dims[0] != 1 || p->addend_dims[1] != n || p->beta != 1)))
         return MITRAL_DEFERRED;
     const int64_t from[] = {1, k, 1, m}, weights[] = {n, k, 1, 1}, lie[] = {p->b_strides[1], p->b_strides[0], 1, 1}, to[] = {1, n, 1, m};
     struct onednn_operand operands[4 + ONEDNN_POST_OPERANDS] = {
@@ -286,8 +286,8 @@ static mitral_status add_as_convolution(struct onednn_program *program, const st
     TRY(status);
     const dnnl_dims_t ones = {1, 1}, zeros = {0, 0};
     dnnl_primitive_desc_t descriptor;
-    if (dnnl_convolution_forward_primitive_desc_create(&descriptor, program->engine, dnnl_forward_inference, dnnl_convolution_direct, d->a, d->b,
-                                                       d->addend, d->y, ones, zeros, zeros, zeros, attributes) != dnnl_success)
+    if (dnnl_convolution_forward_primitive_desc_create(&descriptor, program->engine, dnnl_forward_inference, dnnl_convolution_direct, d->a,
+                                                       d->b, d->addend, d->y, ones, zeros, zeros, zeros, attributes) != dnnl_success)
         return MITRAL_DEFERRED;
     if (onednn_is_reference(descriptor) || onednn_depends_on_threads(descriptor))
         status = MITRAL_DEFERRED;
@@ -461,9 +461,10 @@ static double matmul_flops(const struct kernel_call *call) { return count_flops(
 static double gemm_flops(const struct kernel_call *call) { return count_flops(call, true); }
 
 const struct kernel onednn_matmul[] = {
-    {.name = "onednn.gemm", .flags = KERNEL_PREPARES_BY_SHAPE, .shape = gemm_shape, .prepare = gemm_prepare, .run = onednn_program_run, .release = onednn_program_destroy,
-     .packed = onednn_program_packed, .describe = onednn_program_describe, .flops = gemm_flops},
-    {.name = "onednn.matmul", .flags = KERNEL_PREPARES_BY_SHAPE, .shape = matmul_shape, .prepare = matmul_prepare, .run = onednn_program_run,
-     .release = onednn_program_destroy, .packed = onednn_program_packed, .describe = onednn_program_describe, .flops = matmul_flops},
+    {.name = "onednn.gemm", .flags = KERNEL_PREPARES_BY_SHAPE, .shape = gemm_shape, .prepare = gemm_prepare, .run = onednn_program_run,
+     .release = onednn_program_destroy, .packed = onednn_program_packed, .describe = onednn_program_describe, .flops = gemm_flops},
+    {.name = "onednn.matmul", .flags = KERNEL_PREPARES_BY_SHAPE, .shape = matmul_shape, .prepare = matmul_prepare,
+     .run = onednn_program_run, .release = onednn_program_destroy, .packed = onednn_program_packed, .describe = onednn_program_describe,
+     .flops = matmul_flops},
 };
 const size_t onednn_matmul_count = sizeof onednn_matmul / sizeof *onednn_matmul;

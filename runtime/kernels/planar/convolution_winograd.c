@@ -7,7 +7,8 @@
 #include "runtime/kernels/planar/pack.h"
 #include "runtime/kernels/planar/tiles.h"
 
-enum { ALIGN = 16, POSITIONS = WINOGRAD_INPUTS * WINOGRAD_INPUTS, TILES = 14, MOST_TILES = 9 * TILES, SHARED_TILES = 224, GROUP_BYTES = 1 << 20 };
+enum { ALIGN = 16, POSITIONS = WINOGRAD_INPUTS * WINOGRAD_INPUTS };
+enum { TILES = 14, MOST_TILES = 9 * TILES, SHARED_TILES = 224, GROUP_BYTES = 1 << 20 };
 
 struct geometry {
     int down, across;                  /* tiles of an image */
