@@ -359,7 +359,8 @@ static mitral_status fuse_divergence(const struct search *search, node_id id, bo
     const value_id s = forward->inputs[0], value = forward->outputs[0];
     for (uint32_t k = search->uses.offsets[s]; k < search->uses.offsets[s + 1]; k++) {
         const struct node *backward = node_at(search, search->uses.nodes[k]);
-        if (!backward || !node_is_own(backward, "DivergenceGradient") || backward->output_count != 1 || backward->input_count != forward->input_count + 1
+        if (!backward || !node_is_own(backward, "DivergenceGradient") || backward->output_count != 1
+            || backward->input_count != forward->input_count + 1
             || memcmp(backward->inputs + 1, forward->inputs, forward->input_count * sizeof *forward->inputs) != 0
             || depends(search, backward->inputs[0], value, 0))
             continue;

@@ -215,7 +215,8 @@ static mitral_status decode(const struct kernel_call *call, struct points *p, st
         return call_fail(call, MITRAL_INVALID, "1 to %d inputs and outputs expected, found %lld and %lld", (int)POINTS_MOST, (long long)inputs,
                          (long long)outputs);
     *p = (struct points){.inputs = (int)inputs, .outputs = (int)outputs, .threads = call->threads > 0 ? call->threads : 1,
-                         .transposed = attribute_int(call->attributes, "transposed", 0) != 0, .blocks = planar_blocks_of(cpu_isa()), .training = training_blocks_of(cpu_isa())};
+                         .transposed = attribute_int(call->attributes, "transposed", 0) != 0, .blocks = planar_blocks_of(cpu_isa()),
+                         .training = training_blocks_of(cpu_isa())};
     *l = (struct places){.inputs = (size_t)outputs};
     l->weights = l->inputs + (size_t)inputs;
     l->biases = l->weights + (size_t)(inputs * outputs);
