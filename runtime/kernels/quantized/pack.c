@@ -7,7 +7,7 @@ enum { DEPTH, HEIGHT, WIDTH };
 
 enum { FEW_TILES = 24 }; /* for which weights are worth reading */
 
-static const double most_bytes = 0x1p30; /* of anything here */
+static const double most_bytes = 0x1p32; /* of anything here */
 
 /* Taps of height that lie nearer than a band is high share rows; else each tap has its own. */
 static void set_slots(struct quantized_step *step)
@@ -22,14 +22,14 @@ static void set_slots(struct quantized_step *step)
     step->band_elements = shape->kernel[DEPTH] * step->slots * step->width * shape->channels;
 }
 
+/* Blocks of columns are counted whole. */
 static bool fits(const struct quantized_shape *shape)
 {
-    double weights = 2.0 * (double)shape->features * (double)shape->channels / (double)shape->group, taps = 1, reach[QUANTIZED_SPATIAL];
+    double weights = 2.0 * (double)shape->channels * ((double)shape->features / (double)shape->group + QUANTIZED_COLUMNS), reach[QUANTIZED_SPATIAL];
     for (int i = 0; i < QUANTIZED_SPATIAL; i++) {
-        taps *= (double)shape->kernel[i];
+        weights *= (double)shape->kernel[i];
         reach[i] = (double)shape->output[i] * (double)shape->stride[i] + (double)shape->kernel[i] * (double)shape->dilation[i];
     }
-    weights *= taps * WINOGRAD_PLANES;
     const double rows = 2.0 * (double)shape->channels * reach[WIDTH] * (double)shape->kernel[DEPTH] * (double)shape->kernel[HEIGHT];
     return weights < most_bytes && rows < most_bytes && reach[HEIGHT] < most_bytes && 8 * (double)shape->output[WIDTH] < most_bytes;
 }

@@ -9,6 +9,7 @@ enum { SIDE = WINOGRAD_SIDE, POINTS = SIDE + 2, PLANES = WINOGRAD_PLANES };
 /* Sums below this are told apart from their remainder modulo 2^26. */
 static const int64_t sum_limit = (int64_t)1 << 25;
 enum { LARGEST_DIFFERENCE = 255 };
+static const double most_weights = 0x1p28; /* bytes: eight times what they are as 8-bit taps */
 
 bool quantized_suits_winograd(const struct quantized_shape *shape)
 {
@@ -18,6 +19,8 @@ bool quantized_suits_winograd(const struct quantized_shape *shape)
     const double tiles = (double)((shape->output[HEIGHT] + SIDE - 1) / SIDE) * (double)((shape->output[WIDTH] + SIDE - 1) / SIDE);
     const double outputs = (double)shape->output[HEIGHT] * (double)shape->output[WIDTH];
     const double weights = 2.0 * PLANES * (double)shape->channels * (double)shape->features;
+    if (weights > most_weights)
+        return false;
     /* Products, and transforms by the channels they are shared out among. */
     const double products = PLANES * tiles * (1 + 8 / (double)shape->channels + 8 / (double)shape->features);
     /* Large weights come from memory at the pace of some hundred products for the 36 of a pair of channels. */
