@@ -239,6 +239,14 @@ static mitral_status bind_outputs(struct scope *body, struct scope *scope, const
     return MITRAL_OK;
 }
 
+static bool is_input(const onnx_function *function, const char *name)
+{
+    for (size_t i = 0; i < function->n_input; i++)
+        if (strcmp(import_text(function->input[i]), name) == 0)
+            return true;
+    return false;
+}
+
 /* Outputs that are inputs, or another output once more, are copies. */
 static mitral_status connect_outputs(struct scope *body, struct scope *scope, const onnx_node *call, const onnx_function *function,
                                      const value_id *outputs)
@@ -251,6 +259,9 @@ static mitral_status connect_outputs(struct scope *body, struct scope *scope, co
         if (!entry || entry->id == NO_VALUE)
             return mitral_fail(scope->importer->context, MITRAL_INVALID, "%s: expected output '%s' to be defined in the function, found none",
                                import_node_label(scope, call), import_text(function->output[i]));
+        if (entry->id == outputs[i] && is_input(function, import_text(function->output[i])))
+            return mitral_fail(scope->importer->context, MITRAL_INVALID, "%s: expected outputs that are not inputs of the same call, found '%s'",
+                               import_node_label(scope, call), import_text(call->output[i]));
         if (entry->id == outputs[i])
             continue;
         if (!identity)
