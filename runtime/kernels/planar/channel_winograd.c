@@ -4,12 +4,12 @@
 #include "runtime/kernels/planar/finish.h"
 #include "runtime/kernels/planar/winograd.h"
 
-/* From the six columns that have been transformed along the rows, y[i][j] of position (i, j). */
+/* From the six columns that have been transformed along the rows, y[j][i] of position (i, j). */
 INLINE void spread_rows(float *to, ptrdiff_t position, vec y[6][6])
 {
-    _Pragma("GCC unroll 6") for (int i = 0; i < 6; i++) {
+    VEC_UNROLLED for (int i = 0; i < 6; i++) {
         vec t[6];
-        winograd_spread(t, y[i][0], y[i][1], y[i][2], y[i][3], y[i][4], y[i][5]);
+        winograd_spread(t, y[0][i], y[1][i], y[2][i], y[3][i], y[4][i], y[5][i]);
         _Pragma("GCC unroll 6") for (int j = 0; j < 6; j++, to += position)
             vec_store(to, t[j]);
     }
@@ -26,12 +26,7 @@ __attribute__((noinline)) static void spread_inside(const float *from, ptrdiff_t
         winograd_spread(y[j], vec_load(from), vec_load(from + row), vec_load(from + 2 * row), vec_load(far), vec_load(far + row),
                         vec_load(far + 2 * row));
     }
-    VEC_UNROLLED for (int i = 0; i < 6; i++) {
-        vec t[6];
-        winograd_spread(t, y[0][i], y[1][i], y[2][i], y[3][i], y[4][i], y[5][i]);
-        _Pragma("GCC unroll 6") for (int j = 0; j < 6; j++, to += position)
-            vec_store(to, t[j]);
-    }
+    spread_rows(to, position, y);
 }
 
 static const float zeros[LANES];
@@ -55,7 +50,7 @@ INLINE void spread_some(const struct channel_spread *s, const struct channel_til
                             finish_load(rows[2] + j * columns[2], part), finish_load(rows[3] + j * columns[3], part),
                             finish_load(rows[4] + j * columns[4], part), finish_load(rows[5] + j * columns[5], part));
         _Pragma("GCC unroll 6") for (int i = 0; i < 6; i++)
-            y[i][j] = t[i];
+            y[j][i] = t[i];
     }
     spread_rows(to, s->position, y);
 }
@@ -91,16 +86,14 @@ void BLOCK(channel_spread)(const struct channel_spread *s)
     }
 }
 
-INLINE void gather_columns(vec y[4][6], const float *from, ptrdiff_t position)
+/* The six columns' four rows each. */
+INLINE void gather_columns(vec y[6][4], const float *from, ptrdiff_t position)
 {
-    ptrdiff_t next = 6 * position;
-    _Pragma("GCC unroll 6") for (int j = 0; j < 6; j++, from += position) {
+    const ptrdiff_t next = 6 * position;
+    VEC_UNROLLED for (int j = 0; j < 6; j++, from += position) {
         const float *far = from + 3 * next;
-        vec t[4];
-        winograd_gather(t, vec_load(from), vec_load(from + next), vec_load(from + 2 * next), vec_load(far), vec_load(far + next),
+        winograd_gather(y[j], vec_load(from), vec_load(from + next), vec_load(from + 2 * next), vec_load(far), vec_load(far + next),
                         vec_load(far + 2 * next));
-        _Pragma("GCC unroll 4") for (int i = 0; i < 4; i++)
-            y[i][j] = t[i];
     }
 }
 
@@ -116,14 +109,9 @@ INLINE void gather_inside(const struct channel_gather *g, const struct channel_t
 {
     const struct planar_finish f = g->finish; /* a copy that no store can change */
     const struct finish_constants constants = gather_constants(&f, c, 0);
-    const ptrdiff_t next = 6 * g->position;
     ptrdiff_t sum_at = tile->sum + c, at = tile->output + c;
     vec y[6][4];
-    VEC_UNROLLED for (int j = 0; j < 6; j++, from += g->position) {
-        const float *far = from + 3 * next;
-        winograd_gather(y[j], vec_load(from), vec_load(from + next), vec_load(from + 2 * next), vec_load(far), vec_load(far + next),
-                        vec_load(far + 2 * next));
-    }
+    gather_columns(y, from, g->position);
     VEC_UNROLLED for (int r = 0; r < 4; r++, sum_at += f.sum_row, at += f.row) {
         vec t[4];
         winograd_gather(t, y[0][r], y[1][r], y[2][r], y[3][r], y[4][r], y[5][r]);
@@ -141,11 +129,11 @@ __attribute__((noinline)) static void gather_edge(const struct channel_gather *g
     const int part = g->channels - c < LANES ? g->channels - c : 0;
     const struct finish_constants constants = gather_constants(f, c, part);
     ptrdiff_t sum_at = tile->sum + c, at = tile->output + c;
-    vec y[4][6];
+    vec y[6][4];
     gather_columns(y, g->input + index * g->pitch + c, g->position);
     for (int r = 0; r < tile->rows; r++, sum_at += f->sum_row, at += f->row) {
         vec t[4];
-        winograd_gather(t, y[r][0], y[r][1], y[r][2], y[r][3], y[r][4], y[r][5]);
+        winograd_gather(t, y[0][r], y[1][r], y[2][r], y[3][r], y[4][r], y[5][r]);
         for (int j = 0; j < tile->columns; j++)
             finish_vector(f, finish_parts(f), &constants, t[j], sum_at + j * f->sum_step, at + j * f->step, part);
     }
