@@ -3,6 +3,7 @@
 Prints what failed, and last one line with the counts.
 """
 
+import argparse
 import json
 import os
 import pathlib
@@ -45,6 +46,7 @@ def run_suite():
 
 
 def main():
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     passed = failed = skipped = 0
     for folder, options in BUILDS:
         print(f"== {folder}", flush=True)
