@@ -35,6 +35,12 @@ struct run {
         }                                                                                                              \
     } while (0)
 
+/* For each vector of a tile of sums; how many lanes of vector v are output (0: all), `part` of the last one. */
+#define EACH(ROWS, VECTORS)                                                                                            \
+    _Pragma("GCC unroll 32") for (int r = 0; r < ROWS; r++)                                                            \
+        _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)
+#define PART(VECTORS) (v == VECTORS - 1 ? part : 0)
+
 /* ROWS pixels from `row` on by VECTORS vectors of channels from `column` on; of the last one PART lanes (0: all) are output.
  * `plain` tiles are those of Winograd's products: dense, nothing to add, whole vectors. */
 #define TILE(ROWS, VECTORS)                                                                                            \
@@ -43,38 +49,29 @@ struct run {
     {                                                                                                                  \
         vec sum[ROWS][VECTORS];                                                                                        \
         float *to = p->output + row * p->stride + column;                                                              \
-        if (p->accumulate) {                                                                                           \
-            _Pragma("GCC unroll 32") for (int r = 0; r < ROWS; r++)                                                    \
-                _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                              \
-                    sum[r][v] = finish_load(to + r * p->stride + v * LANES, v == VECTORS - 1 ? part : 0);              \
-        } else {                                                                                                       \
-            _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++) {                                                \
-                vec start = p->shift ? finish_load(p->shift + column + v * LANES, v == VECTORS - 1 ? part : 0)         \
-                                     : vec_set(0);                                                                     \
-                _Pragma("GCC unroll 32") for (int r = 0; r < ROWS; r++)                                                \
-                    sum[r][v] = start;                                                                                 \
-            }                                                                                                          \
-        }                                                                                                              \
+        if (p->accumulate)                                                                                             \
+            EACH(ROWS, VECTORS) sum[r][v] = finish_load(to + r * p->stride + v * LANES, PART(VECTORS));                \
+        else if (p->shift)                                                                                             \
+            EACH(ROWS, VECTORS) sum[r][v] = finish_load(p->shift + column + v * LANES, PART(VECTORS));                 \
+        else                                                                                                           \
+            EACH(ROWS, VECTORS) sum[r][v] = vec_set(0);                                                                \
         const float *weights = p->weights + column;                                                                    \
         for (int tap = 0; tap < p->taps; tap++)                                                                        \
             CORE(ROWS, VECTORS, p->input + (p->offsets ? p->offsets[tap] : 0) + row * p->pixel, p->pixel, p->step,     \
                  weights, p->width, p->depth);                                                                         \
         const struct channel_product end = *p; /* a copy that no store can change */                                   \
-        _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++) {                                                    \
-            int count = v == VECTORS - 1 ? part : 0;                                                                   \
-            vec slope = end.activation == PLANAR_SLOPE ? finish_load(end.slope + column + v * LANES, count)            \
-                                                       : vec_set(0);                                                   \
-            _Pragma("GCC unroll 32") for (int r = 0; r < ROWS; r++) {                                                  \
-                vec value = sum[r][v];                                                                                 \
-                if (end.residual)                                                                                      \
-                    value += finish_load(end.residual + (row + r) * end.residual_stride + column + v * LANES, count);  \
-                if (end.activation == PLANAR_RELU)                                                                     \
-                    value = vec_max(vec_set(0), value);                                                                \
-                else if (end.activation == PLANAR_SLOPE)                                                               \
-                    value = vec_slope(value, slope);                                                                   \
-                finish_store(to + r * end.stride + v * LANES, value, count);                                           \
-            }                                                                                                          \
-        }                                                                                                              \
+        if (end.residual)                                                                                              \
+            EACH(ROWS, VECTORS) sum[r][v] += finish_load(end.residual + (row + r) * end.residual_stride + column       \
+                                                         + v * LANES, PART(VECTORS));                                  \
+        if (end.activation == PLANAR_RELU)                                                                             \
+            EACH(ROWS, VECTORS) sum[r][v] = vec_max(vec_set(0), sum[r][v]);                                            \
+        else if (end.activation == PLANAR_SLOPE)                                                                       \
+            EACH(ROWS, VECTORS) sum[r][v] = vec_slope(sum[r][v], finish_load(end.slope + column + v * LANES,           \
+                                                                             PART(VECTORS)));                          \
+        if (part == 0)                                                                                                 \
+            EACH(ROWS, VECTORS) vec_store(to + r * end.stride + v * LANES, sum[r][v]);                                 \
+        else                                                                                                           \
+            EACH(ROWS, VECTORS) finish_store(to + r * end.stride + v * LANES, sum[r][v], PART(VECTORS));               \
     }                                                                                                                  \
     INLINE void chains_##ROWS##_##VECTORS(int depth, ptrdiff_t pixel, ptrdiff_t width, ptrdiff_t stride,               \
                                           const float *input, const float *weights, float *output)                     \
@@ -200,6 +197,38 @@ void BLOCK(channel_product)(const struct channel_product *p)
 /* Weights that stay in the first-level cache are read again for each tile of rows, larger ones once for all rows. */
 enum { CACHED_WEIGHTS = 5120 };
 
+#if VECTOR_REGISTERS == 16
+/* Dense rows of one vector's width by a square: all of it stays in half of the registers while rows pass in fours, so that nothing
+ * but the rows themselves is loaded. */
+INLINE void square_rows(int rows, const float *input, const vec weights[LANES], float *output)
+{
+    vec sum[4];
+    _Pragma("GCC unroll 4") for (int r = 0; r < rows; r++)
+        sum[r] = vec_set(0);
+    _Pragma("GCC unroll 8") for (int k = 0; k < LANES; k++)
+        _Pragma("GCC unroll 4") for (int r = 0; r < rows; r++)
+            sum[r] = vec_product(vec_set(input[r * LANES + k]), weights[k], sum[r]);
+    _Pragma("GCC unroll 4") for (int r = 0; r < rows; r++)
+        vec_store(output + r * LANES, sum[r]);
+}
+
+static void square_batch(const struct channel_batch *b)
+{
+    for (int i = 0; i < b->count; i++) {
+        const float *input = b->input + i * b->position, *from = b->weights + (ptrdiff_t)i * LANES * LANES;
+        float *output = b->output + i * b->position_out;
+        vec weights[LANES];
+        _Pragma("GCC unroll 8") for (int k = 0; k < LANES; k++)
+            weights[k] = vec_load(from + k * LANES);
+        int row = 0;
+        for (; row + 4 <= b->rows; row += 4, input += 4 * LANES, output += 4 * LANES)
+            square_rows(4, input, weights, output);
+        for (; row < b->rows; row++, input += LANES, output += LANES)
+            square_rows(1, input, weights, output);
+    }
+}
+#endif
+
 static void batch_panel(const struct channel_batch *b, const struct tile *tallest, ptrdiff_t column)
 {
     const ptrdiff_t weight_step = b->depth * b->width;
@@ -227,6 +256,12 @@ void BLOCK(channel_batch)(const struct channel_batch *b)
 {
     int vectors = (b->columns + LANES - 1) / LANES;
     ptrdiff_t column = 0;
+#if VECTOR_REGISTERS == 16
+    if (b->depth == LANES && b->pitch == LANES && b->width == LANES && b->pitch_out == LANES) {
+        square_batch(b);
+        return;
+    }
+#endif
     while (vectors > 0) {
         int count = panel_vectors(vectors);
         batch_panel(b, tiles[count - 1], column);

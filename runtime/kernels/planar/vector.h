@@ -103,7 +103,19 @@ INLINE vec vec_load_part(const float *from, int count)
 }
 INLINE void vec_store_part(float *to, vec value, int count)
 {
-    _mm256_maskstore_ps(to, vec_mask(count), (__m256)value);
+    __m128 rest = _mm256_castps256_ps128((__m256)value); /* AMD's masked stores take a dozen cycles each */
+    if (count & 4) {
+        _mm_storeu_ps(to, rest);
+        to += 4;
+        rest = _mm256_extractf128_ps((__m256)value, 1);
+    }
+    if (count & 2) {
+        _mm_storel_pi((__m64 *)to, rest);
+        to += 2;
+        rest = _mm_movehl_ps(rest, rest);
+    }
+    if (count & 1)
+        _mm_store_ss(to, rest);
 }
 INLINE vec vec_fma(vec a, vec b, vec c)
 {
