@@ -71,7 +71,8 @@ static bool is_one_loop(const struct node *node, const int64_t *stages, size_t s
 {
     enum { FIELDS = 12, FROM = 0, GROUPS = 2 };
     const int64_t reduce = stages[FIELDS * branches[0] + FROM], shortcut = attribute_int(&node->attributes, "shortcut", SHORTCUT_NONE);
-    if (stage_count != branch_count + (reduce >= 0) + (shortcut == SHORTCUT_STAGE) || shortcut == SHORTCUT_INPUT
+    const bool head = attribute_int(&node->attributes, "head", -1) >= 0;
+    if (stage_count != branch_count + (reduce >= 0) + (shortcut == SHORTCUT_STAGE) + head || shortcut == SHORTCUT_INPUT
         || attribute_int(&node->attributes, "tail", -1) >= 0 || attribute_int(&node->attributes, "gate_first", -1) >= 0
         || attribute_int(&node->attributes, "merged_activation", PLANAR_LINEAR) != PLANAR_LINEAR)
         return false;
@@ -95,7 +96,7 @@ bool planar_block_likes_planes(const struct graph *graph, const struct node *nod
 {
     size_t branch_count;
     const int64_t *branches = attribute_ints(&node->attributes, "branches", &branch_count);
-    if (!planar_block_is_one_loop(node))
+    if (!planar_block_is_one_loop(node) || attribute_int(&node->attributes, "head", -1) >= 0)
         return false;
     const mitral_tensor *weights = fixed(graph, node_input(node, source_count(node) + 3 * (size_t)branches[0]));
     return weights && weights->rank == 4 && dilated_prefers_planes((int)weights->dims[1]);

@@ -192,6 +192,8 @@ static mitral_status set_attributes(struct block *block, const struct region *re
         TRY(attributes_set_int(attributes, arena, "gate_first", region->gate[0]));
         TRY(attributes_set_int(attributes, arena, "gate_second", region->gate[1]));
     }
+    if (region->head >= 0)
+        TRY(attributes_set_int(attributes, arena, "head", region->head));
     return attributes_set_int(attributes, arena, "activation", activation_kind(region->active, &region->activation));
 }
 
@@ -210,7 +212,7 @@ static mitral_status replace(struct graph *graph, const struct region *region)
         TRY(add_stage(&block, &region->stages[i], stages + STAGE_FIELDS * i));
     TRY(add_affine(&block, region->affine, merged));
     TRY(add_slope(&block, region->merged_active, &region->merged_activation, merged, name));
-    TRY(add_slope(&block, region->active, &region->activation, channels_of(graph, region->result), name));
+    TRY(add_slope(&block, region->active, &region->activation, channels_of(graph, region->y), name));
     if (region->shortcut == SHORTCUT_INPUT)
         add_input(&block, region->added);
     TRY(set_attributes(&block, region, stages));

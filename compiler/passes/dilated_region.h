@@ -37,10 +37,10 @@ struct region {
     bool fused;                 /* of the kind that runs as one loop */
     node_id affine;             /* a mitral.ScaleShift or BatchNormalization; NO_NODE: none */
     value_id affine_data;       /* what it is applied to */
-    int tail, gate[2];          /* stages, −1: none */
+    int tail, gate[2], head;    /* stages, −1: none */
     bool merged_active, active;
     struct activation merged_activation, activation;
-    value_id merged, result;    /* of the merge, of the region */
+    value_id merged, y, result; /* of the merge, before the head, of the region */
     node_id inside[8 * DILATED_STAGES]; /* the nodes that the region replaces */
     size_t inside_count;
 };

@@ -78,13 +78,13 @@ static bool find_last_activation(struct region *r)
     return region_take(r, r->activation.nodes[0]);
 }
 
-/* A 1×1 convolution that alone reads the merged map. */
-static bool find_tail(struct region *r, value_id merged)
+/* A 1×1 convolution, with its activation, that alone reads `value`: the number of its stage, −1 where there is none. */
+static int take_pointwise(struct region *r, value_id value, int from)
 {
-    const node_id reader = only_reader(r->graph, r->uses, merged);
-    if (reader == NO_NODE || !region_is_pointwise(r, &r->graph->nodes[reader], false))
-        return false;
-    struct region_stage stage = {.weights = reader, .input = merged, .result = r->graph->nodes[reader].outputs[0], .from = FROM_MERGED,
+    const node_id reader = only_reader(r->graph, r->uses, value);
+    if (reader == NO_NODE || !region_is_pointwise(r, &r->graph->nodes[reader], from == FROM_Y))
+        return -1;
+    struct region_stage stage = {.weights = reader, .input = value, .result = r->graph->nodes[reader].outputs[0], .from = from,
                                  .kind = STAGE_CONVOLUTION};
     struct activation activation;
     if (region_activation(r, stage.result, &activation)) {
@@ -92,8 +92,8 @@ static bool find_tail(struct region *r, value_id merged)
         stage.activation = activation;
         stage.result = r->graph->nodes[activation.nodes[0]].outputs[0];
     }
-    r->tail = region_add_stage(r, &stage);
-    return r->tail >= 0 && region_take(r, reader) && (!stage.active || region_take(r, activation.nodes[0]));
+    const int index = region_add_stage(r, &stage);
+    return index >= 0 && region_take(r, reader) && (!stage.active || region_take(r, activation.nodes[0])) ? index : -1;
 }
 
 /* ---- the gate ------------------------------------------------------------------------------------------------------------ */
@@ -199,7 +199,8 @@ static bool find_rest(struct region *r)
     if (active)
         merged = r->graph->nodes[activation.nodes[0]].outputs[0];
     const struct mark with_activation = mark_of(r);
-    bool found = find_tail(r, merged);
+    r->tail = take_pointwise(r, merged, FROM_MERGED);
+    bool found = r->tail >= 0;
     if (found) {
         r->result = r->stages[r->tail].result;
     } else {
@@ -216,6 +217,21 @@ static bool find_rest(struct region *r)
     return true;
 }
 
+/* Where the one loop has y in pieces, a 1×1 convolution that alone reads y makes its result of them: y itself is nowhere whole. */
+static void find_head(struct region *r)
+{
+    const struct mark mark = mark_of(r);
+    r->y = r->result;
+    r->head = -1;
+    if (!r->fused || dilated_prefers_planes((int)r->graph->values[r->stages[r->branches[0]].input].type.dims[1]))
+        return;
+    r->head = take_pointwise(r, r->y, FROM_Y);
+    if (r->head < 0)
+        go_back(r, mark);
+    else
+        r->result = r->stages[r->head].result;
+}
+
 bool region_find_end(struct region *r, value_id rest)
 {
     r->affine = NO_NODE;
@@ -228,7 +244,10 @@ bool region_find_end(struct region *r, value_id rest)
     /* The one loop ends in an activation; what comes after it is another step. */
     if (!r->fused && r->shortcut == SHORTCUT_NONE && find_rest(r) && !find_sums(r))
         return false;
-    return find_last_activation(r);
+    if (!find_last_activation(r))
+        return false;
+    find_head(r);
+    return true;
 }
 
 /* ---- what comes before ------------------------------------------------------------------------------------------------- */

@@ -221,6 +221,20 @@ static void what_is_read_elsewhere_stays(void **state)
     finish(&b, concatenation(&b, (value_id[]){first, second}, 2), 0, 3);
 }
 
+/* A 1×1 convolution that alone reads a block is its head. */
+static void what_comes_after(void **state)
+{
+    (void)state;
+    for (int form = 0; form < 4; form++) {
+        struct builder b;
+        value_id x = begin(&b, 64, 16, 18), y = dpu_block(&b, x, 64, 64, true);
+        value_id z = convolution(&b, y, 64, 5, form & 1 ? 3 : 1, 1, true);
+        if (form & 2)
+            assert_ok(b.graph->context, graph_add_output(b.graph, y));
+        finish(&b, unary(&b, "Relu", z), 1, form == 0 ? 1 : 3);
+    }
+}
+
 static void what_is_no_block(void **state)
 {
     (void)state;
@@ -455,8 +469,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(blocks_of_dpu_net), cmocka_unit_test(blocks_of_espnet), cmocka_unit_test(merges_and_ends),
-        cmocka_unit_test(shortcut_among_the_branches), cmocka_unit_test(what_comes_before), cmocka_unit_test(what_is_read_elsewhere_stays),
-        cmocka_unit_test(what_is_no_block), cmocka_unit_test(golden),
+        cmocka_unit_test(shortcut_among_the_branches), cmocka_unit_test(what_comes_before), cmocka_unit_test(what_comes_after),
+        cmocka_unit_test(what_is_read_elsewhere_stays), cmocka_unit_test(what_is_no_block), cmocka_unit_test(golden),
         cmocka_unit_test(published_forms)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

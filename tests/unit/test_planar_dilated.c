@@ -15,6 +15,7 @@ struct form {
     const char *merge;
     int64_t running_from, shortcut, shortcut_first, reduce_activation, activation;
     bool affine;
+    int64_t head, head_activation;
 };
 
 static const struct form forms[] = {
@@ -39,6 +40,13 @@ static const struct form forms[] = {
     {1, {20, 300}, {8}, {1}, 0, 8, 2, {2, 4}, {8, 8}, "sum", 0, 1, 0, 0, 1, false},
     {1, {1, 1}, {8}, {1}, 4, 8, 2, {1, 2}, {4, 4}, "concat", 0, 1, 0, 1, 1, true},
     {1, {3, 200}, {20}, {1}, 5, 20, 4, {1, 2, 4, 8}, {5, 5, 5, 5}, "running", 1, 1, 0, 1, 1, true},
+    /* A head: of a decoder's block, of one with an identity shortcut, of small and odd maps, of none that has a shortcut. */
+    {2, {48, 96}, {32, 32}, {2, 1}, 8, 32, 4, {1, 2, 4, 8}, {8, 8, 8, 8}, "running", 1, 2, 0, 1, 1, true, 4, 0},
+    {1, {70, 67}, {32}, {1}, 8, 32, 4, {1, 2, 4, 8}, {8, 8, 8, 8}, "running", 1, 1, 0, 1, 1, true, 24, 1},
+    {1, {14, 14}, {64}, {-2}, 40, 160, 4, {1, 2, 3, 4}, {40, 40, 40, 40}, "running", 1, 2, 0, 1, 1, true, 128, 1},
+    {1, {35, 41}, {16}, {-2}, 8, 20, 3, {1, 3, 5}, {8, 6, 6}, "running", 1, 2, 0, 2, 2, true, 3, 2},
+    {1, {40, 24}, {12}, {1}, 0, 48, 3, {6, 12, 18}, {16, 16, 16}, "concat", 0, 0, 0, 1, 1, true, 5, 1},
+    {1, {33, 64}, {64}, {1}, 12, 64, 5, {1, 2, 4, 8, 16}, {16, 12, 12, 12, 12}, "running", 1, 1, 1, 0, 2, true, 19, 2},
 };
 enum { FORMS = sizeof forms / sizeof *forms };
 
@@ -82,6 +90,10 @@ static void set_up(struct rig *rig, const struct form *f)
     if (f->shortcut == SHORTCUT_STAGE) {
         rig_int(rig, "shortcut_stage", count);
         add_stage(rig, stages, &count, FROM_X, channels, f->outputs, 1, 1, 0, true);
+    }
+    if (f->head) {
+        rig_int(rig, "head", count);
+        add_stage(rig, stages, &count, FROM_Y, f->outputs, f->head, 1, 1, f->head_activation, true);
     }
     if (f->affine) {
         rig_input(rig, 1, &f->outputs, 0.5, 1.5);
@@ -420,6 +432,11 @@ static void test_bad_forms(void **state)
     rig.inputs[1].tensor.dims[1] = 32;
     rig_int(&rig, "shortcut", SHORTCUT_STAGE);
     expect_refusal(&rig, "shortcut");
+    rig_close(&rig);
+    rig_open(&rig, 3);
+    set_up(&rig, &forms[0]);
+    rig_int(&rig, "head", 0); /* the reducing stage, which reads x */
+    expect_refusal(&rig, "head: a 1x1 stage of the end");
     rig_close(&rig);
 }
 

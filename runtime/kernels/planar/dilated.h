@@ -1,9 +1,10 @@
 /* The dilated-parallel block: what the node says (struct dilated_form), and what the kernels make of it for given shapes.
  *
  *   x = the sources, concatenated along the channels; each as it is, upsampled ×2 (bilinear, half_pixel) or pooled (2×2 maximum)
- *   stages: convolutions with bias and activation, of x, of another stage or of the merged map
+ *   stages: convolutions with bias and activation, of x, of another stage, of the merged map or of y
  *   merged = the branches (each the result of a stage): concatenated, summed, or fused hierarchically: concatenated running sums
  *   y = activation(tail(activation(affine(merged (+ shortcut)))) · gate (+ shortcut))
+ *   result = y, or the head of it
  *
  * Inputs of the node: the sources; weights [M, C / groups, kh, kw], bias [M] and slope of each stage; then scale, shift and slope
  * of the affine, the slope of the last activation, and the shortcut where it is a value of its own. Absent ones are NULL. */
@@ -18,7 +19,7 @@ enum { DILATED_SOURCES = 8, DILATED_STAGES = 48, DILATED_BRANCHES = 16, DILATED_
 enum dilated_scale { SCALE_POOLED = -2, SCALE_SAME = 1, SCALE_UPSAMPLED = 2 };
 enum dilated_merge { MERGE_CONCAT, MERGE_SUM, MERGE_RUNNING }; /* running: branch k is given the sum of the branches up to k */
 enum dilated_shortcut { SHORTCUT_NONE, SHORTCUT_IDENTITY, SHORTCUT_STAGE, SHORTCUT_INPUT };
-enum dilated_from { FROM_X = -1, FROM_MERGED = -2, FROM_GATE = -3 }; /* gate: the mean of the merged map over its pixels */
+enum dilated_from { FROM_X = -1, FROM_MERGED = -2, FROM_GATE = -3, FROM_Y = -4 }; /* gate: the mean of the merged map over its pixels */
 /* Global: of the mean over the pixels, given to every pixel. Activation: that of another stage alone, no weights. */
 enum dilated_kind { STAGE_CONVOLUTION = 0, STAGE_GLOBAL = 1, STAGE_ACTIVATION = 2 };
 
@@ -45,11 +46,12 @@ struct dilated_form {
     bool shortcut_first;            /* added before the affine */
     int tail;                       /* stage, −1: none */
     int gate[2];                    /* stages, −1: none; the second one ends in a sigmoid */
+    int head;                       /* stage, −1: none; only where the whole runs as one loop */
     enum planar_activation merged_activation, activation;
     const mitral_tensor *scale, *shift, *merged_slope, *slope, *added; /* NULL: none; added: SHORTCUT_INPUT's */
     int batch, size[2];             /* height and width of x */
     int channels;                   /* of x */
-    int merged_channels, outputs;   /* of the merged map, of y */
+    int merged_channels, outputs, results; /* of the merged map, of y, of the result */
     int output_size[2];
 };
 
@@ -68,7 +70,7 @@ struct dilated_branch {
     bool output;
 };
 
-/* reduce? → 3×3 dilated branches of stride 1, groups 1 → merge → affine → shortcut → activation. */
+/* reduce? → 3×3 dilated branches of stride 1, groups 1 → merge → affine → shortcut → activation → head? */
 struct dilated_block {
     int batch, height, width;
     int source_count;
@@ -77,13 +79,14 @@ struct dilated_block {
         int height, width;           /* of the tensor */
         int layout;
     } sources[DILATED_SOURCES];
-    int channels, reduced, outputs;  /* of x, of the branches' input, of y */
+    int channels, reduced, outputs, results;  /* of x, of the branches' input, of y, of the result */
     bool reduce;                     /* false: the branches read x itself */
     int branch_count;
     struct dilated_branch branches[DILATED_BRANCHES];
     enum dilated_shortcut shortcut;
     bool shortcut_first;
-    enum planar_activation reduce_activation, activation;
+    bool head;
+    enum planar_activation reduce_activation, activation, head_activation;
     int output_layout;
     int widest;                      /* dilation */
     int span;                        /* rows and columns that all branches' tiles divide */
@@ -113,14 +116,18 @@ struct dilated_plan {
     const float *weights[DILATED_STAGES];   /* [stage] packed */
     const float *shift[DILATED_STAGES], *slope[DILATED_STAGES]; /* [stage] NULL: none */
     const float *scale, *offset, *last_slope; /* of the affine and of the last activation; NULL: none */
-    int reduce_stage, shortcut_stage;       /* −1: none */
+    int reduce_stage, shortcut_stage, head_stage; /* −1: none */
     int branch_stages[DILATED_BRANCHES];
     int threads;
 };
 
-/* Floats of a stage's packed weights: a product of x's pixels by source, or a branch. */
-size_t dilated_packed_size(const struct dilated_block *block, const struct dilated_stage *stage, bool branch);
-void dilated_pack(const struct dilated_block *block, const struct dilated_stage *stage, bool branch, const float *weights, float *out);
+/* What a stage's weights are packed for: a product of x's pixels by source, a branch, a product of y's pixels. */
+enum dilated_part { PART_OF_X, PART_BRANCH, PART_HEAD };
+
+/* Floats of a stage's packed weights. */
+size_t dilated_packed_size(const struct dilated_block *block, const struct dilated_stage *stage, enum dilated_part part);
+void dilated_pack(const struct dilated_block *block, const struct dilated_stage *stage, enum dilated_part part, const float *weights,
+                  float *out);
 
 size_t dilated_planes_scratch(const struct dilated_plan *plan); /* bytes */
 size_t dilated_channels_scratch(const struct dilated_plan *plan);

@@ -22,12 +22,12 @@ static size_t raw_floats(const struct dilated_stage *stage)
     return (size_t)stage->outputs * (size_t)(stage->channels / stage->groups) * (size_t)stage->kernel[0] * (size_t)stage->kernel[1];
 }
 
-static bool is_branch_stage(const struct dilated_form *form, int stage)
+static enum dilated_part part_of(const struct dilated_form *form, int stage)
 {
     for (int k = 0; k < form->branch_count; k++)
         if (form->branches[k] == stage)
-            return true;
-    return false;
+            return PART_BRANCH;
+    return stage == form->head ? PART_HEAD : PART_OF_X;
 }
 
 /* Rows of pixels fill vectors where channels are too few to. */
@@ -41,7 +41,7 @@ static void choose_blocks(struct dilated_plan *plan, bool bfloat16)
     enum isa isa = cpu_isa();
     struct dilated_block *block = &plan->block;
     plan->blocks = planar_blocks_of(isa);
-    block->planes = dilated_prefers_planes(block->reduced);
+    block->planes = !block->head && dilated_prefers_planes(block->reduced);
     int rest = block->reduced % plan->blocks->lanes;
     /* Half a vector is lost on the last channels, but where a wide vector is two halves anyway, narrow ones lose nothing. */
     if (!block->planes && cpu_splits_avx512() && isa == ISA_AVX512 && rest > 0 && rest <= plan->blocks->lanes / 2)
@@ -58,11 +58,12 @@ static void describe_packing(const struct state *state, int stage, char *text, s
         snprintf(text, size, "%s:%d", composed_packing_name(&state->composed, stage), state->form.stages[stage].groups);
         return;
     }
-    const bool branch = is_branch_stage(&state->form, stage);
-    int length = snprintf(text, size, "%s%s:%s", block->planes ? "planes" : "channels", block->pairs ? ":bf16" : "", branch ? "3x3" : "1x1");
-    if (branch && !block->planes)
+    const enum dilated_part part = part_of(&state->form, stage);
+    int length = snprintf(text, size, "%s%s:%s", block->planes ? "planes" : "channels", block->pairs && part != PART_HEAD ? ":bf16" : "",
+                          part == PART_BRANCH ? "3x3" : "1x1");
+    if (part == PART_BRANCH && !block->planes)
         snprintf(text + length, size - (size_t)length, ":%d", block->lanes);
-    for (int s = 0; s < block->source_count && !branch && length > 0 && (size_t)length < size; s++)
+    for (int s = 0; s < block->source_count && part == PART_OF_X && length > 0 && (size_t)length < size; s++)
         length += snprintf(text + length, size - (size_t)length, ":%d", block->sources[s].channels);
 }
 
@@ -76,10 +77,10 @@ static size_t rounded_raw(const struct dilated_stage *stage)
 static mitral_status pack_stage(struct kernel_call *call, struct state *state, int stage)
 {
     const struct dilated_stage *s = &state->form.stages[stage];
-    bool branch = is_branch_stage(&state->form, stage);
+    const enum dilated_part part = part_of(&state->form, stage);
     if (!s->weights)
         return MITRAL_OK;
-    size_t raw = rounded_raw(s), packed = state->fused ? dilated_packed_size(&state->plan.block, s, branch)
+    size_t raw = rounded_raw(s), packed = state->fused ? dilated_packed_size(&state->plan.block, s, part)
                                                        : composed_packed_floats(&state->composed, stage);
     describe_packing(state, stage, state->description[stage], sizeof state->description[stage]);
     state->packing[stage] = (struct mitral_packing){scheme, state->description[stage], (raw + packed + PLANAR_SLACK) * sizeof(float)};
@@ -92,7 +93,7 @@ static mitral_status pack_stage(struct kernel_call *call, struct state *state, i
     state->packed[stage] = own;
     memcpy(own, s->weights->data, raw_floats(s) * sizeof *own);
     if (state->fused)
-        dilated_pack(&state->plan.block, s, branch, own, own + raw);
+        dilated_pack(&state->plan.block, s, part, own, own + raw);
     else
         composed_pack(&state->composed, stage, own, own + raw);
     return MITRAL_OK;
@@ -133,6 +134,7 @@ static void place_stages(struct state *state)
     int reduce = form->stages[form->branches[0]].from;
     plan->reduce_stage = plan->block.reduce ? reduce : -1;
     plan->shortcut_stage = form->shortcut == SHORTCUT_STAGE ? form->shortcut_stage : -1;
+    plan->head_stage = form->head;
     for (int k = 0; k < form->branch_count; k++)
         plan->branch_stages[k] = form->branches[k];
 }
@@ -146,8 +148,9 @@ static void prepare_fused(struct kernel_call *call, struct state *state)
     state->plan.threads = call->threads > 0 ? call->threads : 1;
     choose_blocks(&state->plan, attribute_int(call->attributes, "bfloat16", 0) != 0);
     place_stages(state);
-    snprintf(state->text, sizeof state->text, "%s:%s:winograd%s%s%s", block->planes ? "planes" : "channels", state->plan.blocks->name,
-             block->planes ? "4" : "4x4", block->pairs ? ":bf16" : "", block->source_count > 1 ? ":concat" : "");
+    snprintf(state->text, sizeof state->text, "%s:%s:winograd%s%s%s%s", block->planes ? "planes" : "channels", state->plan.blocks->name,
+             block->planes ? "4" : "4x4", block->pairs ? ":bf16" : "", block->source_count > 1 ? ":concat" : "",
+             block->head ? ":head" : "");
 }
 
 static void prepare_composed(struct kernel_call *call, struct state *state)
@@ -176,6 +179,8 @@ static mitral_status prepare(struct kernel_call *call, void **out, size_t *scrat
         state->fused = dilated_block_of(&state->form, &state->plan.block);
         if (state->fused)
             prepare_fused(call, state);
+        else if (state->form.head >= 0)
+            status = call_fail(call, MITRAL_UNSUPPORTED, "head: a block that runs as one loop expected, found one of stages");
         else
             prepare_composed(call, state);
     }
@@ -289,7 +294,7 @@ static bool in_place(const void *opaque)
 {
     const struct state *state = opaque;
     const struct dilated_block *block = &state->plan.block;
-    return state->fused && !block->planes && block->reduce && block->source_count == 1 && block->shortcut == SHORTCUT_IDENTITY
+    return state->fused && !block->planes && block->reduce && block->source_count == 1 && block->shortcut == SHORTCUT_IDENTITY && !block->head
            && block->sources[0].layout == LAYOUT_CHANNELS_LAST && block->output_layout == LAYOUT_CHANNELS_LAST;
 }
 

@@ -3,29 +3,17 @@
  *
  * First the branches' input (and a projecting shortcut) is made for the whole image. Then pieces of the map are walked: each
  * branch makes its tiles by Winograd in both directions, adds the running sum, and finishes: scale, shift, shortcut, activation.
+ * Where there is a head, y is a map of the piece's own, of which the head then makes the result: y is nowhere whole.
  * Small maps have too few pieces for all threads: there the branches' tiles are shared out singly, into maps of their own, and
  * finished in a third step. Both ways do the same operations on each element in the same order. */
 #include <omp.h>
 #include <string.h>
 
-#include "runtime/kernels/planar/dilated.h"
+#include "runtime/kernels/planar/dilated_channels.h"
 #include "runtime/kernels/planar/pack.h"
 #include "runtime/kernels/planar/tiles.h"
 
 enum { ALIGN = 16, PIECE = 32, CHUNK_PIXELS = 224, LARGEST_GROUP = 48, POSITIONS = WINOGRAD_INPUTS * WINOGRAD_INPUTS };
-
-struct geometry {
-    int piece_height, piece_width, pieces_down, pieces_across;
-    int chunk_rows, chunks;
-    int group;                          /* tiles that are transformed and multiplied together */
-    int low_height, low_width;
-    bool upsampled, split;
-    bool copied;                        /* there is no reducing stage, and x is not channels-last */
-    bool waiting;                       /* the shortcut waits in the output: a stage, or x in another layout */
-    ptrdiff_t spread_pitch, spread_position, product_pitch, product_position;
-    /* Floats of the parts of one thread's scratch, and of the team's. */
-    size_t spread, products, sums, rows, pairs, temporary, thread, reduced, low, branches, whole;
-};
 
 static size_t aligned(size_t floats)
 {
@@ -49,8 +37,8 @@ static void measure(const struct dilated_plan *plan, struct geometry *g)
     int most = 0, widest = 0, lanes = plan->blocks->lanes;
     size_t pixels = (size_t)b->height * (size_t)b->width, branches = 0;
     bool turned = b->sources[0].layout != LAYOUT_CHANNELS_LAST;
-    *g = (struct geometry){.copied = !b->reduce && turned,
-                           .waiting = b->shortcut == SHORTCUT_STAGE || (b->shortcut == SHORTCUT_IDENTITY && turned)};
+    const bool plain = b->output_layout == LAYOUT_PLAIN;
+    *g = (struct geometry){.copied = !b->reduce && turned};
     for (int k = 0; k < b->branch_count; k++) {
         most = b->branches[k].channels > most ? b->branches[k].channels : most;
         branches += (size_t)b->branches[k].channels;
@@ -64,6 +52,8 @@ static void measure(const struct dilated_plan *plan, struct geometry *g)
     g->pieces_down = divided(b->height, g->piece_height);
     g->pieces_across = divided(b->width, g->piece_width);
     g->split = plan->threads > 1 && g->pieces_down * g->pieces_across < 4 * plan->threads;
+    g->local = b->head && !g->split;
+    g->waiting = !g->local && (b->shortcut == SHORTCUT_STAGE || (b->shortcut == SHORTCUT_IDENTITY && turned));
     g->chunk_rows = b->width < CHUNK_PIXELS ? CHUNK_PIXELS / b->width : 1;
     while (g->chunk_rows > 1 && divided(b->height, g->chunk_rows) < 2 * plan->threads)
         g->chunk_rows--;
@@ -82,11 +72,13 @@ static void measure(const struct dilated_plan *plan, struct geometry *g)
     g->pairs = b->pairs ? aligned((size_t)g->chunk_rows * (size_t)b->width * (size_t)pack_depth(widest, true) + PLANAR_SLACK) : 0;
     int project = b->shortcut == SHORTCUT_STAGE ? b->outputs : 0, most_low = b->reduced > project ? b->reduced : project;
     g->temporary = g->upsampled ? aligned(((size_t)g->low_width + 2) * (size_t)most_low + PLANAR_SLACK) : 0;
-    g->thread = g->spread + g->products + g->sums + g->rows + g->pairs + g->temporary;
+    g->piece = g->local ? aligned((size_t)g->piece_height * (size_t)g->piece_width * (size_t)b->outputs + PLANAR_SLACK) : 0;
+    g->turned = b->head && plain ? aligned((size_t)g->chunk_rows * (size_t)b->width * (size_t)b->results + PLANAR_SLACK) : 0;
+    g->thread = g->spread + g->products + g->sums + g->rows + g->pairs + g->temporary + g->piece + g->turned;
     g->reduced = b->reduce || g->copied ? aligned(pixels * (size_t)b->reduced + PLANAR_SLACK) : 0;
     g->low = g->upsampled ? aligned((size_t)(b->reduced + project) * (size_t)g->low_height * (size_t)g->low_width + PLANAR_SLACK) : 0;
     g->branches = g->split ? aligned(pixels * branches + PLANAR_SLACK) : 0;
-    g->whole = b->output_layout == LAYOUT_PLAIN ? aligned(pixels * (size_t)b->outputs) : 0;
+    g->whole = (b->head && g->split) || (!b->head && plain) ? aligned(pixels * (size_t)b->outputs) : 0;
 }
 
 size_t dilated_channels_scratch(const struct dilated_plan *plan)
@@ -96,183 +88,29 @@ size_t dilated_channels_scratch(const struct dilated_plan *plan)
     return (g.thread * (size_t)plan->threads + g.reduced + g.low + g.branches + g.whole) * sizeof(float);
 }
 
-/* What one thread works with on one image. */
-struct worker {
-    const struct dilated_plan *plan;
-    const struct geometry *g;
-    const float *const *sources;
-    int image;
-    float *output;                       /* of the image, channels last */
-    float *spread, *products, *sums, *rows, *pairs, *temporary; /* its own */
-    float *reduced, *low, *branches;     /* the team's */
-    const float *input;                  /* of the branches */
-    int row_source, row_first, row_image; /* what `rows` holds; −1: nothing */
-    int pair_source, pair_first, pair_image; /* what `pairs` holds */
-};
-
-/* Pixels of rows [y, y + rows) of a source, as they enter a product: element (pixel, channel) is at [pixel * *pixel + channel * *step]. */
-static const float *source_rows(struct worker *w, int source, int y, int rows, ptrdiff_t *pixel, ptrdiff_t *step)
+static void make_shortcut(struct worker *w, const struct window *window, float *output)
 {
     const struct dilated_block *b = &w->plan->block;
-    int channels = b->sources[source].channels, width = b->sources[source].width;
-    ptrdiff_t plane = (ptrdiff_t)b->sources[source].height * width;
-    const float *image = w->sources[source] + (ptrdiff_t)w->image * channels * plane;
-    bool plain = b->sources[source].layout == LAYOUT_PLAIN;
-    *pixel = plain ? 1 : channels;
-    *step = plain ? plane : 1;
-    if (b->sources[source].scale != SCALE_POOLED)
-        return image + (ptrdiff_t)y * width * *pixel;
-    *step = plain ? (ptrdiff_t)rows * b->width : 1;
-    if (w->row_source == source && w->row_first == y && w->row_image == w->image)
-        return w->rows;
-    w->row_source = source;
-    w->row_first = y;
-    w->row_image = w->image;
-    for (int r = 0; r < rows; r++) {
-        const float *above = image + 2 * (ptrdiff_t)(y + r) * width * *pixel;
-        struct row_pool pool = {.planes = channels, .channels = plain ? 0 : channels, .columns = b->width, .above = above,
-                                .below = above + width * *pixel, .step = plane, .output = w->rows + (ptrdiff_t)r * b->width * *pixel,
-                                .output_step = plain ? *step : channels};
-        w->plan->blocks->row_pool(&pool);
-    }
-    return w->rows;
-}
-
-/* The product's input: those rows, as pairs where products take pairs. */
-static void set_input(struct worker *w, int source, int y, int rows, struct channel_product *product)
-{
-    const int channels = w->plan->block.sources[source].channels;
-    if (!w->plan->block.pairs) {
-        product->input = source_rows(w, source, y, rows, &product->pixel, &product->step);
-        return;
-    }
-    const bool there = w->pair_source == source && w->pair_first == y && w->pair_image == w->image;
-    const bool plain = w->plan->block.sources[source].layout == LAYOUT_PLAIN;
-    struct row_pairs pairs = {.pixels = product->rows, .channels = channels, .planes = plain, .output = w->pairs};
-    product->pixel = pairs.pixel_out = plain ? 1 : pack_depth(channels, true);
-    product->step = pairs.step_out = plain ? product->rows : 1;
-    product->input = w->pairs;
-    if (there)
-        return;
-    pairs.input = source_rows(w, source, y, rows, &pairs.pixel, &pairs.step);
-    w->plan->products->row_pairs(&pairs);
-    w->pair_source = source;
-    w->pair_first = y;
-    w->pair_image = w->image;
-}
-
-/* A product of every source that is (or is not) upsampled with its part of a stage's weights; the activation follows the last one. */
-static void multiply_sources(struct worker *w, int stage, int columns, bool upsampled, int y, int rows, int width,
-                             enum planar_activation activation, bool started, float *output)
-{
-    const struct dilated_block *b = &w->plan->block;
-    const float *weights = w->plan->weights[stage];
-    int left = 0;
-    for (int s = 0; s < b->source_count; s++)
-        left += (b->sources[s].scale == SCALE_UPSAMPLED) == upsampled;
-    for (int s = 0; s < b->source_count; s++) {
-        int depth = pack_depth(b->sources[s].channels, b->pairs);
-        ptrdiff_t padded = divided(columns, PLANAR_WIDTH) * PLANAR_WIDTH;
-        if ((b->sources[s].scale == SCALE_UPSAMPLED) == upsampled) {
-            struct channel_product product = {.rows = rows * width, .columns = columns, .depth = depth, .taps = 1, .weights = weights,
-                                              .width = padded, .output = output, .stride = columns, .accumulate = started,
-                                              .shift = upsampled ? NULL : w->plan->shift[stage],
-                                              .activation = --left == 0 && !upsampled ? activation : PLANAR_LINEAR,
-                                              .slope = w->plan->slope[stage]};
-            set_input(w, s, y, rows, &product);
-            w->plan->products->channel_product(&product);
-            started = true;
-        }
-        weights += padded * depth;
-    }
-}
-
-static bool any_source(const struct dilated_block *b, bool upsampled)
-{
-    for (int s = 0; s < b->source_count; s++)
-        if ((b->sources[s].scale == SCALE_UPSAMPLED) == upsampled)
-            return true;
-    return false;
-}
-
-/* Starts rows of a stage with what the upsampled sources contribute, and its bias. */
-static void start_rows(const struct worker *w, int stage, int channels, const float *low, int y, int rows, float *output)
-{
-    const struct geometry *g = w->g;
-    ptrdiff_t row = (ptrdiff_t)g->low_width * channels;
-    for (int r = 0; r < rows; r++) {
-        int above = (y + r) / 2 - ((y + r) % 2 == 0), below = above + 1;
-        struct row_upsample up = {.channels = channels, .columns = g->low_width, .above = low + (above < 0 ? 0 : above) * row,
-                                  .below = low + (below < g->low_height ? below : g->low_height - 1) * row,
-                                  .weight = (y + r) % 2 == 0 ? 0.25f : 0.75f, .output = output + 2 * r * row, .output_step = channels,
-                                  .shift = w->plan->shift[stage], .temporary = w->temporary};
-        w->plan->blocks->row_upsample(&up);
-    }
-}
-
-/* Rows of a stage of x, from the sources. */
-static void make_rows(struct worker *w, int stage, int channels, enum planar_activation activation, const float *low, int y,
-                      int rows, float *output)
-{
-    const struct dilated_block *b = &w->plan->block;
-    if (w->g->upsampled)
-        start_rows(w, stage, channels, low, y, rows, output);
-    if (any_source(b, false)) {
-        multiply_sources(w, stage, channels, false, y, rows, b->width, activation, w->g->upsampled, output);
-        return;
-    }
-    if (activation != PLANAR_LINEAR) { /* nothing but upsampled sources: a product of depth 0 applies the activation */
-        struct channel_product product = {.rows = rows * b->width, .columns = channels, .weights = w->plan->weights[stage],
-                                          .input = output, .output = output, .stride = channels, .accumulate = true,
-                                          .activation = activation, .slope = w->plan->slope[stage]};
-        w->plan->blocks->channel_product(&product);
-    }
-}
-
-static ptrdiff_t low_pixels(const struct geometry *g)
-{
-    return (ptrdiff_t)g->low_height * g->low_width;
-}
-
-/* Rows of a source that is planes, channels last. */
-static void turn_source(struct worker *w, int y, int rows, float *output)
-{
-    const struct dilated_block *b = &w->plan->block;
-    ptrdiff_t pixel, step;
-    const float *from = source_rows(w, 0, y, rows, &pixel, &step);
-    struct row_planes turn = {.pixels = b->channels, .channels = rows * b->width, .input = from, .pixel = step, .output = output,
-                              .plane = b->channels};
-    w->plan->blocks->row_planes(&turn);
+    if (b->shortcut == SHORTCUT_STAGE)
+        dilated_stage_pixels(w, w->plan->shortcut_stage, b->outputs, PLANAR_LINEAR, dilated_shortcut_low(w), window, output);
+    else
+        dilated_turn_pixels(w, window, output);
 }
 
 static void make_chunk(struct worker *w, int chunk)
 {
     const struct dilated_block *b = &w->plan->block;
     const struct geometry *g = w->g;
-    int y = chunk * g->chunk_rows, rows = b->height - y < g->chunk_rows ? b->height - y : g->chunk_rows;
-    ptrdiff_t at = (ptrdiff_t)y * b->width;
+    struct window window = {.y = chunk * g->chunk_rows, .rows = g->chunk_rows, .columns = b->width};
+    if (window.y + window.rows > b->height)
+        window.rows = b->height - window.y;
+    const ptrdiff_t at = (ptrdiff_t)window.y * b->width;
     if (b->reduce)
-        make_rows(w, w->plan->reduce_stage, b->reduced, b->reduce_activation, w->low, y, rows, w->reduced + at * b->reduced);
+        dilated_stage_pixels(w, w->plan->reduce_stage, b->reduced, b->reduce_activation, w->low, &window, w->reduced + at * b->reduced);
     if (g->copied)
-        turn_source(w, y, rows, w->reduced + at * b->reduced);
-    if (b->shortcut == SHORTCUT_IDENTITY && g->waiting)
-        turn_source(w, y, rows, w->output + at * b->outputs);
-    if (b->shortcut == SHORTCUT_STAGE)
-        make_rows(w, w->plan->shortcut_stage, b->outputs, PLANAR_LINEAR, w->low + low_pixels(g) * b->reduced, y, rows,
-                  w->output + at * b->outputs);
-}
-
-/* One row of the upsampled sources' products at their own size. */
-static void make_low_row(struct worker *w, int y)
-{
-    const struct dilated_block *b = &w->plan->block;
-    const struct geometry *g = w->g;
-    ptrdiff_t at = (ptrdiff_t)y * g->low_width;
-    if (b->reduce)
-        multiply_sources(w, w->plan->reduce_stage, b->reduced, true, y, 1, g->low_width, PLANAR_LINEAR, false, w->low + at * b->reduced);
-    if (b->shortcut == SHORTCUT_STAGE)
-        multiply_sources(w, w->plan->shortcut_stage, b->outputs, true, y, 1, g->low_width, PLANAR_LINEAR, false,
-                         w->low + low_pixels(g) * b->reduced + at * b->outputs);
+        dilated_turn_pixels(w, &window, w->reduced + at * b->reduced);
+    if (g->waiting)
+        make_shortcut(w, &window, w->output + at * b->outputs);
 }
 
 /* ---- tiles ----------------------------------------------------------------------------------------------------------- */
@@ -289,7 +127,10 @@ static void run_group(const struct worker *w, int branch, const struct piece *pi
     struct channel_tile tiles[LARGEST_GROUP];
     int d = b->branches[branch].dilation, channels = b->branches[branch].channels, offset = b->branches[branch].first;
     int across = (int)tiles_along(piece->right - piece->left, d);
-    ptrdiff_t sum_width = g->split ? b->width : g->piece_width;
+    const ptrdiff_t sum_width = g->split ? b->width : g->piece_width;
+    const ptrdiff_t output_width = g->local ? piece->right - piece->left : b->width;
+    const int output_top = g->local ? piece->top : 0, output_left = g->local ? piece->left : 0;
+    float *output = g->local ? w->piece : w->output;
     int sum_top = g->split ? 0 : piece->top, sum_left = g->split ? 0 : piece->left;
     int down_index = first / across, across_index = first % across, x_phase = across_index % d;
     int x = piece->left + (int)tile_start(across_index, d);
@@ -301,7 +142,8 @@ static void run_group(const struct worker *w, int branch, const struct piece *pi
         for (; done < until; done++) {
             tiles[done] = (struct channel_tile){.input = ((ptrdiff_t)(y - d) * b->width + x - d) * b->reduced,
                                                 .sum = ((y - sum_top) * sum_width + x - sum_left) * channels,
-                                                .output = ((ptrdiff_t)y * b->width + x) * b->outputs + offset, .rows_there = rows_there,
+                                                .output = ((y - output_top) * output_width + x - output_left) * b->outputs + offset,
+                                                .rows_there = rows_there,
                                                 .columns_there = tile_inputs_inside(x - d, d, b->width), .rows = rows,
                                                 .columns = tile_outputs_inside(x, d, piece->right)};
             if (++x_phase == d) {
@@ -332,13 +174,13 @@ static void run_group(const struct worker *w, int branch, const struct piece *pi
     } else {
         finish.read_sum = b->branches[branch].read_sum;
         finish.write_sum = b->branches[branch].write_sum;
-        finish.output = b->branches[branch].output ? w->output : NULL;
-        finish.residual = g->waiting ? w->output
+        finish.output = b->branches[branch].output ? output : NULL;
+        finish.residual = g->waiting || (g->local && b->shortcut != SHORTCUT_NONE) ? output
                           : b->shortcut == SHORTCUT_IDENTITY
                               ? w->sources[0] + (ptrdiff_t)w->image * b->height * b->width * b->outputs : NULL;
         finish.residual_first = b->shortcut_first;
         finish.step = (ptrdiff_t)d * b->outputs;
-        finish.row = (ptrdiff_t)d * b->width * b->outputs;
+        finish.row = d * output_width * b->outputs;
         finish.scale = plan->scale ? plan->scale + offset : NULL;
         finish.shift = plan->offset ? plan->offset + offset : NULL;
         finish.slope = plan->last_slope ? plan->last_slope + offset : NULL;
@@ -367,18 +209,61 @@ static int piece_tiles(const struct worker *w, int branch, const struct piece *p
     return (int)(tiles_along(piece->bottom - piece->top, d) * tiles_along(piece->right - piece->left, d));
 }
 
-static void run_piece(const struct worker *w, int index)
+/* The head of some pixels of y, the result's from `at` on. */
+static void make_head(const struct worker *w, const float *y, int pixels, ptrdiff_t at)
+{
+    const struct dilated_block *b = &w->plan->block;
+    const int stage = w->plan->head_stage;
+    const bool plain = b->output_layout == LAYOUT_PLAIN;
+    float *output = plain ? w->turned : w->result + at * b->results;
+    const struct channel_product product = {.rows = pixels, .columns = b->results, .depth = b->outputs, .taps = 1, .input = y,
+                                            .pixel = b->outputs, .step = 1, .weights = w->plan->weights[stage],
+                                            .width = (ptrdiff_t)pack_width((size_t)b->results), .output = output, .stride = b->results,
+                                            .shift = w->plan->shift[stage], .activation = b->head_activation,
+                                            .slope = w->plan->slope[stage]};
+    w->plan->blocks->channel_product(&product);
+    const struct row_planes turn = {.pixels = pixels, .channels = b->results, .input = output, .pixel = b->results,
+                                    .output = w->result + at, .plane = (ptrdiff_t)b->height * b->width};
+    if (plain)
+        w->plan->blocks->row_planes(&turn);
+}
+
+/* The piece's shortcut, row by row. */
+static void begin_piece(struct worker *w, const struct piece *piece)
+{
+    const int width = piece->right - piece->left;
+    float *row = w->piece;
+    for (int y = piece->top; y < piece->bottom; y++, row += (ptrdiff_t)width * w->plan->block.outputs) {
+        const struct window window = {.y = y, .rows = 1, .left = piece->left, .columns = width};
+        make_shortcut(w, &window, row);
+    }
+}
+
+static void end_piece(const struct worker *w, const struct piece *piece)
+{
+    const struct dilated_block *b = &w->plan->block;
+    const int width = piece->right - piece->left;
+    const float *row = w->piece;
+    for (int y = piece->top; y < piece->bottom; y++, row += (ptrdiff_t)width * b->outputs)
+        make_head(w, row, width, (ptrdiff_t)y * b->width + piece->left);
+}
+
+static void run_piece(struct worker *w, int index)
 {
     const struct dilated_block *b = &w->plan->block;
     const struct geometry *g = w->g;
     struct piece piece = {.top = index / g->pieces_across * g->piece_height, .left = index % g->pieces_across * g->piece_width};
     piece.bottom = piece.top + g->piece_height < b->height ? piece.top + g->piece_height : b->height;
     piece.right = piece.left + g->piece_width < b->width ? piece.left + g->piece_width : b->width;
+    if (g->local && b->shortcut != SHORTCUT_NONE)
+        begin_piece(w, &piece);
     for (int k = 0; k < b->branch_count; k++) {
         int tiles = piece_tiles(w, k, &piece), groups = group_count(g, tiles);
         for (int i = 0; i < groups; i++)
             run_share(w, k, &piece, tiles, i, groups);
     }
+    if (g->local)
+        end_piece(w, &piece);
 }
 
 /* Item `item` of all branches' groups of tiles over the whole map. */
@@ -435,29 +320,32 @@ static void finish_chunk(const struct worker *w, int chunk)
     }
 }
 
-static void turn_chunk(const struct worker *w, int chunk, float *output)
+/* The last step where y is whole: the head of some rows, or those rows as planes. */
+static void end_chunk(const struct worker *w, int chunk)
 {
     const struct dilated_block *b = &w->plan->block;
     int y = chunk * w->g->chunk_rows, rows = b->height - y < w->g->chunk_rows ? b->height - y : w->g->chunk_rows;
     ptrdiff_t at = (ptrdiff_t)y * b->width;
-    struct row_planes turn = {.pixels = rows * b->width, .channels = b->outputs, .input = w->output + at * b->outputs,
-                              .pixel = b->outputs, .output = output + at, .plane = (ptrdiff_t)b->height * b->width};
-    w->plan->blocks->row_planes(&turn);
+    const struct row_planes turn = {.pixels = rows * b->width, .channels = b->outputs, .input = w->output + at * b->outputs,
+                                    .pixel = b->outputs, .output = w->result + at, .plane = (ptrdiff_t)b->height * b->width};
+    if (b->head)
+        make_head(w, w->output + at * b->outputs, rows * b->width, at);
+    else
+        w->plan->blocks->row_planes(&turn);
 }
 
 /* The team's way through one image. */
-static void run_image(struct worker *w, float *output)
+static void run_image(struct worker *w)
 {
     const struct dilated_block *b = &w->plan->block;
     const struct geometry *g = w->g;
-    bool plain = b->output_layout == LAYOUT_PLAIN;
     ptrdiff_t pixels = (ptrdiff_t)b->height * b->width;
     int pieces = g->pieces_down * g->pieces_across, items = g->split ? split_items(w) : 0;
     w->input = b->reduce || g->copied ? w->reduced : w->sources[0] + (ptrdiff_t)w->image * pixels * b->reduced;
     if (g->upsampled) {
 #pragma omp for schedule(static)
         for (int y = 0; y < g->low_height; y++)
-            make_low_row(w, y);
+            dilated_low_row(w, y);
     }
 #pragma omp for schedule(static)
     for (int chunk = 0; chunk < g->chunks; chunk++)
@@ -474,10 +362,10 @@ static void run_image(struct worker *w, float *output)
         for (int piece = 0; piece < pieces; piece++)
             run_piece(w, piece);
     }
-    if (plain) {
+    if (w->output != w->result) {
 #pragma omp for schedule(static)
         for (int chunk = 0; chunk < g->chunks; chunk++)
-            turn_chunk(w, chunk, output);
+            end_chunk(w, chunk);
     }
 }
 
@@ -488,7 +376,7 @@ void dilated_channels_run(const struct dilated_plan *plan, const float *const *s
     measure(plan, &g);
     float *reduced = (float *)scratch + g.thread * (size_t)plan->threads, *low = reduced + g.reduced, *branches = low + g.low;
     float *whole = branches + g.branches;
-    ptrdiff_t image_size = (ptrdiff_t)b->height * b->width * b->outputs;
+    ptrdiff_t image_size = (ptrdiff_t)b->height * b->width * b->results;
 #pragma omp parallel num_threads(plan->threads)
     {
         float *own = (float *)scratch + g.thread * (size_t)omp_get_thread_num();
@@ -499,11 +387,14 @@ void dilated_channels_run(const struct dilated_plan *plan, const float *const *s
         w.rows = w.sums + g.sums;
         w.pairs = w.rows + g.rows;
         w.temporary = w.pairs + g.pairs;
-        w.row_source = w.pair_source = -1;
+        w.piece = w.temporary + g.temporary;
+        w.turned = w.piece + g.piece;
+        w.row_held.source = w.pair_held.source = -1;
         for (int image = 0; image < b->batch; image++) {
             w.image = image;
-            w.output = b->output_layout == LAYOUT_PLAIN ? whole : output + image * image_size;
-            run_image(&w, output + image * image_size);
+            w.result = output + image * image_size;
+            w.output = g.whole ? whole : w.result;
+            run_image(&w);
         }
     }
 }

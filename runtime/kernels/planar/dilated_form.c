@@ -84,7 +84,7 @@ static mitral_status decode_sources(const struct kernel_call *call, struct dilat
 /* What a stage is given: channels and size. */
 static mitral_status stage_input(const struct kernel_call *call, const struct dilated_form *form, int index, struct dilated_stage *stage)
 {
-    if (stage->from >= index || stage->from < FROM_GATE)
+    if (stage->from >= index || stage->from < FROM_Y)
         return call_fail(call, MITRAL_INVALID, "stage %d: input of an earlier stage expected, found %d", index, stage->from);
     if (stage->from >= 0) {
         const struct dilated_stage *before = &form->stages[stage->from];
@@ -106,7 +106,7 @@ static mitral_status decode_stage(const struct kernel_call *call, struct dilated
     struct dilated_stage *stage = &form->stages[index];
     size_t input = (size_t)form->source_count + 3 * (size_t)index;
     char text[160];
-    TRY(bounded(call, "a stage's input", fields[0], FROM_GATE, DILATED_STAGES, &stage->from));
+    TRY(bounded(call, "a stage's input", fields[0], FROM_Y, DILATED_STAGES, &stage->from));
     TRY(bounded(call, "a stage's kind", fields[1], STAGE_CONVOLUTION, STAGE_ACTIVATION, &stage->kind));
     TRY(bounded(call, "a stage's groups", fields[2], 1, SIZE_LIMIT, &stage->groups));
     TRY(stage_input(call, form, index, stage));
@@ -200,6 +200,27 @@ static mitral_status stage_attribute(const struct kernel_call *call, const struc
     return attribute(call, name, -1, -1, form->stage_count - 1, out);
 }
 
+static bool is_pointwise(const struct dilated_stage *s)
+{
+    return s->kind == STAGE_CONVOLUTION && s->groups == 1 && s->kernel[0] == 1 && s->kernel[1] == 1 && s->stride[0] == 1
+           && s->stride[1] == 1 && s->pad_begin[0] + s->pad_begin[1] + s->pad_end[0] + s->pad_end[1] == 0;
+}
+
+static mitral_status check_head(const struct kernel_call *call, struct dilated_form *form)
+{
+    form->results = form->outputs;
+    for (int i = 0; i < form->stage_count; i++)
+        if (form->stages[i].from == FROM_Y && i != form->head)
+            return call_fail(call, MITRAL_INVALID, "stage %d: no other stage of the end than the head expected", i);
+    if (form->head < 0)
+        return MITRAL_OK;
+    const struct dilated_stage *head = &form->stages[form->head];
+    if (head->from != FROM_Y || !is_pointwise(head) || form->tail >= 0 || form->gate[0] >= 0)
+        return call_fail(call, MITRAL_INVALID, "head: a 1x1 stage of the end of a block without tail and gate expected");
+    form->results = head->outputs;
+    return MITRAL_OK;
+}
+
 /* The shortcut and the second gate stage have to fit what they are combined with. */
 static mitral_status check_end(const struct kernel_call *call, struct dilated_form *form)
 {
@@ -243,7 +264,8 @@ static mitral_status check_end(const struct kernel_call *call, struct dilated_fo
     TRY(vector(call, "scale", form->scale, form->merged_channels));
     TRY(vector(call, "shift", form->shift, form->merged_channels));
     TRY(vector(call, "merged slope", form->merged_slope, form->merged_channels));
-    return vector(call, "slope", form->slope, form->outputs);
+    TRY(vector(call, "slope", form->slope, form->outputs));
+    return check_head(call, form);
 }
 
 mitral_status dilated_decode(const struct kernel_call *call, struct dilated_form *form)
@@ -260,6 +282,7 @@ mitral_status dilated_decode(const struct kernel_call *call, struct dilated_form
     TRY(stage_attribute(call, form, "tail", &form->tail));
     TRY(stage_attribute(call, form, "gate_first", &form->gate[0]));
     TRY(stage_attribute(call, form, "gate_second", &form->gate[1]));
+    TRY(stage_attribute(call, form, "head", &form->head));
     size_t after = (size_t)form->source_count + 3 * (size_t)form->stage_count;
     form->scale = call_input(call, after);
     form->shift = call_input(call, after + 1);
@@ -276,7 +299,7 @@ mitral_status dilated_shape(struct kernel_call *call)
 {
     struct dilated_form form;
     TRY(dilated_decode(call, &form));
-    const int64_t dims[] = {form.batch, form.outputs, form.output_size[0], form.output_size[1]};
+    const int64_t dims[] = {form.batch, form.results, form.output_size[0], form.output_size[1]};
     int32_t layout = call_output(call, 0) ? call_output(call, 0)->layout : LAYOUT_PLAIN;
     call_set_output(call, 0, MITRAL_FLOAT, 4, dims);
     if (call_output(call, 0))
@@ -298,12 +321,6 @@ double dilated_flops(const struct dilated_form *form)
 }
 
 /* ---- the kind that runs as one loop ---------------------------------------------------------------------------------- */
-
-static bool is_pointwise(const struct dilated_stage *s)
-{
-    return s->kind == STAGE_CONVOLUTION && s->groups == 1 && s->kernel[0] == 1 && s->kernel[1] == 1 && s->stride[0] == 1
-           && s->stride[1] == 1 && s->pad_begin[0] + s->pad_begin[1] + s->pad_end[0] + s->pad_end[1] == 0;
-}
 
 static bool is_branch(const struct dilated_stage *s)
 {
@@ -363,6 +380,7 @@ bool dilated_block_of(const struct dilated_form *form, struct dilated_block *blo
 {
     *block = (struct dilated_block){.batch = form->batch, .height = form->size[0], .width = form->size[1],
                                     .source_count = form->source_count, .channels = form->channels, .outputs = form->outputs,
+                                    .results = form->results, .head = form->head >= 0,
                                     .shortcut = form->shortcut, .shortcut_first = form->shortcut_first, .activation = form->activation};
     int reduce = form->stages[form->branches[0]].from, stages = form->branch_count;
     if (form->shortcut == SHORTCUT_INPUT || form->tail >= 0 || form->gate[0] >= 0 || form->merged_activation != PLANAR_LINEAR || !check_branches(form, block))
@@ -386,6 +404,10 @@ bool dilated_block_of(const struct dilated_form *form, struct dilated_block *blo
         stages++;
     } else if (form->shortcut == SHORTCUT_IDENTITY && (form->source_count != 1 || form->sources[0].scale != SCALE_SAME)) {
         return false;
+    }
+    if (block->head) {
+        block->head_activation = form->stages[form->head].activation;
+        stages++;
     }
     int first = 0;
     for (int i = 0; i < form->source_count; i++) {

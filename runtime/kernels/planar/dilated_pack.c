@@ -2,9 +2,12 @@
 #include "runtime/kernels/planar/dilated.h"
 #include "runtime/kernels/planar/pack.h"
 
-size_t dilated_packed_size(const struct dilated_block *block, const struct dilated_stage *stage, bool branch)
+size_t dilated_packed_size(const struct dilated_block *block, const struct dilated_stage *stage, enum dilated_part part)
 {
     size_t outputs = (size_t)stage->outputs, channels = (size_t)stage->channels;
+    const bool branch = part == PART_BRANCH;
+    if (part == PART_HEAD)
+        return pack_width(outputs) * channels;
     if (block->pairs && !branch) {
         channels = 0;
         for (int s = 0; s < block->source_count; s++)
@@ -27,9 +30,13 @@ static void pack_product(const struct dilated_block *block, const struct dilated
     }
 }
 
-void dilated_pack(const struct dilated_block *block, const struct dilated_stage *stage, bool branch, const float *weights, float *out)
+void dilated_pack(const struct dilated_block *block, const struct dilated_stage *stage, enum dilated_part part, const float *weights,
+                  float *out)
 {
-    if (!branch)
+    const struct pack_matrix head = {.values = weights, .rows = stage->outputs, .depth = stage->channels, .row = stage->channels, .step = 1};
+    if (part == PART_HEAD)
+        pack_channel_weights(&head, out);
+    else if (part == PART_OF_X)
         pack_product(block, stage, weights, out);
     else if (block->planes)
         (block->pairs ? pack_plane_winograd_pairs : pack_plane_winograd)(stage->outputs, stage->channels, weights, out);

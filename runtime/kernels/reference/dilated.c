@@ -7,7 +7,7 @@
 struct maps {
     const struct kernel_call *call;
     struct dilated_form form;
-    float *x, *merged, *mean;
+    float *x, *merged, *mean, *y;
     float *stages[DILATED_STAGES];
 };
 
@@ -110,7 +110,8 @@ static mitral_status run_stage(struct maps *maps, int index)
 {
     const struct dilated_form *form = &maps->form;
     const struct dilated_stage *s = &form->stages[index];
-    const float *input = s->from >= 0 ? maps->stages[s->from] : s->from == FROM_X ? maps->x : s->from == FROM_MERGED ? maps->merged : maps->mean;
+    const float *input = s->from >= 0 ? maps->stages[s->from] : s->from == FROM_X ? maps->x : s->from == FROM_MERGED ? maps->merged
+                         : s->from == FROM_GATE ? maps->mean : maps->y;
     static const int single[2] = {1, 1};
     const int *size = s->input_size;
     if (s->kind == STAGE_ACTIVATION)
@@ -216,6 +217,11 @@ static mitral_status run(struct kernel_call *call)
         last = maps.stages[form->tail];
     }
     finish(&maps, last, form->outputs, false);
+    if (form->head >= 0) {
+        maps.y = last;
+        TRY(run_stage(&maps, form->head));
+        last = maps.stages[form->head];
+    }
     memcpy(output->data, last, tensor_bytes(output));
     return MITRAL_OK;
 }
