@@ -68,7 +68,7 @@ static mitral_status describe_weights(const struct kernel_call *call, const stru
 }
 
 /* MITRAL_DEFERRED: this formulation is not there; *depends: it is, but depends on the number of threads. */
-static mitral_status create_descriptor(struct onednn_program *program, const struct convolution_parameters *p,
+static mitral_status create_descriptor(const struct convolution_parameters *p,
                                        const struct onednn_descriptors *d, bool images, bool *depends, dnnl_primitive_desc_t *out)
 {
     dnnl_dims_t strides = {0}, dilations = {0}, begin = {0}, end = {0};
@@ -78,7 +78,7 @@ static mitral_status create_descriptor(struct onednn_program *program, const str
         begin[i] = p->pads_begin[i];
         end[i] = p->pads_end[i];
     }
-    dnnl_status_t status = dnnl_convolution_forward_primitive_desc_create(out, program->engine, dnnl_forward_inference,
+    dnnl_status_t status = dnnl.convolution_forward_primitive_desc_create(out, dnnl.engine, dnnl_forward_inference,
                                                                           dnnl_convolution_direct, d->x, d->w, d->bias, d->y, strides,
                                                                           dilations, begin, end, d->attributes);
     if (status != dnnl_success)
@@ -86,7 +86,7 @@ static mitral_status create_descriptor(struct onednn_program *program, const str
     *depends = !images && onednn_depends_on_threads(*out);
     if (!onednn_is_reference(*out) && !*depends)
         return MITRAL_OK;
-    dnnl_primitive_desc_destroy(*out);
+    dnnl.primitive_desc_destroy(*out);
     return MITRAL_DEFERRED;
 }
 
@@ -118,18 +118,18 @@ static mitral_status add_convolution(struct onednn_program *program, const struc
     if (call_input(call, BIAS))
         operands[count++] = (struct onednn_operand){DNNL_ARG_BIAS, {PLACE_INPUT, BIAS, 0}};
     dnnl_post_ops_t list;
-    DNNL_TRY(call, dnnl_post_ops_create(&list), "post-operations");
+    DNNL_TRY(call, dnnl.post_ops_create(&list), "post-operations");
     mitral_status status = onednn_append_post(program, call, post, layout, d->y, list, operands, &count);
-    if (status == MITRAL_OK && dnnl_primitive_attr_set_post_ops(d->attributes, list) != dnnl_success)
+    if (status == MITRAL_OK && dnnl.primitive_attr_set_post_ops(d->attributes, list) != dnnl_success)
         status = MITRAL_NO_MEMORY;
-    dnnl_post_ops_destroy(list);
+    dnnl.post_ops_destroy(list);
     TRY(status);
     dnnl_primitive_desc_t descriptor;
-    TRY(create_descriptor(program, p, d, images, depends, &descriptor));
-    status = onednn_add_weights(program, call, W, d->plain_w, dnnl_primitive_desc_query_md(descriptor, dnnl_query_weights_md, 0),
+    TRY(create_descriptor(p, d, images, depends, &descriptor));
+    status = onednn_add_weights(program, call, W, d->plain_w, dnnl.primitive_desc_query_md(descriptor, dnnl_query_weights_md, 0),
                                 &operands[1].where);
     if (status != MITRAL_OK) {
-        dnnl_primitive_desc_destroy(descriptor);
+        dnnl.primitive_desc_destroy(descriptor);
         return status;
     }
     if (images) {

@@ -161,7 +161,7 @@ static mitral_status describe_weights(const struct kernel_call *call, const stru
     return bias ? onednn_descriptor(call, &d->bias, bias->dtype, bias->rank, bias->dims, LAYOUT_PLAIN) : MITRAL_OK;
 }
 
-static mitral_status create_descriptor(struct onednn_program *program, const struct convolution_parameters *p,
+static mitral_status create_descriptor(const struct convolution_parameters *p,
                                        const struct onednn_descriptors *d, dnnl_primitive_desc_t *out)
 {
     dnnl_dims_t strides = {0}, dilations = {0}, begin = {0}, end = {0};
@@ -171,12 +171,12 @@ static mitral_status create_descriptor(struct onednn_program *program, const str
         begin[i] = p->pads_begin[i];
         end[i] = p->pads_end[i] - p->output_padding[i];
     }
-    if (dnnl_deconvolution_forward_primitive_desc_create(out, program->engine, dnnl_forward_inference, dnnl_deconvolution_direct, d->x, d->w,
+    if (dnnl.deconvolution_forward_primitive_desc_create(out, dnnl.engine, dnnl_forward_inference, dnnl_deconvolution_direct, d->x, d->w,
                                                          d->bias, d->y, strides, dilations, begin, end, d->attributes) != dnnl_success)
         return MITRAL_DEFERRED;
     if (!onednn_is_reference(*out))
         return MITRAL_OK;
-    dnnl_primitive_desc_destroy(*out);
+    dnnl.primitive_desc_destroy(*out);
     return MITRAL_DEFERRED;
 }
 
@@ -194,18 +194,18 @@ static mitral_status add_deconvolution(struct onednn_program *program, const str
     if (call_input(call, BIAS))
         operands[count++] = (struct onednn_operand){DNNL_ARG_BIAS, {PLACE_INPUT, BIAS, 0}};
     dnnl_post_ops_t list;
-    DNNL_TRY(call, dnnl_post_ops_create(&list), "post-operations");
+    DNNL_TRY(call, dnnl.post_ops_create(&list), "post-operations");
     mitral_status status = onednn_append_post(program, call, post, layout, d->y, list, operands, &count);
-    if (status == MITRAL_OK && dnnl_primitive_attr_set_post_ops(d->attributes, list) != dnnl_success)
+    if (status == MITRAL_OK && dnnl.primitive_attr_set_post_ops(d->attributes, list) != dnnl_success)
         status = MITRAL_NO_MEMORY;
-    dnnl_post_ops_destroy(list);
+    dnnl.post_ops_destroy(list);
     TRY(status);
     dnnl_primitive_desc_t descriptor;
-    TRY(create_descriptor(program, p, d, &descriptor));
-    status = onednn_add_weights(program, call, W, d->plain_w, dnnl_primitive_desc_query_md(descriptor, dnnl_query_weights_md, 0),
+    TRY(create_descriptor(p, d, &descriptor));
+    status = onednn_add_weights(program, call, W, d->plain_w, dnnl.primitive_desc_query_md(descriptor, dnnl_query_weights_md, 0),
                                 &operands[1].where);
     if (status != MITRAL_OK) {
-        dnnl_primitive_desc_destroy(descriptor);
+        dnnl.primitive_desc_destroy(descriptor);
         return status;
     }
     TRY(onednn_add_primitive(program, call, descriptor, operands, count));

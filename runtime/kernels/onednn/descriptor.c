@@ -22,10 +22,11 @@ mitral_status onednn_descriptor_strided(const struct kernel_call *call, dnnl_mem
 {
     static const int64_t one = 1;
     *out = NULL;
+    TRY(onednn_open(call->context));
     dnnl_dims_t wanted_dims = {0}, wanted_strides = {0};
     memcpy(wanted_dims, rank ? dims : &one, (size_t)(rank ? rank : 1) * sizeof *dims);
     memcpy(wanted_strides, rank ? strides : &one, (size_t)(rank ? rank : 1) * sizeof *strides);
-    DNNL_TRY(call, dnnl_memory_desc_create_with_strides(out, rank ? rank : 1, wanted_dims, onednn_type(dtype), wanted_strides),
+    DNNL_TRY(call, dnnl.memory_desc_create_with_strides(out, rank ? rank : 1, wanted_dims, onednn_type(dtype), wanted_strides),
              "memory descriptor");
     return MITRAL_OK;
 }
@@ -55,14 +56,15 @@ mitral_status onednn_descriptor_any(const struct kernel_call *call, dnnl_memory_
                                     const int64_t *dims)
 {
     *out = NULL;
-    DNNL_TRY(call, dnnl_memory_desc_create_with_tag(out, rank, dims, onednn_type(dtype), dnnl_format_tag_any), "memory descriptor");
+    TRY(onednn_open(call->context));
+    DNNL_TRY(call, dnnl.memory_desc_create_with_tag(out, rank, dims, onednn_type(dtype), dnnl_format_tag_any), "memory descriptor");
     return MITRAL_OK;
 }
 
 void onednn_descriptor_free(dnnl_memory_desc_t *descriptor)
 {
     if (*descriptor)
-        dnnl_memory_desc_destroy(*descriptor);
+        dnnl.memory_desc_destroy(*descriptor);
     *descriptor = NULL;
 }
 
@@ -74,7 +76,7 @@ void onednn_descriptors_free(struct onednn_descriptors *d)
     onednn_descriptor_free(&d->bias);
     onednn_descriptor_free(&d->y);
     if (d->attributes)
-        dnnl_primitive_attr_destroy(d->attributes);
+        dnnl.primitive_attr_destroy(d->attributes);
     d->attributes = NULL;
 }
 
@@ -108,15 +110,15 @@ mitral_status onednn_descriptor_text(const struct kernel_call *call, const_dnnl_
     int ndims, blocks;
     dnnl_data_type_t type;
     const dnnl_dims_t *dims, *padded, *strides, *sizes, *indices, *from;
-    DNNL_TRY(call, dnnl_memory_desc_query(plain, dnnl_query_strides, &from), "query");
-    DNNL_TRY(call, dnnl_memory_desc_query(descriptor, dnnl_query_ndims_s32, &ndims), "query");
-    DNNL_TRY(call, dnnl_memory_desc_query(descriptor, dnnl_query_data_type, &type), "query");
-    DNNL_TRY(call, dnnl_memory_desc_query(descriptor, dnnl_query_dims, &dims), "query");
-    DNNL_TRY(call, dnnl_memory_desc_query(descriptor, dnnl_query_padded_dims, &padded), "query");
-    DNNL_TRY(call, dnnl_memory_desc_query(descriptor, dnnl_query_strides, &strides), "query");
-    DNNL_TRY(call, dnnl_memory_desc_query(descriptor, dnnl_query_inner_nblks_s32, &blocks), "query");
-    DNNL_TRY(call, dnnl_memory_desc_query(descriptor, dnnl_query_inner_blks, &sizes), "query");
-    DNNL_TRY(call, dnnl_memory_desc_query(descriptor, dnnl_query_inner_idxs, &indices), "query");
+    DNNL_TRY(call, dnnl.memory_desc_query(plain, dnnl_query_strides, &from), "query");
+    DNNL_TRY(call, dnnl.memory_desc_query(descriptor, dnnl_query_ndims_s32, &ndims), "query");
+    DNNL_TRY(call, dnnl.memory_desc_query(descriptor, dnnl_query_data_type, &type), "query");
+    DNNL_TRY(call, dnnl.memory_desc_query(descriptor, dnnl_query_dims, &dims), "query");
+    DNNL_TRY(call, dnnl.memory_desc_query(descriptor, dnnl_query_padded_dims, &padded), "query");
+    DNNL_TRY(call, dnnl.memory_desc_query(descriptor, dnnl_query_strides, &strides), "query");
+    DNNL_TRY(call, dnnl.memory_desc_query(descriptor, dnnl_query_inner_nblks_s32, &blocks), "query");
+    DNNL_TRY(call, dnnl.memory_desc_query(descriptor, dnnl_query_inner_blks, &sizes), "query");
+    DNNL_TRY(call, dnnl.memory_desc_query(descriptor, dnnl_query_inner_idxs, &indices), "query");
     const char *name = NULL;
     for (int i = 0; i < TYPE_NAMES; i++)
         if (type_names[i].type == type)

@@ -175,13 +175,13 @@ static mitral_status append_all(struct onednn_program *program, const struct ker
                                 struct onednn_operand *operands, size_t *count)
 {
     if (p->alpha != 1)
-        DNNL_TRY(call, dnnl_post_ops_append_eltwise(list, dnnl_eltwise_linear, p->alpha, 0), "factor");
+        DNNL_TRY(call, dnnl.post_ops_append_eltwise(list, dnnl_eltwise_linear, p->alpha, 0), "factor");
     if (p->has_addend && p->beta != 0) {
         struct onednn_operand *operand = &operands[(*count)++];
-        operand->argument = as_bias ? DNNL_ARG_BIAS : DNNL_ARG_ATTR_MULTIPLE_POST_OP(dnnl_post_ops_len(list)) | DNNL_ARG_SRC_1;
+        operand->argument = as_bias ? DNNL_ARG_BIAS : DNNL_ARG_ATTR_MULTIPLE_POST_OP(dnnl.post_ops_len(list)) | DNNL_ARG_SRC_1;
         TRY(scale_addend(program, call, p->beta, &operand->where));
         if (!as_bias)
-            DNNL_TRY(call, dnnl_post_ops_append_binary(list, dnnl_binary_add, d->addend), "addend");
+            DNNL_TRY(call, dnnl.post_ops_append_binary(list, dnnl_binary_add, d->addend), "addend");
     }
     return onednn_append_post(program, call, post, LAYOUT_PLAIN, d->y, list, operands, count);
 }
@@ -224,24 +224,24 @@ static mitral_status add_product(struct onednn_program *program, const struct ke
                          && p->addend_dims[p->rank - 1] == p->y_dims[p->rank - 1];
     TRY(describe(call, p, d));
     dnnl_post_ops_t list;
-    DNNL_TRY(call, dnnl_post_ops_create(&list), "post-operations");
+    DNNL_TRY(call, dnnl.post_ops_create(&list), "post-operations");
     mitral_status status = append_all(program, call, p, post, d, as_bias, list, operands, &count);
-    if (status == MITRAL_OK && dnnl_primitive_attr_set_post_ops(attributes, list) != dnnl_success)
+    if (status == MITRAL_OK && dnnl.primitive_attr_set_post_ops(attributes, list) != dnnl_success)
         status = MITRAL_NO_MEMORY;
-    dnnl_post_ops_destroy(list);
+    dnnl.post_ops_destroy(list);
     TRY(status);
     dnnl_primitive_desc_t descriptor;
-    if (dnnl_matmul_primitive_desc_create(&descriptor, program->engine, d->a, d->b, as_bias ? d->addend : NULL, d->y, attributes)
+    if (dnnl.matmul_primitive_desc_create(&descriptor, dnnl.engine, d->a, d->b, as_bias ? d->addend : NULL, d->y, attributes)
         != dnnl_success)
         return MITRAL_DEFERRED;
     *depends = !slice && onednn_depends_on_threads(descriptor); /* one thread takes the same parts as several */
     if (onednn_is_reference(descriptor) || *depends)
         status = MITRAL_DEFERRED;
     else
-        status = onednn_add_weights(program, call, B, d->plain_b, dnnl_primitive_desc_query_md(descriptor, dnnl_query_weights_md, 0),
+        status = onednn_add_weights(program, call, B, d->plain_b, dnnl.primitive_desc_query_md(descriptor, dnnl_query_weights_md, 0),
                                     &operands[1].where);
     if (status != MITRAL_OK) {
-        dnnl_primitive_desc_destroy(descriptor);
+        dnnl.primitive_desc_destroy(descriptor);
         return status;
     }
     if (!slice)
@@ -278,25 +278,25 @@ static mitral_status add_as_convolution(struct onednn_program *program, const st
         operands[count++] = (struct onednn_operand){DNNL_ARG_BIAS, {PLACE_INPUT, BIAS, 0}};
     }
     dnnl_post_ops_t list;
-    DNNL_TRY(call, dnnl_post_ops_create(&list), "post-operations");
+    DNNL_TRY(call, dnnl.post_ops_create(&list), "post-operations");
     mitral_status status = onednn_append_post(program, call, post, LAYOUT_PLAIN, d->y, list, operands, &count); /* rows lie as pixels do */
-    if (status == MITRAL_OK && dnnl_primitive_attr_set_post_ops(attributes, list) != dnnl_success)
+    if (status == MITRAL_OK && dnnl.primitive_attr_set_post_ops(attributes, list) != dnnl_success)
         status = MITRAL_NO_MEMORY;
-    dnnl_post_ops_destroy(list);
+    dnnl.post_ops_destroy(list);
     TRY(status);
     const dnnl_dims_t ones = {1, 1}, zeros = {0, 0};
     dnnl_primitive_desc_t descriptor;
-    if (dnnl_convolution_forward_primitive_desc_create(&descriptor, program->engine, dnnl_forward_inference, dnnl_convolution_direct, d->a,
+    if (dnnl.convolution_forward_primitive_desc_create(&descriptor, dnnl.engine, dnnl_forward_inference, dnnl_convolution_direct, d->a,
                                                        d->b, d->addend, d->y, ones, zeros, zeros, zeros, attributes) != dnnl_success)
         return MITRAL_DEFERRED;
     if (onednn_is_reference(descriptor) || onednn_depends_on_threads(descriptor))
         status = MITRAL_DEFERRED;
     else
-        status = onednn_add_weights(program, call, B, d->plain_b, dnnl_primitive_desc_query_md(descriptor, dnnl_query_weights_md, 0),
+        status = onednn_add_weights(program, call, B, d->plain_b, dnnl.primitive_desc_query_md(descriptor, dnnl_query_weights_md, 0),
                                     &operands[1].where);
     if (status == MITRAL_OK)
         return onednn_add_primitive(program, call, descriptor, operands, count);
-    dnnl_primitive_desc_destroy(descriptor);
+    dnnl.primitive_desc_destroy(descriptor);
     return status;
 }
 
@@ -337,7 +337,7 @@ static mitral_status attempt_once(const struct kernel_call *call, const struct p
         status = onednn_program_finish(program, call, status, state, scratch_bytes);
     }
     free_descriptors(&d);
-    dnnl_primitive_attr_destroy(attributes);
+    dnnl.primitive_attr_destroy(attributes);
     return status;
 }
 

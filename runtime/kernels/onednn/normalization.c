@@ -14,7 +14,7 @@ static mitral_status add_unary(struct onednn_program *program, const struct kern
                                const struct onednn_operand *operands, size_t count)
 {
     if (onednn_is_reference(descriptor)) {
-        dnnl_primitive_desc_destroy(descriptor);
+        dnnl.primitive_desc_destroy(descriptor);
         return MITRAL_DEFERRED;
     }
     return onednn_add_primitive(program, call, descriptor, operands, count);
@@ -34,7 +34,7 @@ static mitral_status prepare(struct kernel_call *call, attempt_function *attempt
         mitral_status status = onednn_program_create(&program, call);
         if (status == MITRAL_OK)
             status = onednn_program_finish(program, call, attempt(program, call, attributes), state, scratch_bytes);
-        dnnl_primitive_attr_destroy(attributes);
+        dnnl.primitive_attr_destroy(attributes);
         if (status != MITRAL_DEFERRED)
             return status;
     }
@@ -59,7 +59,7 @@ static mitral_status attempt_softmax(struct onednn_program *program, const struc
     dnnl_memory_desc_t map;
     TRY(onednn_descriptor(call, &map, x->dtype, inner == 1 ? 2 : 3, dims, LAYOUT_PLAIN));
     dnnl_primitive_desc_t descriptor;
-    dnnl_status_t status = dnnl_softmax_forward_primitive_desc_create(&descriptor, program->engine, dnnl_forward_inference, algorithm, map,
+    dnnl_status_t status = dnnl.softmax_forward_primitive_desc_create(&descriptor, dnnl.engine, dnnl_forward_inference, algorithm, map,
                                                                       map, 1, attributes);
     onednn_descriptor_free(&map);
     if (status != dnnl_success)
@@ -109,7 +109,7 @@ static mitral_status attempt_layer(struct onednn_program *program, const struct 
     dnnl_primitive_desc_t descriptor = NULL;
     const unsigned flags = dnnl_use_scale | (bias ? dnnl_use_shift : 0u);
     if (result == MITRAL_OK
-        && dnnl_layer_normalization_forward_primitive_desc_create(&descriptor, program->engine, dnnl_forward_inference, map, map, statistics,
+        && dnnl.layer_normalization_forward_primitive_desc_create(&descriptor, dnnl.engine, dnnl_forward_inference, map, map, statistics,
                                                                   attribute_float(call->attributes, "epsilon", 1e-5f), flags, attributes)
                != dnnl_success)
         result = MITRAL_DEFERRED;

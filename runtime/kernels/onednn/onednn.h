@@ -6,14 +6,14 @@
 #ifndef MITRAL_KERNELS_ONEDNN_H
 #define MITRAL_KERNELS_ONEDNN_H
 
-#include <oneapi/dnnl/dnnl.h>
-
 #include "runtime/kernel.h"
+#include "runtime/kernels/onednn/library.h"
 
 /* ---- engine, statuses, types ---------------------------------------------------------------------------------------- */
 
-/* The one CPU engine of the process, made on first use. Before the first primitive the instruction set is capped as MITRAL_ISA says. */
-mitral_status onednn_engine(mitral_context *context, dnnl_engine_t *out);
+/* Opens the library and makes its engine, on first use; the instruction set is capped as MITRAL_ISA says. Comes before any other call
+ * of it: descriptors and attributes are made by functions here, which see to that. */
+mitral_status onednn_open(mitral_context *context);
 /* A failed oneDNN call as a mitral_status with a message: "<kernel> '<node>': oneDNN <what>: <status>". */
 mitral_status onednn_status(const struct kernel_call *call, dnnl_status_t status, const char *what);
 #define DNNL_TRY(call, expression, what)                                                                               \
@@ -104,8 +104,8 @@ bool onednn_depends_on_threads(const_dnnl_primitive_desc_t descriptor);
 mitral_status onednn_add_reorder(struct onednn_program *program, const struct kernel_call *call, const_dnnl_memory_desc_t from,
                                  struct onednn_where from_where, const_dnnl_memory_desc_t to, struct onednn_where to_where);
 /* One reorder here and now. */
-mitral_status onednn_reorder_now(const struct onednn_program *program, const struct kernel_call *call, const_dnnl_memory_desc_t from,
-                                 void *from_data, const_dnnl_memory_desc_t to, void *to_data);
+mitral_status onednn_reorder_now(const struct kernel_call *call, const_dnnl_memory_desc_t from, void *from_data,
+                                 const_dnnl_memory_desc_t to, void *to_data);
 /* `tensor` (its type and shape) from one layout to the other; any element type. */
 mitral_status onednn_add_relayout(struct onednn_program *program, const struct kernel_call *call, const mitral_tensor *tensor,
                                   int from_layout, struct onednn_where from, int to_layout, struct onednn_where to);

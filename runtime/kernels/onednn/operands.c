@@ -5,13 +5,13 @@
 
 /* ---- reorders ------------------------------------------------------------------------------------------------------- */
 
-static mitral_status reorder_descriptor(const struct onednn_program *program, const struct kernel_call *call,
-                                        const_dnnl_memory_desc_t from, const_dnnl_memory_desc_t to, dnnl_primitive_desc_t *out)
+static mitral_status reorder_descriptor(const struct kernel_call *call, const_dnnl_memory_desc_t from, const_dnnl_memory_desc_t to,
+                                        dnnl_primitive_desc_t *out)
 {
     dnnl_primitive_attr_t attributes;
     TRY(onednn_attributes(call, &attributes));
-    dnnl_status_t status = dnnl_reorder_primitive_desc_create(out, from, program->engine, to, program->engine, attributes);
-    dnnl_primitive_attr_destroy(attributes);
+    dnnl_status_t status = dnnl.reorder_primitive_desc_create(out, from, dnnl.engine, to, dnnl.engine, attributes);
+    dnnl.primitive_attr_destroy(attributes);
     DNNL_TRY(call, status, "reorder");
     return MITRAL_OK;
 }
@@ -20,45 +20,45 @@ mitral_status onednn_add_reorder(struct onednn_program *program, const struct ke
                                  struct onednn_where from_where, const_dnnl_memory_desc_t to, struct onednn_where to_where)
 {
     dnnl_primitive_desc_t descriptor;
-    TRY(reorder_descriptor(program, call, from, to, &descriptor));
+    TRY(reorder_descriptor(call, from, to, &descriptor));
     const struct onednn_operand operands[] = {{DNNL_ARG_FROM, from_where}, {DNNL_ARG_TO, to_where}};
     return onednn_add_primitive(program, call, descriptor, operands, 2);
 }
 
-mitral_status onednn_reorder_now(const struct onednn_program *program, const struct kernel_call *call, const_dnnl_memory_desc_t from,
-                                 void *from_data, const_dnnl_memory_desc_t to, void *to_data)
+mitral_status onednn_reorder_now(const struct kernel_call *call, const_dnnl_memory_desc_t from, void *from_data,
+                                 const_dnnl_memory_desc_t to, void *to_data)
 {
     dnnl_primitive_desc_t descriptor;
-    TRY(reorder_descriptor(program, call, from, to, &descriptor));
-    size_t work_bytes = dnnl_memory_desc_get_size(dnnl_primitive_desc_query_md(descriptor, dnnl_query_scratchpad_md, 0));
+    TRY(reorder_descriptor(call, from, to, &descriptor));
+    size_t work_bytes = dnnl.memory_desc_get_size(dnnl.primitive_desc_query_md(descriptor, dnnl_query_scratchpad_md, 0));
     void *work = mitral_allocate_raw(call->context, work_bytes + 64);
     dnnl_primitive_t primitive = NULL;
     dnnl_memory_t memories[3] = {NULL};
     dnnl_stream_t stream = NULL;
-    dnnl_status_t status = work ? dnnl_primitive_create(&primitive, descriptor) : dnnl_out_of_memory;
+    dnnl_status_t status = work ? dnnl.primitive_create(&primitive, descriptor) : dnnl_out_of_memory;
     if (status == dnnl_success)
-        status = dnnl_stream_create(&stream, program->engine, dnnl_stream_default_flags);
+        status = dnnl.stream_create(&stream, dnnl.engine, dnnl_stream_default_flags);
     if (status == dnnl_success)
-        status = dnnl_memory_create(&memories[0], from, program->engine, from_data);
+        status = dnnl.memory_create(&memories[0], from, dnnl.engine, from_data);
     if (status == dnnl_success)
-        status = dnnl_memory_create(&memories[1], to, program->engine, to_data);
+        status = dnnl.memory_create(&memories[1], to, dnnl.engine, to_data);
     if (status == dnnl_success)
-        status = dnnl_memory_create(&memories[2], dnnl_primitive_desc_query_md(descriptor, dnnl_query_scratchpad_md, 0), program->engine,
+        status = dnnl.memory_create(&memories[2], dnnl.primitive_desc_query_md(descriptor, dnnl_query_scratchpad_md, 0), dnnl.engine,
                                     work);
     const dnnl_exec_arg_t arguments[] = {
         {DNNL_ARG_FROM, memories[0]}, {DNNL_ARG_TO, memories[1]}, {DNNL_ARG_SCRATCHPAD, memories[2]}};
     if (status == dnnl_success)
-        status = dnnl_primitive_execute(primitive, stream, 3, arguments);
+        status = dnnl.primitive_execute(primitive, stream, 3, arguments);
     if (status == dnnl_success)
-        status = dnnl_stream_wait(stream);
+        status = dnnl.stream_wait(stream);
     for (int i = 0; i < 3; i++)
         if (memories[i])
-            dnnl_memory_destroy(memories[i]);
+            dnnl.memory_destroy(memories[i]);
     if (stream)
-        dnnl_stream_destroy(stream);
+        dnnl.stream_destroy(stream);
     if (primitive)
-        dnnl_primitive_destroy(primitive);
-    dnnl_primitive_desc_destroy(descriptor);
+        dnnl.primitive_destroy(primitive);
+    dnnl.primitive_desc_destroy(descriptor);
     mitral_release(call->context, work);
     DNNL_TRY(call, status, "reorder of weights");
     return MITRAL_OK;
@@ -108,12 +108,12 @@ mitral_status onednn_add_weights(struct onednn_program *program, const struct ke
 {
     const mitral_tensor *tensor = call_input(call, index);
     const bool packed = tensor->data && tensor->layout == LAYOUT_PACKED;
-    if (!packed && dnnl_memory_desc_equal(plain, descriptor)) {
+    if (!packed && dnnl.memory_desc_equal(plain, descriptor)) {
         *out = (struct onednn_where){PLACE_INPUT, index, 0};
         return MITRAL_OK;
     }
     /* Own loops read whole vectors. */
-    size_t bytes = (dnnl_memory_desc_get_size(descriptor) + 63) & ~(size_t)63;
+    size_t bytes = (dnnl.memory_desc_get_size(descriptor) + 63) & ~(size_t)63;
     if (!tensor->data) {
         *out = onednn_scratch(program, bytes);
         return onednn_add_reorder(program, call, plain, (struct onednn_where){PLACE_INPUT, index, 0}, descriptor, *out);
@@ -134,11 +134,11 @@ mitral_status onednn_add_weights(struct onednn_program *program, const struct ke
             return MITRAL_NO_MEMORY;
         mitral_status status = onednn_unpack(call, tensor, unpacked);
         if (status == MITRAL_OK)
-            status = onednn_reorder_now(program, call, plain, unpacked, descriptor, buffer->data);
+            status = onednn_reorder_now(call, plain, unpacked, descriptor, buffer->data);
         mitral_release(call->context, unpacked);
         TRY(status);
     } else {
-        TRY(onednn_reorder_now(program, call, plain, tensor->data, descriptor, buffer->data));
+        TRY(onednn_reorder_now(call, plain, tensor->data, descriptor, buffer->data));
     }
     buffer->input = index;
     buffer->packing = (struct mitral_packing){"onednn", arena_string(&program->arena, text), bytes};

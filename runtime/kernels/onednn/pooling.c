@@ -45,7 +45,7 @@ static bool window_of(const struct kernel_call *call, const struct request *requ
 static bool is_simple(const_dnnl_primitive_desc_t descriptor)
 {
     const char *name = NULL;
-    return dnnl_primitive_desc_query(descriptor, dnnl_query_impl_info_str, 0, &name) == dnnl_success && name && strncmp(name, "simple", 6) == 0;
+    return dnnl.primitive_desc_query(descriptor, dnnl_query_impl_info_str, 0, &name) == dnnl_success && name && strncmp(name, "simple", 6) == 0;
 }
 
 static mitral_status create_descriptor(struct onednn_program *program, const struct kernel_call *call, const struct request *request,
@@ -68,18 +68,18 @@ static mitral_status create_descriptor(struct onednn_program *program, const str
     if (status == MITRAL_OK)
         status = onednn_attributes(call, &attributes);
     if (status == MITRAL_OK) {
-        if (dnnl_pooling_forward_primitive_desc_create(out, program->engine, dnnl_forward_inference, request->algorithm, x, y, strides,
+        if (dnnl.pooling_forward_primitive_desc_create(out, dnnl.engine, dnnl_forward_inference, request->algorithm, x, y, strides,
                                                        kernel, dilations, begin, end, attributes) != dnnl_success) {
             status = MITRAL_DEFERRED;
         } else if (onednn_is_reference(*out) || is_simple(*out)) {
-            dnnl_primitive_desc_destroy(*out);
+            dnnl.primitive_desc_destroy(*out);
             status = MITRAL_DEFERRED;
         }
     }
     onednn_descriptor_free(&x);
     onednn_descriptor_free(&y);
     if (attributes)
-        dnnl_primitive_attr_destroy(attributes);
+        dnnl.primitive_attr_destroy(attributes);
     return status;
 }
 

@@ -84,9 +84,9 @@ static mitral_status append_residual(struct onednn_program *program, const struc
                                      int layout, const_dnnl_memory_desc_t destination, dnnl_post_ops_t list,
                                      struct onednn_operand *operands, size_t *count)
 {
-    struct onednn_operand operand = {DNNL_ARG_ATTR_MULTIPLE_POST_OP(dnnl_post_ops_len(list)) | DNNL_ARG_SRC_1, {PLACE_NONE, 0, 0}};
+    struct onednn_operand operand = {DNNL_ARG_ATTR_MULTIPLE_POST_OP(dnnl.post_ops_len(list)) | DNNL_ARG_SRC_1, {PLACE_NONE, 0, 0}};
     TRY(onednn_input_in(program, call, post->residual_input, layout, &operand.where));
-    DNNL_TRY(call, dnnl_post_ops_append_binary(list, dnnl_binary_add, destination), "residual");
+    DNNL_TRY(call, dnnl.post_ops_append_binary(list, dnnl_binary_add, destination), "residual");
     operands[(*count)++] = operand;
     return MITRAL_OK;
 }
@@ -96,12 +96,12 @@ static mitral_status append_activation(const struct kernel_call *call, const str
 {
     if (post->slope_input != SIZE_MAX) {
         operands[(*count)++] = (struct onednn_operand){
-            DNNL_ARG_ATTR_MULTIPLE_POST_OP(dnnl_post_ops_len(list)) | DNNL_ARG_WEIGHTS, {PLACE_INPUT, post->slope_input, 0}};
-        DNNL_TRY(call, dnnl_post_ops_append_prelu(list, 2), "PRelu");
+            DNNL_ARG_ATTR_MULTIPLE_POST_OP(dnnl.post_ops_len(list)) | DNNL_ARG_WEIGHTS, {PLACE_INPUT, post->slope_input, 0}};
+        DNNL_TRY(call, dnnl.post_ops_append_prelu(list, 2), "PRelu");
     } else if (post->has_activation) {
-        DNNL_TRY(call, dnnl_post_ops_append_eltwise(list, post->algorithm, post->alpha, post->beta), "activation");
+        DNNL_TRY(call, dnnl.post_ops_append_eltwise(list, post->algorithm, post->alpha, post->beta), "activation");
         if (post->scale != 1 || post->shift != 0)
-            DNNL_TRY(call, dnnl_post_ops_append_eltwise(list, dnnl_eltwise_linear, post->scale, post->shift), "activation");
+            DNNL_TRY(call, dnnl.post_ops_append_eltwise(list, dnnl_eltwise_linear, post->scale, post->shift), "activation");
     }
     return MITRAL_OK;
 }

@@ -11,13 +11,10 @@ enum { SCRATCHPAD = PLACE_NONE + 1 }; /* behind the intermediates */
 
 mitral_status onednn_program_create(struct onednn_program **out, const struct kernel_call *call)
 {
-    dnnl_engine_t engine;
     *out = NULL;
-    TRY(onednn_engine(call->context, &engine));
     struct onednn_program *program = mitral_allocate(call->context, sizeof *program);
     if (!program)
         return MITRAL_NO_MEMORY;
-    program->engine = engine;
     program->threads = call->threads > 1 ? call->threads : 1;
     arena_initialise(&program->arena, call->context);
     pthread_mutex_init(&program->lock, NULL);
@@ -29,9 +26,9 @@ static void destroy_frame(mitral_context *context, const struct onednn_program *
 {
     for (size_t i = 0; frame->arguments && i < program->argument_count; i++)
         if (frame->arguments[i].memory)
-            dnnl_memory_destroy(frame->arguments[i].memory);
+            dnnl.memory_destroy(frame->arguments[i].memory);
     if (frame->stream)
-        dnnl_stream_destroy(frame->stream);
+        dnnl.stream_destroy(frame->stream);
     mitral_release(context, frame->arguments);
     mitral_release(context, frame);
 }
@@ -48,7 +45,7 @@ void onednn_program_destroy(mitral_context *context, void *state)
     }
     for (struct operation *operation = program->first; operation; operation = operation->next) {
         if (operation->primitive)
-            dnnl_primitive_destroy(operation->primitive);
+            dnnl.primitive_destroy(operation->primitive);
         if (operation->delegate && operation->delegate->state && operation->delegate->kernel->release)
             operation->delegate->kernel->release(context, operation->delegate->state);
     }
@@ -115,7 +112,7 @@ struct operation *onednn_append(struct onednn_program *program, size_t operand_c
 bool onednn_is_reference(const_dnnl_primitive_desc_t descriptor)
 {
     const char *text = "";
-    dnnl_primitive_desc_query(descriptor, dnnl_query_impl_info_str, 0, &text);
+    dnnl.primitive_desc_query(descriptor, dnnl_query_impl_info_str, 0, &text);
     /* "ref:any", "simple:any" of reorders is fine; "gemm:ref" multiplies by plain loops. */
     return strstr(text, "ref") != NULL;
 }
@@ -123,7 +120,7 @@ bool onednn_is_reference(const_dnnl_primitive_desc_t descriptor)
 bool onednn_depends_on_threads(const_dnnl_primitive_desc_t descriptor)
 {
     const char *text = "";
-    dnnl_primitive_desc_query(descriptor, dnnl_query_impl_info_str, 0, &text);
+    dnnl.primitive_desc_query(descriptor, dnnl_query_impl_info_str, 0, &text);
     return strstr(text, "gemm:jit") != NULL; /* "brgemm:…" divides outputs only */
 }
 
@@ -143,16 +140,16 @@ void onednn_serial_end(int before)
 static mitral_status create_primitive(struct onednn_program *program, const struct kernel_call *call, dnnl_primitive_desc_t descriptor,
                                       struct operation *operation, const struct onednn_operand *operands, size_t count, size_t teams)
 {
-    dnnl_status_t status = operation ? dnnl_primitive_create(&operation->primitive, descriptor) : dnnl_out_of_memory;
+    dnnl_status_t status = operation ? dnnl.primitive_create(&operation->primitive, descriptor) : dnnl_out_of_memory;
     if (status == dnnl_success) {
         const char *text = "?";
-        dnnl_primitive_desc_query(descriptor, dnnl_query_impl_info_str, 0, &text);
+        dnnl.primitive_desc_query(descriptor, dnnl_query_impl_info_str, 0, &text);
         onednn_program_say(program, text);
-        operation->work_bytes = round_up(dnnl_memory_desc_get_size(dnnl_primitive_desc_query_md(descriptor, dnnl_query_scratchpad_md, 0)));
+        operation->work_bytes = round_up(dnnl.memory_desc_get_size(dnnl.primitive_desc_query_md(descriptor, dnnl_query_scratchpad_md, 0)));
         const size_t bytes = operation->work_bytes * teams;
         program->work_bytes = bytes > program->work_bytes ? bytes : program->work_bytes;
     }
-    dnnl_primitive_desc_destroy(descriptor);
+    dnnl.primitive_desc_destroy(descriptor);
     DNNL_TRY(call, status, "primitive");
     for (size_t i = 0; i < count; i++) {
         operation->arguments[i] = operands[i].argument;
@@ -205,10 +202,11 @@ mitral_status onednn_add_function(struct onednn_program *program, const struct k
 mitral_status onednn_attributes(const struct kernel_call *call, dnnl_primitive_attr_t *out)
 {
     *out = NULL;
-    DNNL_TRY(call, dnnl_primitive_attr_create(out), "attributes");
-    dnnl_status_t status = dnnl_primitive_attr_set_scratchpad_mode(*out, dnnl_scratchpad_mode_user);
+    TRY(onednn_open(call->context));
+    DNNL_TRY(call, dnnl.primitive_attr_create(out), "attributes");
+    dnnl_status_t status = dnnl.primitive_attr_set_scratchpad_mode(*out, dnnl_scratchpad_mode_user);
     if (status != dnnl_success)
-        dnnl_primitive_attr_destroy(*out);
+        dnnl.primitive_attr_destroy(*out);
     DNNL_TRY(call, status, "scratchpad mode");
     return MITRAL_OK;
 }
@@ -256,7 +254,7 @@ static mitral_status create_parameter(const struct onednn_program *program, cons
         count = (int64_t)(buffer->bytes / 4);
     dnnl_memory_desc_t descriptor;
     TRY(onednn_descriptor(call, &descriptor, argument & DNNL_ARG_ATTR_SCALES ? MITRAL_FLOAT : MITRAL_INT32, 1, &count, LAYOUT_PLAIN));
-    dnnl_status_t status = dnnl_memory_create(out, descriptor, program->engine, DNNL_MEMORY_NONE);
+    dnnl_status_t status = dnnl.memory_create(out, descriptor, dnnl.engine, DNNL_MEMORY_NONE);
     onednn_descriptor_free(&descriptor);
     DNNL_TRY(call, status, "memory");
     return MITRAL_OK;
@@ -267,23 +265,25 @@ static mitral_status create_frame(const struct onednn_program *program, const st
     frame->arguments = mitral_allocate(call->context, (program->argument_count + 1) * sizeof *frame->arguments);
     if (!frame->arguments)
         return MITRAL_NO_MEMORY;
-    DNNL_TRY(call, dnnl_stream_create(&frame->stream, program->engine, dnnl_stream_default_flags), "stream");
+    if (program->argument_count == 0) /* own loops only */
+        return MITRAL_OK;
+    DNNL_TRY(call, dnnl.stream_create(&frame->stream, dnnl.engine, dnnl_stream_default_flags), "stream");
     dnnl_exec_arg_t *argument = frame->arguments;
     for (const struct operation *operation = program->first; operation; operation = operation->next) {
         if (!operation->primitive)
             continue;
         const_dnnl_primitive_desc_t descriptor;
-        DNNL_TRY(call, dnnl_primitive_get_primitive_desc(operation->primitive, &descriptor), "query");
+        DNNL_TRY(call, dnnl.primitive_get_primitive_desc(operation->primitive, &descriptor), "query");
         const size_t teams = operation->parts ? (size_t)program->threads : 1;
         for (size_t k = 0; k < operation->count * teams; k++, argument++) {
             const size_t i = k % operation->count;
-            const_dnnl_memory_desc_t memory = dnnl_primitive_desc_query_md(descriptor, dnnl_query_exec_arg_md, operation->arguments[i]);
+            const_dnnl_memory_desc_t memory = dnnl.primitive_desc_query_md(descriptor, dnnl_query_exec_arg_md, operation->arguments[i]);
             argument->arg = operation->arguments[i];
             if (argument->arg & (DNNL_ARG_ATTR_SCALES | DNNL_ARG_ATTR_ZERO_POINTS)) {
                 TRY(create_parameter(program, call, argument->arg, operation->wheres[i], &argument->memory));
                 continue;
             }
-            DNNL_TRY(call, dnnl_memory_create(&argument->memory, memory, program->engine, DNNL_MEMORY_NONE), "memory");
+            DNNL_TRY(call, dnnl.memory_create(&argument->memory, memory, dnnl.engine, DNNL_MEMORY_NONE), "memory");
         }
     }
     return MITRAL_OK;
@@ -366,11 +366,11 @@ static dnnl_status_t run_part(const struct onednn_program *program, const struct
         char *at = address(program, call, operation->wheres[i]);
         if (at)
             at += operation->arguments[i] == DNNL_ARG_SCRATCHPAD ? thread * operation->work_bytes : part * operation->steps[i];
-        dnnl_status_t status = dnnl_memory_set_data_handle(arguments[i].memory, at);
+        dnnl_status_t status = dnnl.memory_set_data_handle(arguments[i].memory, at);
         if (status != dnnl_success)
             return status;
     }
-    return dnnl_primitive_execute(operation->primitive, stream, (int)operation->count, arguments);
+    return dnnl.primitive_execute(operation->primitive, stream, (int)operation->count, arguments);
 }
 
 static mitral_status run_parts(const struct onednn_program *program, const struct kernel_call *call, const struct operation *operation,
@@ -403,12 +403,13 @@ static mitral_status run_operations(const struct onednn_program *program, const 
             arguments += operation->count * (size_t)program->threads;
         } else {
             for (size_t i = 0; i < operation->count; i++)
-                DNNL_TRY(call, dnnl_memory_set_data_handle(arguments[i].memory, address(program, call, operation->wheres[i])), "address");
-            DNNL_TRY(call, dnnl_primitive_execute(operation->primitive, frame->stream, (int)operation->count, arguments), "execution");
+                DNNL_TRY(call, dnnl.memory_set_data_handle(arguments[i].memory, address(program, call, operation->wheres[i])), "address");
+            DNNL_TRY(call, dnnl.primitive_execute(operation->primitive, frame->stream, (int)operation->count, arguments), "execution");
             arguments += operation->count;
         }
     }
-    DNNL_TRY(call, dnnl_stream_wait(frame->stream), "stream");
+    if (frame->stream)
+        DNNL_TRY(call, dnnl.stream_wait(frame->stream), "stream");
     return MITRAL_OK;
 }
 

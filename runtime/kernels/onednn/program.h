@@ -50,7 +50,6 @@ struct frame {
 
 struct onednn_program {
     struct arena arena;
-    dnnl_engine_t engine;
     struct operation *first, *last;
     struct buffer *buffers;
     size_t buffer_count;

@@ -47,15 +47,15 @@ mitral_status quantized_weights(struct onednn_program *program, const struct ker
     const mitral_tensor *w = call_input(call, places->w);
     const size_t count = tensor_bytes(w);
     void *packed;
-    TRY(onednn_add_buffer(program, call, (dnnl_memory_desc_get_size(descriptor) + 63) & ~(size_t)63, &packed, where));
+    TRY(onednn_add_buffer(program, call, (dnnl.memory_desc_get_size(descriptor) + 63) & ~(size_t)63, &packed, where));
     if (w->dtype == MITRAL_INT8)
-        return onednn_reorder_now(program, call, plain, w->data, descriptor, packed);
+        return onednn_reorder_now(call, plain, w->data, descriptor, packed);
     int8_t *moved = mitral_allocate_raw(call->context, count);
     if (!moved)
         return MITRAL_NO_MEMORY;
     for (size_t i = 0; i < count; i++)
         moved[i] = (int8_t)(((const uint8_t *)w->data)[i] - 128);
-    mitral_status status = onednn_reorder_now(program, call, plain, moved, descriptor, packed);
+    mitral_status status = onednn_reorder_now(call, plain, moved, descriptor, packed);
     mitral_release(call->context, moved);
     return status;
 }
@@ -65,23 +65,23 @@ mitral_status quantized_attributes(const struct kernel_call *call, const struct 
 {
     const mitral_tensor *w_scale = call_input(call, places->w_scale);
     if (call_input(call, places->x_zero))
-        DNNL_TRY(call, dnnl_primitive_attr_set_zero_points_mask(attributes, DNNL_ARG_SRC, 0), "zero point");
+        DNNL_TRY(call, dnnl.primitive_attr_set_zero_points_mask(attributes, DNNL_ARG_SRC, 0), "zero point");
     if (call_input(call, places->y_zero))
-        DNNL_TRY(call, dnnl_primitive_attr_set_zero_points_mask(attributes, DNNL_ARG_DST, 0), "zero point");
+        DNNL_TRY(call, dnnl.primitive_attr_set_zero_points_mask(attributes, DNNL_ARG_DST, 0), "zero point");
     if (call_input(call, places->x_scale))
-        DNNL_TRY(call, dnnl_primitive_attr_set_scales_mask(attributes, DNNL_ARG_SRC, 0), "scale");
+        DNNL_TRY(call, dnnl.primitive_attr_set_scales_mask(attributes, DNNL_ARG_SRC, 0), "scale");
     if (w_scale)
-        DNNL_TRY(call, dnnl_primitive_attr_set_scales_mask(attributes, DNNL_ARG_WEIGHTS, tensor_count(w_scale) > 1 ? weights_mask : 0), "scale");
+        DNNL_TRY(call, dnnl.primitive_attr_set_scales_mask(attributes, DNNL_ARG_WEIGHTS, tensor_count(w_scale) > 1 ? weights_mask : 0), "scale");
     if (call_input(call, places->y_scale))
-        DNNL_TRY(call, dnnl_primitive_attr_set_scales_mask(attributes, DNNL_ARG_DST, 0), "scale");
+        DNNL_TRY(call, dnnl.primitive_attr_set_scales_mask(attributes, DNNL_ARG_DST, 0), "scale");
     if (*attribute_string(call->attributes, "activation", "") == '\0')
         return MITRAL_OK;
     dnnl_post_ops_t list;
-    DNNL_TRY(call, dnnl_post_ops_create(&list), "post-operations");
-    dnnl_status_t status = dnnl_post_ops_append_eltwise(list, dnnl_eltwise_relu, 0, 0);
+    DNNL_TRY(call, dnnl.post_ops_create(&list), "post-operations");
+    dnnl_status_t status = dnnl.post_ops_append_eltwise(list, dnnl_eltwise_relu, 0, 0);
     if (status == dnnl_success)
-        status = dnnl_primitive_attr_set_post_ops(attributes, list);
-    dnnl_post_ops_destroy(list);
+        status = dnnl.primitive_attr_set_post_ops(attributes, list);
+    dnnl.post_ops_destroy(list);
     DNNL_TRY(call, status, "activation");
     return MITRAL_OK;
 }

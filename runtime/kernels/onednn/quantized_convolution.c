@@ -35,7 +35,7 @@ static mitral_status describe(const struct kernel_call *call, const struct quant
     return quantized_attributes(call, places, p->group > 1 ? 3 : 1, d->attributes);
 }
 
-static mitral_status create_descriptor(const struct onednn_program *program, const struct convolution_parameters *p, const struct onednn_descriptors *d,
+static mitral_status create_descriptor(const struct convolution_parameters *p, const struct onednn_descriptors *d,
                                        dnnl_primitive_desc_t *out)
 {
     dnnl_dims_t strides = {0}, dilations = {0}, begin = {0}, end = {0};
@@ -45,12 +45,12 @@ static mitral_status create_descriptor(const struct onednn_program *program, con
         begin[i] = p->pads_begin[i];
         end[i] = p->pads_end[i];
     }
-    if (dnnl_convolution_forward_primitive_desc_create(out, program->engine, dnnl_forward_inference, dnnl_convolution_direct, d->x, d->w, d->bias,
+    if (dnnl.convolution_forward_primitive_desc_create(out, dnnl.engine, dnnl_forward_inference, dnnl_convolution_direct, d->x, d->w, d->bias,
                                                        d->y, strides, dilations, begin, end, d->attributes) != dnnl_success)
         return MITRAL_DEFERRED;
     if (!onednn_is_reference(*out))
         return MITRAL_OK;
-    dnnl_primitive_desc_destroy(*out);
+    dnnl.primitive_desc_destroy(*out);
     return MITRAL_DEFERRED;
 }
 
@@ -62,15 +62,15 @@ static mitral_status add_convolution(struct onednn_program *program, const struc
     size_t count = 3;
     dnnl_primitive_desc_t descriptor;
     TRY(describe(call, places, p, d));
-    TRY(create_descriptor(program, p, d, &descriptor));
+    TRY(create_descriptor(p, d, &descriptor));
     mitral_status status = quantized_weights(program, call, places, d->plain_w,
-                                             dnnl_primitive_desc_query_md(descriptor, dnnl_query_weights_md, 0), &operands[1].where);
+                                             dnnl.primitive_desc_query_md(descriptor, dnnl_query_weights_md, 0), &operands[1].where);
     if (status == MITRAL_OK)
         status = onednn_input_in(program, call, places->x, LAYOUT_CHANNELS_LAST, &operands[0].where);
     if (status == MITRAL_OK)
         status = quantized_operands(program, call, places, p->features, operands, &count);
     if (status != MITRAL_OK) {
-        dnnl_primitive_desc_destroy(descriptor);
+        dnnl.primitive_desc_destroy(descriptor);
         return status;
     }
     operands[2].where = onednn_output_in(program, call, 0, LAYOUT_CHANNELS_LAST);

@@ -38,16 +38,16 @@ static mitral_status add_product(struct onednn_program *program, const struct ke
     size_t count = 3;
     dnnl_primitive_desc_t descriptor;
     TRY(describe(call, places, p, d));
-    if (dnnl_matmul_primitive_desc_create(&descriptor, program->engine, d->x, d->w, d->bias, d->y, d->attributes) != dnnl_success)
+    if (dnnl.matmul_primitive_desc_create(&descriptor, dnnl.engine, d->x, d->w, d->bias, d->y, d->attributes) != dnnl_success)
         return MITRAL_DEFERRED;
     mitral_status status = onednn_is_reference(descriptor) ? MITRAL_DEFERRED : MITRAL_OK;
     if (status == MITRAL_OK)
-        status = quantized_weights(program, call, places, d->plain_w, dnnl_primitive_desc_query_md(descriptor, dnnl_query_weights_md, 0),
+        status = quantized_weights(program, call, places, d->plain_w, dnnl.primitive_desc_query_md(descriptor, dnnl_query_weights_md, 0),
                                    &operands[1].where);
     if (status == MITRAL_OK)
         status = quantized_operands(program, call, places, p->n, operands, &count);
     if (status != MITRAL_OK) {
-        dnnl_primitive_desc_destroy(descriptor);
+        dnnl.primitive_desc_destroy(descriptor);
         return status;
     }
     return onednn_add_primitive(program, call, descriptor, operands, count);

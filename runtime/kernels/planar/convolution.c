@@ -70,10 +70,11 @@ bool planar_convolution_likes_planes(const struct convolution_shape *s)
     return s->groups == 1 && (s->channels <= 4 || s->features <= 8 || (is_pointwise(s) && s->channels <= 64));
 }
 
-/* Whether oneDNN has code for first layers of this kind (kernels of up to seven columns) that beats ours on narrow vectors. */
+/* Whether oneDNN has code for first layers of this kind (kernels of up to seven columns) that beats ours on narrow vectors. 3×3 of one
+ * channel wait for memory either way. */
 static bool onednn_has_first(const struct convolution_shape *s)
 {
-    return s->kernel[1] <= 7 && (s->channels == 1 || s->features > 16);
+    return s->kernel[1] <= 7 && (s->channels == 1 ? s->kernel[1] > 3 : s->features > 16);
 }
 
 bool planar_convolution_preferred(const struct convolution_shape *s)
@@ -81,7 +82,7 @@ bool planar_convolution_preferred(const struct convolution_shape *s)
     switch (planar_convolution_way(s)) {
     case WAY_POINTWISE_PLANES:
     case WAY_POINTWISE_CHANNELS:
-        return s->channels <= 512 && !(is_narrow() && s->channels > 32 && s->channels * s->features > 16 * 1024);
+        return s->channels <= 512 && !(is_narrow() && s->channels > 32 && s->channels * s->features > 20 * 1024);
     case WAY_DIRECT_PLANES:
         return s->channels * s->kernel[0] * s->kernel[1] <= 256 || s->features <= 8;
     case WAY_DIRECT_CHANNELS:
