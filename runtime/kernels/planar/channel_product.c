@@ -1,12 +1,17 @@
 /* Products of pixels with a weight matrix, lanes along the output channels: 1×1 convolutions and Winograd's products on channels-last
  * data, and any convolution whose taps are offsets. A tile of some pixels by one to three vectors of channels stays in registers
  * while taps and depth are walked. */
+#include <math.h>
+
 #include "runtime/kernels/planar/blocks.h"
 #include "runtime/kernels/planar/finish.h"
 
 /* How many products Winograd's sums take in one chain: rounding grows with a chain's length, and a sum of some short chains
  * halves what is lost at the depths of deep layers. */
 enum { CHAIN = 16, LONGEST_CHAIN = 32 };
+
+/* How many rows of output before they are written their cache lines are asked for. */
+enum { AHEAD = 24 };
 
 /* Tiles of Winograd's products one after another: neighbouring rows of one product, or the same rows of neighbouring ones. */
 struct run {
@@ -56,9 +61,20 @@ struct run {
         else                                                                                                           \
             EACH(ROWS, VECTORS) sum[r][v] = vec_set(0);                                                                \
         const float *weights = p->weights + column;                                                                    \
+        if (p->ahead)                                                                                                  \
+            _Pragma("GCC unroll 32") for (int r = 0; r < ROWS; r++)                                                    \
+                __builtin_prefetch(to + (r + AHEAD) * p->stride, 1);                                                   \
         for (int tap = 0; tap < p->taps; tap++)                                                                        \
             CORE(ROWS, VECTORS, p->input + (p->offsets ? p->offsets[tap] : 0) + row * p->pixel, p->pixel, p->step,     \
                  weights, p->width, p->depth);                                                                         \
+        if (part == 0 && !p->residual && p->activation != PLANAR_SLOPE) {                                              \
+            const vec least = vec_set(p->activation == PLANAR_RELU ? 0 : -INFINITY);                                   \
+            const ptrdiff_t stride = p->stride;                                                                        \
+            _Pragma("GCC unroll 32") for (int r = 0; r < ROWS; r++, to += stride)                                      \
+                _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                              \
+                    vec_store(to + v * LANES, vec_max(least, sum[r][v]));                                              \
+            return;                                                                                                    \
+        }                                                                                                              \
         const struct channel_product end = *p; /* a copy that no store can change */                                   \
         if (end.residual)                                                                                              \
             EACH(ROWS, VECTORS) sum[r][v] += finish_load(end.residual + (row + r) * end.residual_stride + column       \

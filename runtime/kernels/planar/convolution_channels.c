@@ -6,7 +6,7 @@
 #include "runtime/kernels/planar/convolution.h"
 #include "runtime/kernels/planar/pack.h"
 
-enum { ALIGN = 16, CHUNK_PIXELS = 224, CHUNK_BYTES = 128 << 10 };
+enum { ALIGN = 16, CHUNK_PIXELS = 224, CHUNK_BYTES = 128 << 10, SHALLOW = 32 };
 
 struct geometry {
     int chunk, chunks;                 /* pixels (1×1), or rows, of an item; items of an image */
@@ -146,7 +146,8 @@ static void run_direct(const struct convolution *c, const struct geometry *g, in
     fill_rows(c, g, image, first, own);
     for (int64_t y = first; y < last; y++) {
         struct channel_product product = {.rows = (int)s->output[1], .pixel = (ptrdiff_t)(s->stride[1] * s->channels), .step = 1,
-                                          .input = own + (y - first) * s->stride[0] * g->pitch, .offsets = offsets};
+                                          .input = own + (y - first) * s->stride[0] * g->pitch, .offsets = offsets,
+                                          .ahead = g->taps * g->depth <= SHALLOW};
         multiply(c, g, &product, (ptrdiff_t)((image * s->output[0] + y) * s->output[1]));
     }
 }

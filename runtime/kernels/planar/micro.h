@@ -156,7 +156,7 @@ struct channel_product {
     ptrdiff_t stride;                    /* between pixels of output */
     const float *shift, *residual, *slope;
     ptrdiff_t residual_stride;
-    bool accumulate;
+    bool accumulate, ahead;              /* ahead: the output is in no cache, and few products hide that */
     enum planar_activation activation;
 };
 enum { PLANAR_WIDTH = 16 };
