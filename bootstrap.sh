@@ -5,6 +5,8 @@
 #   ./bootstrap.sh test     all tests, also under the address and undefined-behaviour sanitizers
 #   ./bootstrap.sh bench    mitral beside its peers; results in benchmarks/results
 #   ./bootstrap.sh conformance    ONNX's backend suite, mitral beside its peers; the table in docs/conformance.md
+#   ./bootstrap.sh exporters      models of every exporter beside the framework they come from (each in an environment of its own)
+#   ./bootstrap.sh real-models    models from Python packages beside ONNX Runtime
 # Run a second time it installs nothing. Python packages go into .venv, nowhere else.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -50,8 +52,8 @@ build() { # folder, meson options…
 }
 
 case "${1:-}" in
-  build | demo | test | bench | conformance) ;;
-  *) fail "expected build, demo, test, bench or conformance, found '${1:-}'" ;;
+  build | demo | test | bench | conformance | exporters | real-models) ;;
+  *) fail "expected build, demo, test, bench, conformance, exporters or real-models, found '${1:-}'" ;;
 esac
 [ "$(uname -s)" = Linux ] || fail "expected Linux, found $(uname -s)"
 install_packages
@@ -71,6 +73,15 @@ case "$1" in
     build build -Dwerror=true
     build build-sanitize -Dwerror=true -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1
     exec .venv/bin/python3 tests/run.py
+    ;;
+  exporters)
+    build build
+    exec .venv/bin/python3 tests/exporters/run.py "${@:2}"
+    ;;
+  real-models)
+    build build
+    install_python .venv requirements-test.txt
+    exec .venv/bin/python3 tests/conformance/real_models.py "${@:2}"
     ;;
   bench)
     build build

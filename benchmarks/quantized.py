@@ -19,7 +19,9 @@ import tempfile
 import time
 
 import numpy as np
+import onnx
 import onnxruntime
+from onnx import version_converter
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -27,6 +29,7 @@ import real_models
 
 MITRAL = os.environ.get("MITRAL", "build/mitral")
 SHAPE = (1, 1, 224, 224)
+CHANNEL_OPSET = 13  # the first whose DequantizeLinear knows one scale a channel
 DETECTOR = "rapidocr_onnxruntime/ch_PP-OCRv4_det_infer"
 
 
@@ -41,6 +44,10 @@ class Reader(CalibrationDataReader):
 def quantized(title, path, batches):
     """The model itself, and its two quantized forms."""
     yield f"{title}, float32", path, batches[0]
+    model = onnx.load(path)
+    if next(entry.version for entry in model.opset_import if entry.domain == "") < CHANNEL_OPSET:
+        path = path.with_suffix(".newer.onnx")
+        onnx.save(version_converter.convert_version(model, CHANNEL_OPSET), path)
     prepared = path.with_suffix(".prepared.onnx")
     quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
     for per_channel in (False, True):

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Models of every exporter against the framework they come from, each framework in an environment of its own.
 
-    python3 tests/exporters/run.py [--write] [FRAMEWORK…]      --write puts the table into docs/conformance.md
+    ./bootstrap.sh exporters [--write] [FRAMEWORK…]      --write puts the table into docs/conformance.md
 
 FRAMEWORK: pytorch, monai, sklearn, tensorflow, jax, paddle (all of them unless named). A framework's environment is made once from
 requirements-FRAMEWORK.txt beside the build, as .venv-FRAMEWORK; TensorFlow and PyTorch take gigabytes. An output agrees when
@@ -86,7 +86,7 @@ def main():
         report.write_part("exporters", f"""## Exporters
 
 Models by every exporter, against the outputs of the framework itself: the largest |d| / (1 + |ref|) of those that agree within 1e-4. Repeat
-with `tests/exporters/run.py`, which makes an environment for each framework; scikit-learn's are also checked by the ordinary tests.
+with `./bootstrap.sh exporters`, which makes an environment for each framework; scikit-learn's are also checked by the ordinary tests.
 
 | versions | models | agree | compiled | interpreter |
 |---|---|---:|---:|---:|
