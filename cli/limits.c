@@ -10,7 +10,7 @@ enum { KEY_TENSOR_BYTES = 1024, KEY_RUN_BYTES, KEY_LOOP_TRIPS, KEY_SUBGRAPH_DEPT
 
 static const struct argp_option options[] = {
     {"max-tensor-bytes", KEY_TENSOR_BYTES, "SIZE", 0, "of one tensor [16G]", 0},
-    {"max-run-bytes", KEY_RUN_BYTES, "SIZE", 0, "of all that a run computes and works with at a time [64G]", 0},
+    {"max-run-bytes", KEY_RUN_BYTES, "SIZE", 0, "of all that a run computes and works with at a time [64G, or the machine's memory where that is less]", 0},
     {"max-loop-trips", KEY_LOOP_TRIPS, "N", 0, "of one Loop or Scan [2147483648]", 0},
     {"max-subgraph-depth", KEY_SUBGRAPH_DEPTH, "N", 0, "of subgraphs in subgraphs [64]", 0},
     {"max-image-pixels", KEY_IMAGE_PIXELS, "N", 0, "of an image that a model decodes [268435456]", 0},

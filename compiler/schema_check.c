@@ -104,6 +104,31 @@ static mitral_status check_list(const struct graph *graph, const struct node *no
     return MITRAL_OK;
 }
 
+/* What control flow hands to its subgraphs and takes from them. Captured values come last on both sides. */
+static mitral_status check_subgraphs(const struct graph *graph, const struct node *node)
+{
+    static const struct {
+        const char *name;
+        int last_version; /* 0: of all */
+        size_t own_inputs, more_outputs; /* inputs that the subgraph does not see; outputs that the node does not have */
+    } forms[] = {{"If", 0, 1, 0}, {"Loop", 0, 0, 1}, {"Scan", 8, 1, 0}, {"Scan", 0, 0, 0}, {"SequenceMap", 0, 0, 0}};
+    const size_t count = sizeof forms / sizeof *forms;
+    size_t form = 0;
+    while (form < count && (strcmp(forms[form].name, node->op->name) != 0 || (forms[form].last_version && node->version > forms[form].last_version)))
+        form++;
+    if (form == count || node->input_count < forms[form].own_inputs)
+        return MITRAL_OK;
+    const size_t inputs = node->input_count - forms[form].own_inputs, outputs = node->output_count + forms[form].more_outputs;
+    for (size_t i = 0; i < node->subgraph_count; i++) {
+        const struct graph *body = node->subgraphs[i];
+        if (body->input_count != inputs || body->output_count < outputs)
+            return mitral_fail(graph->context, MITRAL_INVALID, "%s '%s' (opset %d): expected a subgraph of %zu inputs and %zu outputs, found %zu and %zu",
+                               node->op->name, node->name, node->version, inputs - node->capture_count, outputs,
+                               body->input_count - node->capture_count, body->output_count);
+    }
+    return MITRAL_OK;
+}
+
 static mitral_status check_graph(const struct graph *graph, struct refusals *refusals)
 {
     struct bindings *bindings = mitral_allocate_raw(graph->context, sizeof *bindings);
@@ -121,6 +146,8 @@ static mitral_status check_graph(const struct graph *graph, struct refusals *ref
             if (status == MITRAL_OK)
                 status = check_list(graph, node, schema, schema->outputs, schema->output_count, "output", node->outputs, node->output_count,
                                     bindings);
+            if (status == MITRAL_OK)
+                status = check_subgraphs(graph, node);
             if (status == MITRAL_INVALID) {
                 refusals_add(refusals, graph->context, status, NULL);
                 status = MITRAL_OK;

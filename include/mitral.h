@@ -105,8 +105,8 @@ typedef struct mitral_context_options {
     int64_t max_tensor_bytes;   /* [16 GiB] of one tensor, computed or read; of one volume; more than 2^47 counts as 2^47 */
     int64_t max_loop_trips;     /* [2^31] of one Loop or Scan */
     int32_t max_subgraph_depth; /* [64] subgraphs in subgraphs, in files and in runs */
-    int64_t max_run_bytes;      /* [64 GiB] of what one session computes and works with at a time: its arena and its heap. Weights and
-                                   inputs are not counted */
+    int64_t max_run_bytes;      /* [64 GiB, or the machine's memory where that is less] of what one session computes and works with at a
+                                   time: its arena and its heap. Weights and inputs are not counted */
     int64_t max_image_pixels;   /* [2^28] of one image that is decoded */
 } mitral_context_options;
 

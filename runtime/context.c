@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
@@ -29,6 +30,14 @@ static void default_release(void *user, void *pointer)
     free(pointer);
 }
 
+/* No more than the machine has: a model that wants it all would else be ended by the system, without a word. */
+static int64_t default_run_bytes(void)
+{
+    const int64_t most = (int64_t)64 << 30, pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    int64_t bytes;
+    return pages > 0 && page > 0 && !__builtin_mul_overflow(pages, page, &bytes) && bytes < most ? bytes : most;
+}
+
 mitral_status mitral_context_create(mitral_context **out, const mitral_context_options *options)
 {
     mitral_context_options filled = {0};
@@ -50,7 +59,7 @@ mitral_status mitral_context_create(mitral_context **out, const mitral_context_o
     if (filled.max_subgraph_depth <= 0)
         filled.max_subgraph_depth = 64;
     if (filled.max_run_bytes <= 0)
-        filled.max_run_bytes = (int64_t)64 << 30;
+        filled.max_run_bytes = default_run_bytes();
     if (filled.max_image_pixels <= 0)
         filled.max_image_pixels = (int64_t)1 << 28;
     mitral_context *context = filled.allocate(filled.user, sizeof *context, 64);

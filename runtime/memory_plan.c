@@ -20,40 +20,35 @@ static int by_weight(const void *a, const void *b)
     return x->index < y->index ? -1 : x->index > y->index;
 }
 
-struct interval {
-    size_t from, to;
-};
-
-static int by_from(const void *a, const void *b)
+/* `placed`: the buffers that have a place and a size, by offset. */
+static size_t place(const struct buffer *buffers, const struct rank *order, size_t count, uint32_t *placed, size_t *offsets)
 {
-    const struct interval *x = a, *y = b;
-    return x->from < y->from ? -1 : x->from > y->from;
-}
-
-static size_t place(struct buffer *buffers, const struct rank *order, size_t count, struct interval *taken, size_t *offsets)
-{
-    size_t total = 0;
+    size_t total = 0, placed_count = 0;
     for (size_t i = 0; i < count; i++) {
         const struct buffer *buffer = &buffers[order[i].index];
-        size_t taken_count = 0;
-        for (size_t j = 0; j < i; j++) {
-            const struct buffer *other = &buffers[order[j].index];
-            if (other->bytes && other->first <= buffer->last && buffer->first <= other->last)
-                taken[taken_count++] = (struct interval){offsets[order[j].index], offsets[order[j].index] + other->bytes};
-        }
-        qsort(taken, taken_count, sizeof *taken, by_from);
-        size_t offset = 0, best = SIZE_MAX, best_gap = SIZE_MAX;
-        for (size_t j = 0; j < taken_count; j++) {
-            if (taken[j].from >= offset && taken[j].from - offset >= buffer->bytes && taken[j].from - offset < best_gap) {
+        size_t offset = 0, best = SIZE_MAX, best_gap = SIZE_MAX, at = placed_count;
+        for (size_t j = 0; j < placed_count; j++) {
+            const struct buffer *other = &buffers[placed[j]];
+            const size_t from = offsets[placed[j]];
+            if (other->first > buffer->last || buffer->first > other->last)
+                continue;
+            if (from >= offset && from - offset >= buffer->bytes && from - offset < best_gap) {
                 best = offset;
-                best_gap = taken[j].from - offset;
+                best_gap = from - offset;
             }
-            size_t end = (taken[j].to + ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1);
+            size_t end = (from + other->bytes + ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1);
             offset = end > offset ? end : offset;
         }
-        offsets[order[i].index] = best != SIZE_MAX ? best : offset;
-        size_t end = offsets[order[i].index] + buffer->bytes;
-        total = end > total ? end : total;
+        offset = best != SIZE_MAX ? best : offset;
+        offsets[order[i].index] = offset;
+        total = offset + buffer->bytes > total ? offset + buffer->bytes : total;
+        if (!buffer->bytes)
+            continue;
+        while (at > 0 && offsets[placed[at - 1]] > offset)
+            at--;
+        memmove(placed + at + 1, placed + at, (placed_count - at) * sizeof *placed);
+        placed[at] = order[i].index;
+        placed_count++;
     }
     return total;
 }
@@ -69,10 +64,10 @@ mitral_status memory_plan(mitral_context *context, struct buffer *buffers, size_
         if (__builtin_add_overflow(all, buffers[i].bytes, &all) || __builtin_add_overflow(all, (size_t)ALIGNMENT, &all) || all > PTRDIFF_MAX)
             return mitral_fail(context, MITRAL_LIMIT, "expected values and scratch memory that can be addressed, found more than 2^63 bytes");
     struct rank *order = mitral_allocate(context, count * sizeof *order);
-    struct interval *taken = mitral_allocate(context, count * sizeof *taken);
+    uint32_t *placed = mitral_allocate(context, count * sizeof *placed);
     size_t *offsets = mitral_allocate(context, 2 * count * sizeof *offsets);
     size_t *alive = mitral_allocate(context, ((size_t)step_count + 2) * sizeof *alive);
-    mitral_status status = order && taken && offsets && alive ? MITRAL_OK : MITRAL_NO_MEMORY;
+    mitral_status status = order && placed && offsets && alive ? MITRAL_OK : MITRAL_NO_MEMORY;
     if (status == MITRAL_OK) {
         for (size_t i = 0; i < count; i++) {
             size_t aligned = (buffers[i].bytes + ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1);
@@ -90,7 +85,7 @@ mitral_status memory_plan(mitral_context *context, struct buffer *buffers, size_
                 order[i] = (struct rank){(double)buffers[i].bytes * (attempt ? buffers[i].last - buffers[i].first + 1.0 : 1.0), (uint32_t)i};
             qsort(order, count, sizeof *order, by_weight);
             size_t *mine = offsets + (size_t)attempt * count;
-            size_t size = place(buffers, order, count, taken, mine);
+            size_t size = place(buffers, order, count, placed, mine);
             if (size < best) {
                 best = size;
                 for (size_t i = 0; i < count; i++)
@@ -100,7 +95,7 @@ mitral_status memory_plan(mitral_context *context, struct buffer *buffers, size_
         *total = best;
     }
     mitral_release(context, order);
-    mitral_release(context, taken);
+    mitral_release(context, placed);
     mitral_release(context, offsets);
     mitral_release(context, alive);
     return status;

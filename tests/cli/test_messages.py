@@ -65,6 +65,18 @@ def test_operators_that_are_not_there(folder):
             "Gelu (domain ai.onnx, opset 17", "supported from opset 20", "Relu (domain com.microsoft.nchwc", "nearest supported: Relu of ai.onnx")
 
 
+def test_subgraphs_that_do_not_fit(folder):
+    """What a Loop or an If hands to its subgraphs is known before anything runs."""
+    step = helper.make_graph([helper.make_node("Relu", ["v"], ["w"])], "step", [value("v", FLOAT, [2])], [value("w", FLOAT, [2])])
+    empty = helper.make_graph([], "empty", [], [])
+    nodes = [helper.make_node("Loop", ["m", "", "x"], ["y"], name="first", body=step),
+             helper.make_node("If", ["c"], ["z"], name="second", then_branch=empty, else_branch=empty)]
+    done = compile_model(folder, nodes, [value("x", FLOAT, [2]), value("c", TensorProto.BOOL, [])], [value("y", FLOAT, None), value("z", FLOAT, None)],
+                         {"m": np.int64(2)})
+    refused(done, 1, "2 nodes that cannot run", "Loop 'first'", "expected a subgraph of 3 inputs and 2 outputs, found 1 and 1", "If 'second'",
+            "expected a subgraph of 0 inputs and 1 outputs, found 0 and 0")
+
+
 def main():
     tests = [function for name, function in globals().items() if name.startswith("test_")]
     with tempfile.TemporaryDirectory() as name:
