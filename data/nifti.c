@@ -1,6 +1,6 @@
 /* Reading NIfTI. niftiio turns a header into geometry, and its znzlib opens plain and compressed files alike; but it trusts
  * what it reads, so every number is judged here before it gets there, and before memory is asked for. The voxels are read in
- * pieces: a file is never expanded past what its header declares, and never held twice. */
+ * pieces: a file is hardly expanded past what its header declares, and never held twice. */
 #include <errno.h>
 #include <math.h>
 #include <string.h>
@@ -8,6 +8,7 @@
 
 #include <nifti1_io.h>
 #include <nifti2.h>
+#include <zlib.h>
 
 #include "mitral/data.h"
 #include "runtime/context.h"
@@ -405,6 +406,18 @@ static mitral_status read_checked_header(struct header *out, const struct open_f
     return MITRAL_OK;
 }
 
+/* A compressed stream's checksum is compared where the stream ends. What follows the voxels is read for that, but not for ever. */
+static mitral_status check_end(znzFile file, mitral_context *context, const char *path)
+{
+    uint8_t bytes[4096];
+    size_t count = sizeof bytes;
+    for (size_t done = 0; done < PIECE_BYTES && count == sizeof bytes; done += count)
+        count = znzread(bytes, 1, sizeof bytes, file);
+    if (count <= sizeof bytes)
+        return MITRAL_OK;
+    return mitral_fail(context, MITRAL_INVALID, "%s: expected compressed data that match their checksum, found damage", path);
+}
+
 static mitral_status read_open_file(mitral_volume *out, const struct open_file *file, mitral_context *context, const char *path,
                                     int64_t max_voxels)
 {
@@ -415,6 +428,8 @@ static mitral_status read_open_file(mitral_volume *out, const struct open_file *
     if (!voxels)
         return MITRAL_NO_MEMORY;
     mitral_status status = read_voxels(voxels, file->stream, context, path, &header);
+    if (status == MITRAL_OK)
+        status = check_end(file->stream, context, path);
     if (status != MITRAL_OK) {
         mitral_release(context, voxels);
         return status;
@@ -430,7 +445,11 @@ mitral_status mitral_volume_read(mitral_volume *out, mitral_context *context, co
     struct open_file file;
     TRY(open_file(&file, context, path));
     mitral_status status = read_open_file(out, &file, context, path, max_voxels);
-    znzclose(file.stream);
+    if (znzclose(file.stream) == Z_BUF_ERROR && status == MITRAL_OK) {
+        mitral_volume_free(context, out);
+        status = mitral_fail(context, MITRAL_INVALID, "%s: expected compressed data with a checksum at their end, found a file cut short",
+                             path);
+    }
     return status;
 }
 
@@ -445,65 +464,4 @@ mitral_status mitral_geometry_read(mitral_geometry *out, mitral_context *context
     if (status == MITRAL_OK)
         *out = header.geometry;
     return status;
-}
-
-void mitral_volume_free(mitral_context *context, mitral_volume *volume)
-{
-    if (!volume)
-        return;
-    mitral_release(context, volume->voxels);
-    *volume = (mitral_volume){0};
-}
-
-mitral_status mitral_labels_read(mitral_labels *out, mitral_context *context, const char *path, int32_t class_count,
-                                 int64_t max_voxels)
-{
-    *out = (mitral_labels){0};
-    if (class_count < 1 || class_count > 256)
-        return mitral_fail(context, MITRAL_INVALID, "%s: expected 1 to 256 classes, found %d", path, (int)class_count);
-    mitral_volume volume;
-    TRY(mitral_volume_read(&volume, context, path, max_voxels));
-    int64_t count = mitral_geometry_frame_voxels(&volume.geometry) * volume.geometry.size[3];
-    uint8_t *labels = mitral_allocate_raw(context, (size_t)count);
-    mitral_status status = labels ? MITRAL_OK : MITRAL_NO_MEMORY;
-    for (int64_t i = 0; i < count && status == MITRAL_OK; i++) {
-        float value = volume.voxels[i];
-        if (!(value >= 0 && value < (float)class_count) || value != floorf(value))
-            status = mitral_fail(context, MITRAL_INVALID, "%s: expected labels 0 to %d, found %g", path, (int)class_count - 1,
-                                 (double)value);
-        else
-            labels[i] = (uint8_t)value;
-    }
-    if (status == MITRAL_OK) {
-        out->geometry = volume.geometry;
-        out->voxels = labels;
-    } else {
-        mitral_release(context, labels);
-    }
-    mitral_volume_free(context, &volume);
-    return status;
-}
-
-void mitral_labels_free(mitral_context *context, mitral_labels *labels)
-{
-    if (!labels)
-        return;
-    mitral_release(context, labels->voxels);
-    *labels = (mitral_labels){0};
-}
-
-int64_t mitral_geometry_frame_voxels(const mitral_geometry *geometry)
-{
-    return geometry->size[0] * geometry->size[1] * geometry->size[2];
-}
-
-bool mitral_geometry_matches(const mitral_geometry *a, const mitral_geometry *b, bool frames)
-{
-    for (int i = 0; i < (frames ? 4 : 3); i++)
-        if (a->size[i] != b->size[i])
-            return false;
-    for (int i = 0; i < 3; i++)
-        if (fabs(a->spacing[i] - b->spacing[i]) > 1e-3 * fmax(a->spacing[i], b->spacing[i]))
-            return false;
-    return true;
 }
