@@ -26,6 +26,9 @@ int cli_exit_code(mitral_status status);
 int cli_fail(const char *command, const mitral_context *context, mitral_status status);
 int cli_error(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3))); /* returns 1 */
 
+/* cli_error of the command whose line cli_parse has read, for what commands share; returns MITRAL_INVALID. */
+mitral_status cli_refuse(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
 /* The limits that the command line gave (cli/limits.c); all else is left at its default. */
 mitral_context_options cli_context_options(void);
 /* A context with the operators that the command line gave (cli/operators.c); there, for its message, when they cannot be loaded. */
@@ -35,6 +38,8 @@ mitral_status cli_context_create(mitral_context **out);
 /* A plan from a file: a plan is opened, an ONNX model compiled with `options` (NULL: defaults). By content, not by name. */
 mitral_status cli_open_plan(mitral_plan **out, mitral_context *context, const char *path, const mitral_compile_options *options);
 bool cli_is_plan(const char *path);
+/* Refuses what only a compiler can heed where there is nothing to compile. */
+mitral_status cli_check_plan_options(const char *path, const mitral_compile_options *options);
 
 /* argp_parse, but errors are one line, "mitral COMMAND: …", and end the program with exit code 64. */
 struct argp;

@@ -29,6 +29,19 @@ int cli_error(const char *command, const char *format, ...)
     return 1;
 }
 
+static char command_name[64] = "mitral"; /* a process parses one command line */
+
+mitral_status cli_refuse(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    fprintf(stderr, "%s: ", command_name);
+    vfprintf(stderr, format, arguments);
+    fputc('\n', stderr);
+    va_end(arguments);
+    return MITRAL_INVALID;
+}
+
 static void print_line(void *user, const char *line)
 {
     (void)user;
@@ -53,10 +66,24 @@ bool cli_is_plan(const char *path)
     return size == sizeof magic && memcmp(magic, "MITRALPL", 8) == 0;
 }
 
+mitral_status cli_check_plan_options(const char *path, const mitral_compile_options *options)
+{
+    const char *option = !options                                        ? NULL
+                         : options->interpret                            ? "--interpret"
+                         : options->tune                                 ? "--tune"
+                         : options->precision != MITRAL_PRECISION_F32    ? "--precision"
+                                                                         : NULL;
+    return option ? cli_refuse("%s: expected a model for %s, found a plan, which is compiled already", path, option) : MITRAL_OK;
+}
+
 mitral_status cli_open_plan(mitral_plan **out, mitral_context *context, const char *path, const mitral_compile_options *options)
 {
-    if (cli_is_plan(path))
-        return mitral_plan_open(out, context, path);
+    if (cli_is_plan(path)) {
+        mitral_status allowed = cli_check_plan_options(path, options);
+        if (allowed == MITRAL_OK && options && options->shape_count > 0)
+            allowed = cli_refuse("%s: expected a model for --shape, found a plan, which is compiled already", path);
+        return allowed == MITRAL_OK ? mitral_plan_open(out, context, path) : allowed;
+    }
     mitral_model *model = NULL;
     mitral_status status = mitral_model_load(&model, context, path);
     if (status == MITRAL_OK)
@@ -139,9 +166,8 @@ void cli_parse(const struct argp *argp, int argc, char **argv, void *input)
     bool help = false; /* argp prints help only where it may print its own errors, which are of two lines */
     for (int i = 1; i < argc; i++)
         help = help || strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-?") == 0 || strcmp(argv[i], "--usage") == 0;
-    char name[64];
-    snprintf(name, sizeof name, "mitral %s", argv[0]);
-    argv[0] = name;
+    snprintf(command_name, sizeof command_name, "mitral %s", argv[0]);
+    argv[0] = command_name;
     enum { MOST = 8 };
     struct argp_child children[MOST + 3] = {{0}}; /* the command's own, then what all have */
     size_t count = 0;

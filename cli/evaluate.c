@@ -7,6 +7,7 @@
 
 #include "cli/evaluate.h"
 #include "cli/plan_options.h"
+#include "mitral/tools.h"
 
 enum { KEY_DATA = 256, KEY_SPLIT, KEY_JSON, KEY_CSV, KEY_OVERLAYS, KEY_WORST, KEY_KEEP_ISLANDS };
 
@@ -125,6 +126,7 @@ static mitral_status segment_case(struct loaded *out, struct work *work, size_t 
     status = out->prediction
                ? mitral_predictor_segment(out->prediction, work->predictor, &out->image, 0, &work->arguments->segment, &seconds)
                : MITRAL_NO_MEMORY;
+    mitral_context_about(work->context, status, work->dataset.cases[index].image);
     if (status == MITRAL_OK)
         status = match_classes(work); /* the number of classes is known for certain after a run */
     for (int64_t i = 0; i < voxels && status == MITRAL_OK; i++)

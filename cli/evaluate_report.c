@@ -132,7 +132,8 @@ void evaluation_print(const struct evaluation *evaluation, FILE *out)
     double *values = make_room(evaluation);
     if (!values)
         return;
-    fprintf(out, "%s on %s, %s: %zu volumes\n\n", evaluation->model, dataset->name, evaluation->split, dataset->count);
+    fprintf(out, "%s on %s, %s: %zu volume%s\n\n", evaluation->model, dataset->name, evaluation->split, dataset->count,
+            dataset->count == 1 ? "" : "s");
     fprintf(out, "%-12s %-5s %4s  %15s  %15s  %15s  %9s  %9s\n", "structure", "phase", "n", "Dice", "Hausdorff mm", "HD95 mm",
             "not found", "not there");
     for (int32_t label = 1; label < dataset->class_count; label++) {

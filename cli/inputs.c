@@ -36,41 +36,44 @@ static mitral_value_info input_info(const struct declared *declared, size_t inde
     return declared->plan ? mitral_plan_input(declared->plan, index) : mitral_model_input(declared->model, index);
 }
 
+static size_t find_input(const struct declared *declared, const char *name, size_t length)
+{
+    size_t count = input_count(declared);
+    for (size_t i = 0; i < count; i++)
+        if (strlen(input_info(declared, i).name) == length && strncmp(input_info(declared, i).name, name, length) == 0)
+            return i;
+    return count;
+}
+
+static mitral_status refuse_name(const struct declared *declared, const char *option, const char *name, size_t length)
+{
+    char names[1024] = "";
+    for (size_t i = 0, used = 0; i < input_count(declared) && used < sizeof names; i++)
+        used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "", input_info(declared, i).name);
+    return cli_refuse("%s: expected the name of an input (%s), found '%.*s'", option, names, (int)length, name);
+}
+
 static mitral_status load_given(mitral_value **values, mitral_context *context, const struct declared *declared,
                                 const struct cli_inputs *inputs)
 {
     size_t count = input_count(declared), next = 0;
-    if (count > CLI_MAX_INPUTS) {
-        cli_error("run", "expected at most %d inputs, found %zu", CLI_MAX_INPUTS, count);
-        return MITRAL_LIMIT;
-    }
+    if (count > CLI_MAX_INPUTS)
+        return cli_refuse("expected at most %d inputs, found %zu", CLI_MAX_INPUTS, count);
     for (size_t i = 0; i < inputs->count; i++) {
         const char *item = inputs->items[i], *equals = strchr(item, '='), *file = item;
         size_t index = count;
-        if (equals)
-            for (size_t j = 0; j < count && index == count; j++) {
-                const char *name = input_info(declared, j).name;
-                if (strlen(name) == (size_t)(equals - item) && strncmp(name, item, (size_t)(equals - item)) == 0)
-                    index = j;
-            }
-        if (equals && index == count) {
-            fprintf(stderr, "mitral: -i: expected the name of an input (");
-            for (size_t j = 0; j < count; j++)
-                fprintf(stderr, "%s%s", j ? ", " : "", input_info(declared, j).name);
-            fprintf(stderr, "), found '%.*s'\n", (int)(equals - item), item);
-            return MITRAL_INVALID;
-        }
-        if (equals)
+        if (equals) {
+            index = find_input(declared, item, (size_t)(equals - item));
+            if (index == count)
+                return refuse_name(declared, "-i", item, (size_t)(equals - item));
             file = equals + 1;
-        else {
+        } else {
             while (next < count && values[next])
                 next++;
             index = next;
         }
-        if (index >= count || values[index]) {
-            cli_error("run", "-i: expected each of %zu inputs once, found '%s' as well", count, item);
-            return MITRAL_INVALID;
-        }
+        if (index >= count || values[index])
+            return cli_refuse("-i: expected each of %zu inputs once, found '%s' as well", count, item);
         mitral_status status = mitral_value_load(&values[index], context, file, (mitral_kind)input_info(declared, index).kind);
         if (status != MITRAL_OK)
             return status;
@@ -100,10 +103,37 @@ static mitral_status fill_random(mitral_value **values, mitral_context *context,
 static mitral_status check_given(const struct declared *declared, mitral_value **values)
 {
     for (size_t i = 0; i < input_count(declared); i++)
-        if (!values[i]) {
-            cli_error("run", "input '%s': expected -i %s=FILE, found none", input_info(declared, i).name, input_info(declared, i).name);
-            return MITRAL_INVALID;
-        }
+        if (!values[i])
+            return cli_refuse("input '%s': expected -i %s=FILE, found none", input_info(declared, i).name, input_info(declared, i).name);
+    return MITRAL_OK;
+}
+
+static const char *describe_shape(char *text, size_t size, int32_t rank, const int64_t *dims)
+{
+    size_t used = 0;
+    *text = 0;
+    for (int32_t i = 0; i < rank && used < size; i++)
+        used += (size_t)snprintf(text + used, size - used, "%s%lld", i ? "x" : "", (long long)dims[i]);
+    return text;
+}
+
+/* Inputs settle the shapes; what --shape says must be true of them. */
+static mitral_status check_shapes(const struct declared *declared, mitral_value **values, const mitral_compile_options *options)
+{
+    for (size_t i = 0; i < options->shape_count; i++) {
+        const mitral_shape *shape = &options->shapes[i];
+        size_t index = find_input(declared, shape->name, strlen(shape->name));
+        if (index == input_count(declared))
+            return refuse_name(declared, "--shape", shape->name, strlen(shape->name));
+        const mitral_tensor *tensor = &values[index]->tensor;
+        if (values[index]->kind == MITRAL_TENSOR && tensor->rank == shape->rank
+            && memcmp(tensor->dims, shape->dims, (size_t)shape->rank * sizeof *shape->dims) == 0)
+            continue;
+        char expected[256], found[256];
+        return cli_refuse("--shape: expected %s, the shape of input '%s', found %s",
+                          describe_shape(expected, sizeof expected, tensor->rank, tensor->dims), shape->name,
+                          describe_shape(found, sizeof found, shape->rank, shape->dims));
+    }
     return MITRAL_OK;
 }
 
@@ -113,13 +143,19 @@ mitral_status cli_inputs_open(mitral_plan **plan, mitral_value **values, mitral_
     static mitral_shape shapes[CLI_MAX_INPUTS];
     mitral_model *model = NULL;
     struct declared declared = {0};
-    mitral_status status = cli_is_plan(path) ? mitral_plan_open(plan, context, path) : mitral_model_load(&model, context, path);
+    mitral_status status = MITRAL_OK;
+    if (!cli_is_plan(path))
+        status = mitral_model_load(&model, context, path);
+    else if ((status = cli_check_plan_options(path, options)) == MITRAL_OK)
+        status = mitral_plan_open(plan, context, path);
     declared.model = model;
     declared.plan = *plan;
     if (status == MITRAL_OK)
         status = load_given(values, context, &declared, inputs);
     if (status == MITRAL_OK)
         status = random_seed ? fill_random(values, context, &declared, *random_seed, options) : check_given(&declared, values);
+    if (status == MITRAL_OK)
+        status = check_shapes(&declared, values, options);
     if (status == MITRAL_OK && model) {
         mitral_compile_options fixed = *options;
         fixed.shapes = shapes;

@@ -4,6 +4,7 @@
 
 #include "cli/plan_options.h"
 #include "mitral/data.h"
+#include "mitral/tools.h"
 
 enum { KEY_OVERLAY = 256, KEY_FRAME, KEY_KEEP_ISLANDS, KEY_WHOLE };
 
@@ -79,10 +80,9 @@ static mitral_status segment(struct work *work, mitral_context *context, const s
         mitral_status status = mitral_predictor_segment(work->labels.voxels + i * voxels, work->predictor, &work->scan,
                                                         work->first + i, &arguments->segment, &seconds);
         if (status != MITRAL_OK)
-            return status;
+            return mitral_context_about(context, status, arguments->scan);
         work->seconds += seconds;
     }
-    (void)context;
     return MITRAL_OK;
 }
 
@@ -114,8 +114,8 @@ static void print_result(const struct work *work, const struct arguments *argume
     for (int64_t i = 0; i < voxels; i++)
         counts[work->labels.voxels[i]]++;
     double voxel_ml = geometry->spacing[0] * geometry->spacing[1] * geometry->spacing[2] * 1e-3;
-    printf("%s: %lld frame%s of %lld slices, %.1f ms a slice in the network\n", arguments->mask, (long long)work->count,
-           work->count == 1 ? "" : "s", (long long)geometry->size[2], 1e3 * work->seconds / (double)slices);
+    printf("%s: %lld frame%s of %lld slice%s, %.1f ms a slice in the network\n", arguments->mask, (long long)work->count,
+           work->count == 1 ? "" : "s", (long long)geometry->size[2], geometry->size[2] == 1 ? "" : "s", 1e3 * work->seconds / (double)slices);
     for (int32_t i = 1; i < network->class_count && voxel_ml > 0; i++)
         printf("  %-12s %7.1f ml\n", network->labels[i], (double)counts[i] * voxel_ml);
 }

@@ -8,6 +8,7 @@
 #include "compiler/pipeline.h"
 #include "compiler/tune.h"
 #include "runtime/file.h"
+#include "runtime/plan_file.h"
 
 mitral_status model_create(mitral_model **out, struct graph *graph)
 {
@@ -46,6 +47,10 @@ mitral_status mitral_model_load(mitral_model **out, mitral_context *context, con
     *out = NULL;
     struct file_mapping mapping;
     TRY(file_map(&mapping, context, path));
+    if (mapping.size >= sizeof PLAN_MAGIC - 1 && memcmp(mapping.data, PLAN_MAGIC, sizeof PLAN_MAGIC - 1) == 0) {
+        file_unmap(&mapping);
+        return mitral_fail(context, MITRAL_INVALID, "%s: expected an ONNX model, found a compiled plan", path);
+    }
     char *folder = folder_of(context, path);
     mitral_status status = folder ? mitral_model_parse(out, context, mapping.data, mapping.size, folder) : MITRAL_NO_MEMORY;
     mitral_release(context, folder);

@@ -47,6 +47,10 @@ static mitral_status read_classes(struct dataset_builder *builder, const char *p
         }
         if (!name || index < 0 || index >= count || names[index])
             return bad(builder, path, expected);
+        for (int i = 0; i < count; i++)
+            if (names[i] && strcmp(names[i], name) == 0)
+                return mitral_fail(builder->context, MITRAL_INVALID, "%s: \"labels\": expected a name for each class, found '%.200s' twice",
+                                   path, name);
         names[index] = name;
     }
     return dataset_name_classes(builder, names, count);

@@ -1,4 +1,5 @@
 #include "mitral/data.h"
+#include "mitral/tools.h"
 #include "runtime/context.h"
 
 static mitral_status count_slices(int64_t *out, mitral_context *context, const mitral_dataset *dataset)
@@ -40,12 +41,12 @@ static mitral_status append_case(mitral_slices *out, mitral_context *context, co
     int64_t slices = image.geometry.size[2], pixels = out->height * out->width;
     mitral_status status = MITRAL_OK;
     if (slices > total - out->count)
-        status = mitral_fail(context, MITRAL_INVALID, "%s: expected a file that does not change, found %lld slices",
-                             dataset->cases[index].image, (long long)slices);
+        status = mitral_fail(context, MITRAL_INVALID, "expected a file that does not change, found %lld slices", (long long)slices);
     if (status == MITRAL_OK)
         status = mitral_preprocess_frame(out->images + out->count * pixels, context, preprocessing, &image, 0, threads);
     if (status == MITRAL_OK && out->labels)
         status = mitral_preprocess_labels(out->labels + out->count * pixels, context, preprocessing, &labels, 0, threads);
+    status = mitral_context_about(context, status, dataset->cases[index].image);
     for (int64_t z = 0; z < slices && status == MITRAL_OK; z++) {
         out->cases[out->count] = (int32_t)index;
         out->positions[out->count++] = (int32_t)z;

@@ -1,3 +1,4 @@
+#include "mitral/tools.h"
 #include "runtime/custom.h"
 
 #include <stdio.h>
@@ -134,6 +135,11 @@ mitral_status mitral_fail_prefix(mitral_context *context, mitral_status status, 
         memcpy(context->message, text, sizeof text);
     }
     return status;
+}
+
+mitral_status mitral_context_about(mitral_context *context, mitral_status status, const char *subject)
+{
+    return status == MITRAL_OK || !*mitral_context_message(context) ? status : mitral_fail_prefix(context, status, "%.1000s: ", subject);
 }
 
 void mitral_log(mitral_context *context, const char *format, ...)

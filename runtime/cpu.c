@@ -106,6 +106,13 @@ enum isa cpu_isa(void)
     return cpu.used;
 }
 
+const char *cpu_isa_unknown(void)
+{
+    enum isa asked;
+    const char *name = getenv("MITRAL_ISA");
+    return name && *name && !cpu_isa_from_name(name, &asked) ? name : NULL;
+}
+
 enum isa cpu_isa_supported(void)
 {
     find_once();

@@ -15,6 +15,8 @@ enum isa {
 /* The level in use: the best that processor and system support, or a lower one that the environment's MITRAL_ISA
  * (portable, avx2 or avx512) asks for. A level that the machine lacks is never used, whatever is asked for. */
 enum isa cpu_isa(void);
+/* What MITRAL_ISA holds when it names no level, or NULL. */
+const char *cpu_isa_unknown(void);
 /* The best level that processor and system support. */
 enum isa cpu_isa_supported(void);
 const char *cpu_isa_name(enum isa isa); /* "portable", "avx2", "avx512" */

@@ -62,14 +62,16 @@ static mitral_status check_input(mitral_context *context, const struct plan_valu
     bool fits = value->tensor.rank >= 0 && value->tensor.rank <= MITRAL_MAX_RANK
                 && (declared->dtype == MITRAL_UNDEFINED || declared->dtype == value->tensor.dtype)
                 && (declared->rank < 0 || declared->rank == value->tensor.rank);
+    bool open = false;
     for (int32_t i = 0; i < declared->rank; i++) {
         expected.dims[i] = declared->dims[i];
+        open |= declared->dims[i] < 0;
         fits = fits && (declared->dims[i] < 0 || declared->dims[i] == value->tensor.dims[i]);
     }
     if (!fits) {
         char found[256], wanted[256];
-        return mitral_fail(context, MITRAL_INVALID, "input '%s': expected %s (-1 is any size), found %s", declared->name,
-                           tensor_describe(&expected, wanted, sizeof wanted),
+        return mitral_fail(context, MITRAL_INVALID, "input '%s': expected %s%s, found %s", declared->name,
+                           tensor_describe(&expected, wanted, sizeof wanted), open ? " (-1 is any size)" : "",
                            tensor_describe(&value->tensor, found, sizeof found));
     }
     if (value->tensor.layout != LAYOUT_PLAIN)

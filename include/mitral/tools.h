@@ -34,6 +34,12 @@ MITRAL_API mitral_status mitral_model_describe(char **out, mitral_context *conte
 MITRAL_API mitral_status mitral_plan_describe(char **out, mitral_context *context, mitral_plan *plan, int threads, bool json);
 MITRAL_API void mitral_text_destroy(mitral_context *context, char **text);
 
+/* ---- messages -------------------------------------------------------------------------------------------------------- */
+
+/* Puts "SUBJECT: " in front of the context's message when `status` is an error: the file that it is about, where the caller alone
+ * knows it. Returns `status`. */
+MITRAL_API mitral_status mitral_context_about(mitral_context *context, mitral_status status, const char *subject);
+
 /* ---- profiles -------------------------------------------------------------------------------------------------------- */
 
 /* Makes all that the first run would make (shapes, primitives, memory) for inputs of those shapes; data is not read. */

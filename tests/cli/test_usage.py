@@ -3,12 +3,13 @@
 import os
 import subprocess
 import sys
+import tempfile
 
 MITRAL = os.environ.get("MITRAL", "build/mitral")
 
 
-def run(*arguments):
-    return subprocess.run([MITRAL, *arguments], capture_output=True, text=True, check=False)
+def run(*arguments, environment=None):
+    return subprocess.run([MITRAL, *arguments], capture_output=True, text=True, check=False, env={**os.environ, **(environment or {})})
 
 
 def commands():
@@ -21,6 +22,23 @@ def check_line(done, start, *codes):
     assert done.stdout == "", f"{done.args}: expected nothing on standard output, found {done.stdout!r}"
     lines = done.stderr.splitlines()
     assert len(lines) == 1 and lines[0].startswith(start) and "expected" in lines[0] and "found" in lines[0], done.stderr
+
+
+def check_plans_and_shapes():
+    with tempfile.TemporaryDirectory() as name:
+        model, plan, out = f"{name}/model.onnx", f"{name}/model.plan", f"{name}/out"
+        assert run("create", "dpu-net", "--size", "16", "--widths", "4,4,4,4,4", "-o", model).returncode == 0
+        assert run("compile", model, "-o", plan).returncode == 0
+        for option in (["--precision", "bf16"], ["--interpret"], ["--tune"]):
+            check_line(run("bench", plan, "--repeat", "1", *option), f"mitral bench: {plan}: expected a model for {option[0]}, found a plan", 1)
+        check_line(run("segment", plan, model, "-o", f"{out}.nii", "--shape", "image=1x1x16x16"), "mitral segment: ", 1)
+        check_line(run("optimize", plan, "-o", out), f"mitral optimize: {plan}: expected an ONNX model, found a compiled plan", 1)
+        for file in (model, plan):
+            assert run("bench", file, "--repeat", "1", "--shape", "image=2x1x16x16").returncode == 0
+            check_line(run("bench", file, "--shape", "picture=1x1x16x16"), "mitral bench: --shape: expected the name of an input (image)", 1)
+            check_line(run("bench", file, "--shape", "image=1x16x16"), "mitral bench: --shape: expected 1x1x16x16, the shape of input 'image'", 1)
+            check_line(run("bench", file, "-i", "picture=x.npy"), "mitral bench: -i: expected the name of an input (image)", 1)
+            check_line(run("bench", file, environment={"MITRAL_ISA": "AVX2"}), "mitral bench: MITRAL_ISA: expected portable, avx2 or avx512, found 'AVX2'", 1)
 
 
 def main():
@@ -36,6 +54,7 @@ def main():
     check_line(run("bench", "a.onnx", "--threads", "none"), "mitral bench: ", 64)
     check_line(run(), "mitral: ", 64)
     check_line(run("no-such-command"), "mitral: ", 64)
+    check_plans_and_shapes()
     print(f"{len(names)} commands")
 
 

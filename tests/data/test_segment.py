@@ -268,7 +268,7 @@ def test_refusals():
         broken = bytearray((folder / "flat.nii").read_bytes())
         broken[80:84] = bytes(4)
         (folder / "flat.nii").write_bytes(broken)
-        refused("pixdim[1]", "segment", folder / "net.onnx", folder / "flat.nii", "-o", mask)
+        refused("flat.nii: scan: pixdim[1]", "segment", folder / "net.onnx", folder / "flat.nii", "-o", mask)
         network(folder / "bad.onnx", {"mitral.spacing": "wide"})
         refused("mitral.spacing", "segment", folder / "bad.onnx", scan, "-o", mask)
         network(folder / "bad.onnx", {"mitral.labels": "a,b,c"})

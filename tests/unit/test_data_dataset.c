@@ -228,6 +228,7 @@ static void test_described_refused(void **state)
                {"{}", "\"labels\""},
                {"{\"labels\": [\"one\"]}", "2 to 32"},
                {"{\"labels\": [\"a\", 3]}", "each class"},
+               {"{\"labels\": [\"a\", \"b\", \"b\"]}", "'b' twice"},
                {"{\"labels\": {\"a\": 0, \"b\": 0}}", "each class"},
                {"{\"labels\": {\"a\": 0, \"b\": 1.5}}", "each class"},
                {"{\"labels\": {\"x\": \"a\", \"1\": \"b\"}}", "each class"},
