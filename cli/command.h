@@ -41,6 +41,9 @@ bool cli_is_plan(const char *path);
 /* Refuses what only a compiler can heed where there is nothing to compile. */
 mitral_status cli_check_plan_options(const char *path, const mitral_compile_options *options);
 
+/* Sees to it that threads which wait leave their cores soon, unless the environment says how they are to wait. May start the program anew. */
+void cli_wait_briefly(char **argv);
+
 /* argp_parse, but errors are one line, "mitral COMMAND: …", and end the program with exit code 64. */
 struct argp;
 struct argp_state;

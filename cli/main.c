@@ -46,6 +46,7 @@ int main(int argc, char **argv)
         printf("mitral %s\n", mitral_version());
         return 0;
     }
+    cli_wait_briefly(argv);
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         if (strcmp(argv[1], commands[i].name) == 0)
             return commands[i].function(argc - 1, argv + 1);

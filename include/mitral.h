@@ -281,7 +281,8 @@ MITRAL_API const char *mitral_plan_metadata(const mitral_plan *plan, const char 
 typedef struct mitral_session mitral_session;
 
 typedef struct mitral_session_options {
-    int threads;         /* 0: all cores the process may use */
+    int threads;         /* 0: all cores the process may use. On a machine with other work start the process with GOMP_SPINCOUNT=4000, as
+                            the command does for itself: threads that wait for each other then leave their cores sooner */
     bool keep_denormals; /* false: flushed to zero in compute threads during a run; the caller's mode is restored */
     bool pin;            /* each thread on a core of its own during a run, of those that the process may use; the caller's own
                             affinity is restored. Linux; elsewhere nothing */

@@ -57,6 +57,8 @@ class _SessionOptions(ctypes.Structure):
 
 
 def _load():
+    if "OMP_WAIT_POLICY" not in os.environ:  # as cli/waiting.c says; without effect where OpenMP is in the process already
+        os.environ.setdefault("GOMP_SPINCOUNT", "4000")
     library = ctypes.CDLL(os.environ.get("MITRAL_LIBRARY", "libmitral.so.0"))
     handle, out = ctypes.c_void_p, ctypes.POINTER(ctypes.c_void_p)
     library.mitral_context_create.argtypes = [out, handle]

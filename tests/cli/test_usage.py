@@ -24,6 +24,15 @@ def check_line(done, start, *codes):
     assert len(lines) == 1 and lines[0].startswith(start) and "expected" in lines[0] and "found" in lines[0], done.stderr
 
 
+def check_spinning():
+    """The OpenMP library has read what cli/waiting.c sets; who has set something else is heeded."""
+    for given, expected in (({}, "4000"), ({"GOMP_SPINCOUNT": "77"}, "77")):
+        environment = {key: value for key, value in os.environ.items() if key not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+        shown = subprocess.run([MITRAL, "inspect", "--help"], capture_output=True, text=True, check=True,
+                               env={**environment, "OMP_DISPLAY_ENV": "verbose", **given}).stderr
+        assert f"GOMP_SPINCOUNT = '{expected}'" in shown, (given, shown)
+
+
 def check_plans_and_shapes():
     with tempfile.TemporaryDirectory() as name:
         model, plan, out = f"{name}/model.onnx", f"{name}/model.plan", f"{name}/out"
@@ -54,6 +63,7 @@ def main():
     check_line(run("bench", "a.onnx", "--threads", "none"), "mitral bench: ", 64)
     check_line(run(), "mitral: ", 64)
     check_line(run("no-such-command"), "mitral: ", 64)
+    check_spinning()
     check_plans_and_shapes()
     print(f"{len(names)} commands")
 
