@@ -6,7 +6,7 @@
 #include "runtime/kernels/planar/vector.h"
 
 /* Which parts a call has: constants of the compiler's inside a loop that FINISH_VARIANTS makes for each combination. */
-enum finish_part { FINISH_READ = 1, FINISH_WRITE = 2, FINISH_RESIDUAL = 4, FINISH_OUTPUT = 8 };
+enum finish_part { FINISH_READ = 1, FINISH_WRITE = 2, FINISH_RESIDUAL = 4, FINISH_OUTPUT = 8, FINISH_THROUGH = 16 };
 
 INLINE unsigned finish_parts(const struct planar_finish *f)
 {
@@ -74,7 +74,10 @@ INLINE void finish_vector(const struct planar_finish *f, unsigned parts, const s
         value = vec_max(vec_set(0), value);
     else if (f->activation == PLANAR_SLOPE)
         value = vec_slope(value, constants->slope);
-    finish_store(f->output + at, value, part);
+    if (parts & FINISH_THROUGH && !part)
+        vec_store_through(f->output + at, value);
+    else
+        finish_store(f->output + at, value, part);
 }
 
 #endif

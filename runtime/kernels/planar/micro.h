@@ -97,6 +97,7 @@ struct planar_finish {
     const float *scale, *shift; /* NULL: 1 and 0 */
     const float *slope;
     enum planar_activation activation;
+    bool through;          /* planes without a residual: output is too large to be found in a cache later */
 };
 
 /* Planes: output[i * position + c * pitch + x] for six positions i from six rows. */

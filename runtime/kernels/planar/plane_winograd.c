@@ -52,7 +52,22 @@ INLINE void gather(const struct plane_gather *whole, unsigned parts)
     }
 }
 
+/* Every row begins where a vector may be written past the caches. */
+static bool goes_through(const struct planar_finish *f)
+{
+    return f->through && f->output && !f->residual && (uintptr_t)f->output % sizeof(vec) == 0 && f->step % LANES == 0 && f->row % LANES == 0;
+}
+
 void BLOCK(plane_gather)(const struct plane_gather *g)
 {
+    if (goes_through(&g->finish)) {
+        const unsigned parts = finish_parts(&g->finish);
+        if (parts == FINISH_OUTPUT)
+            gather(g, FINISH_OUTPUT | FINISH_THROUGH);
+        else
+            gather(g, parts | FINISH_THROUGH);
+        vec_through_done();
+        return;
+    }
     FINISH_VARIANTS(gather, g, finish_parts(&g->finish))
 }

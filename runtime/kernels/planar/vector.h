@@ -43,6 +43,25 @@ INLINE void vec_store(float *to, vec value)
     *(vec_unaligned *)to = value;
 }
 
+/* Past the caches, to a multiple of the vector's size: what is not read again soon need not be fetched before it is written. Before others
+ * read it, vec_through_done. */
+INLINE void vec_store_through(float *to, vec value)
+{
+#if defined(__AVX512F__)
+    _mm512_stream_ps(to, (__m512)value);
+#elif defined(__AVX2__)
+    _mm256_stream_ps(to, (__m256)value);
+#else
+    vec_store(to, value);
+#endif
+}
+INLINE void vec_through_done(void)
+{
+#if defined(__AVX2__)
+    _mm_sfence();
+#endif
+}
+
 /* Keeps a loaded value in its register where there are many: compilers like to load it again for each use, and loads are what
  * transforms are short of. */
 #if defined(__AVX512F__)

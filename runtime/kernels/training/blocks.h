@@ -110,6 +110,9 @@ struct training_blocks {
     void (*unresize)(const float *const rows[4], const float weights[4], float *temporary, float *to, ptrdiff_t count);
 };
 
+/* Whether so many floats are too many to be found in a cache later. */
+bool training_is_large(int64_t floats);
+
 /* The best table for `isa` (which the machine must be able to run). */
 const struct training_blocks *training_blocks_of(enum isa isa);
 

@@ -18,6 +18,7 @@ struct branches {
     struct planes_geometry geometry[MOST];
     int64_t batch, channels, features, band, bands; /* rows of a band, bands of an image */
     size_t turned, packed, offsets, spread, products; /* floats; of one branch, and of a thread */
+    size_t sum;                                       /* floats of a thread's running sum of a band; 0: none */
 };
 
 static size_t aligned(size_t floats)
@@ -89,6 +90,12 @@ static mitral_status decode(const struct kernel_call *call, struct branches *b)
         b->products = aligned(b->geometry[k].products) > b->products ? aligned(b->geometry[k].products) : b->products;
     }
     measure_bands(b, first->dims[2], first->dims[3]);
+    const int64_t written = b->batch * b->features * first->dims[2] * first->dims[3] * outputs;
+    if (outputs > 1 && !call_input(call, 0) && b->calls[0].blocks->lanes < 16 && training_is_large(written)) {
+        for (size_t k = 0; k < count; k++)
+            b->calls[k].through = true;
+        b->sum = aligned((size_t)(b->features * b->band * first->dims[3]) + PLANAR_SLACK);
+    }
     b->turned = b->transposed ? aligned((size_t)(9 * b->channels * b->features)) : 0;
     b->packed = aligned(PLANAR_SLACK + WINOGRAD_INPUTS * (size_t)((b->features + 3) / 4 * 4) * 3 * (size_t)b->channels);
     b->offsets = aligned((size_t)(3 * b->channels) * sizeof(ptrdiff_t) / sizeof(float));
@@ -114,7 +121,7 @@ static mitral_status prepare(struct kernel_call *call, void **state, size_t *scr
     struct branches b;
     (void)state;
     TRY(decode(call, &b));
-    *scratch_bytes = (b.turned + (size_t)b.count * (b.packed + b.offsets) + (size_t)b.threads * (b.spread + b.products) + PLANAR_SLACK) * sizeof(float);
+    *scratch_bytes = (b.turned + (size_t)b.count * (b.packed + b.offsets) + (size_t)b.threads * (b.spread + b.products + b.sum) + PLANAR_SLACK) * sizeof(float);
     return MITRAL_OK;
 }
 
@@ -128,7 +135,8 @@ static void turn_over(const struct branches *b, const float *w, float *out)
 }
 
 /* The groups of a band, one item after another; blocks of groups lie one below the other, 4 d rows each. */
-static void run_band(const struct branches *b, int k, int64_t image, int64_t band, const ptrdiff_t *offsets, float *spread, float *products)
+static void run_band(const struct branches *b, int k, int64_t image, int64_t band, const ptrdiff_t *offsets, float *spread, float *products,
+                     float *sum)
 {
     const struct segments *q = &b->geometry[k].segments;
     const int64_t d = b->calls[k].slide.dilation[0], row = band * b->band, height = b->calls[k].slide.output[0];
@@ -137,6 +145,13 @@ static void run_band(const struct branches *b, int k, int64_t image, int64_t ban
         struct planes_piece piece = {.image = image, .first = group, .spread = spread, .products = products, .offsets = offsets};
         piece.next = group + q->together < end ? group + q->together : -1;
         piece.count = piece.next < 0 ? (int)(end - group) : q->together;
+        if (b->sum) {
+            piece.sum = sum;
+            piece.sum_first = row;
+            piece.sum_step = (ptrdiff_t)(b->band * b->calls[k].slide.output[1]);
+            piece.read_sum = b->sums[k];
+            piece.write_sum = k + 1 < b->count && b->sums[k + 1];
+        }
         planes_groups(&b->calls[k], &b->geometry[k], &piece);
     }
 }
@@ -162,18 +177,18 @@ static mitral_status run(struct kernel_call *call)
         c->weights = packed + (size_t)k * b.packed;
         c->x = call_input(call, 1 + (size_t)(b.inputs == 1 ? 0 : k))->data;
         c->y = y->data;
-        c->addend = b.sums[k] && k ? b.calls[k - 1].y : addend ? addend->data : NULL;
+        c->addend = b.sums[k] && k && !b.sum ? b.calls[k - 1].y : addend ? addend->data : NULL;
     }
 #pragma omp parallel num_threads(b.threads) if (b.threads > 1)
     {
-        float *own = threads + (size_t)omp_get_thread_num() * (b.spread + b.products);
+        float *own = threads + (size_t)omp_get_thread_num() * (b.spread + b.products + b.sum);
         memset(own, 0, b.spread * sizeof *own); /* what lies between the segments stays zero */
 #pragma omp for schedule(static)
         for (int64_t item = 0; item < b.batch * b.bands; item++) {
             float *spread = own;
             for (int k = 0; k < b.count; k++) {
                 run_band(&b, k, item / b.bands, item % b.bands, (const ptrdiff_t *)(const void *)(tables + (size_t)k * b.offsets), spread,
-                         own + b.spread);
+                         own + b.spread, own + b.spread + b.products);
                 spread += aligned(b.geometry[k].spread);
             }
         }

@@ -153,6 +153,8 @@ static mitral_status prepare(struct kernel_call *call, const struct slide *slide
     struct convolution *c = &state->convolution;
     *c = (struct convolution){.way = WAY_DIRECT_PLANES, .blocks = planar_blocks_of(cpu_isa()),
                               .threads = threads, .x_pitch = (ptrdiff_t)slide->channels, .y_pitch = (ptrdiff_t)slide->features};
+    state->planes.through = state->planes.blocks->lanes < 16
+                            && training_is_large(slide->batch * slide->features * slide->output[0] * slide->output[1]);
     c->shape = (struct convolution_shape){.batch = slide->batch, .channels = slide->channels, .features = slide->features, .groups = 1,
                                           .input_layout = LAYOUT_PLAIN, .output_layout = LAYOUT_PLAIN, .residual_layout = LAYOUT_PLAIN};
     for (int i = 0; i < 2; i++) {

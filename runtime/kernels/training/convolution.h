@@ -37,6 +37,7 @@ struct planes_call {
     int threads;
     const float *x, *weights, *bias, *addend; /* weights packed by pack_plane_winograd */
     float *y;
+    bool through; /* y is too large to be found in a cache later */
     void *scratch;
 };
 size_t planes_scratch(const struct planes_call *call); /* bytes */
@@ -56,6 +57,11 @@ struct planes_piece {
     int count;
     float *spread, *products;
     const ptrdiff_t *offsets;
+    /* The running sum of several convolutions that goes on in a cache when y goes past it: rows from `sum_first` on, planes sum_step apart. */
+    float *sum;
+    bool read_sum, write_sum;
+    int64_t sum_first;
+    ptrdiff_t sum_step;
 };
 void planes_groups(const struct planes_call *call, const struct planes_geometry *geometry, const struct planes_piece *piece);
 

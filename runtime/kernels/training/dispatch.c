@@ -1,5 +1,7 @@
 #include "runtime/kernels/training/blocks.h"
 
+enum { LARGE_BYTES = 16 << 20 };
+
 const struct training_blocks *training_blocks_of(enum isa isa)
 {
 #if defined(__x86_64__)
@@ -11,4 +13,9 @@ const struct training_blocks *training_blocks_of(enum isa isa)
     (void)isa;
 #endif
     return &training_blocks_portable;
+}
+
+bool training_is_large(int64_t floats)
+{
+    return floats >= LARGE_BYTES / (int64_t)sizeof(float);
 }

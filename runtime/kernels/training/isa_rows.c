@@ -48,32 +48,19 @@ INLINE void store(float *to, vec value, int part)
         vec_store(to, value);
 }
 
-/* Past the caches where the row begins at a line: what is not read again soon need not be fetched before it is written. */
+/* Past the caches where the row begins at a line. */
 INLINE void store_through(float *to, vec value, int part)
 {
-#if defined(__AVX512F__)
-    if (!part) {
-        _mm512_stream_ps(to, (__m512)value);
-        return;
-    }
-#elif defined(__AVX2__)
-    if (!part) {
-        _mm256_stream_ps(to, (__m256)value);
-        return;
-    }
-#endif
-    store(to, value, part);
+    if (part)
+        vec_store_part(to, value, part);
+    else
+        vec_store_through(to, value);
 }
 
-/* Other threads see what went past the caches. */
 INLINE void finish_through(bool through)
 {
-#if defined(__AVX2__)
     if (through)
-        _mm_sfence();
-#else
-    (void)through;
-#endif
+        vec_through_done();
 }
 
 static bool on_line(const float *row)

@@ -9,7 +9,7 @@
 
 #include <math.h>
 
-enum { RESIDUAL = 5, FORWARD_PARTS = 6, BACKWARD_PARTS = 5, GRADIENT_PARTS = 4, PIVOT_ELEMENTS = 64, LARGE_BYTES = 16 << 20 };
+enum { RESIDUAL = 5, FORWARD_PARTS = 6, BACKWARD_PARTS = 5, GRADIENT_PARTS = 4, PIVOT_ELEMENTS = 64 };
 
 mitral_status normalised_parts_read(const struct kernel_call *call, size_t first, size_t next, struct normalised_parts *out)
 {
@@ -71,7 +71,7 @@ int normalised_part_of(const struct normalised_parts *parts, int64_t *c)
 
 bool normalised_is_large(const struct normalised_parts *parts)
 {
-    return parts->batch * parts->channels * parts->plane >= LARGE_BYTES / (int64_t)sizeof(float);
+    return training_is_large(parts->batch * parts->channels * parts->plane);
 }
 
 /* ---- forward ------------------------------------------------------------------------------------------------------------- */

@@ -60,7 +60,7 @@ static void look_ahead(const struct planes_call *c, const struct planes_piece *p
     if (piece->next < 0 || s->input[0] != s->output[0] || s->input[1] != s->output[1] || y + 4 * d >= s->input[0])
         return;
     batch->read = c->x + piece->image * s->channels * plane + (y + d) * s->input[1];
-    batch->written = c->y + piece->image * s->features * plane + y * s->output[1];
+    batch->written = c->through ? batch->read : c->y + piece->image * s->features * plane + y * s->output[1];
     batch->ahead_step = (ptrdiff_t)plane;
     batch->ahead_row = (ptrdiff_t)(d * s->input[1]);
     batch->ahead_rows = WINOGRAD_OUTPUTS;
@@ -98,7 +98,11 @@ void planes_groups(const struct planes_call *c, const struct planes_geometry *g,
                                       .rows = rows < WINOGRAD_OUTPUTS ? (int)rows : WINOGRAD_OUTPUTS, .input = piece->products + i * q->step,
                                       .position = g->product_position, .pitch = g->product_pitch,
                                       .finish = {.output = c->y + at, .residual = c->addend ? c->addend + at : NULL, .step = out_plane,
-                                                 .row = (ptrdiff_t)(s->dilation[0] * s->output[1]), .shift = c->bias}};
+                                                 .row = (ptrdiff_t)(s->dilation[0] * s->output[1]), .shift = c->bias, .through = c->through,
+                                                 .sum_step = piece->sum_step, .sum_row = (ptrdiff_t)(s->dilation[0] * s->output[1]),
+                                                 .read_sum = piece->read_sum, .write_sum = piece->write_sum}};
+        if (piece->sum)
+            gather.finish.sum = piece->sum + (y - piece->sum_first) * s->output[1];
         c->planar->plane_gather(&gather);
     }
 }
