@@ -51,7 +51,7 @@ static bool same_shape(const struct search *search, value_id a, value_id b)
 struct norm {
     node_id forward, backward;    /* backward: NO_NODE when there is none */
     node_id add, relu;            /* after it */
-    value_id residual, y;
+    value_id residual, y, shift;
     node_id relu_gradient;        /* before the backward node */
     bool keeps_gradient;          /* others read what the ReLU's gradient is, too */
     node_id concat, split;
@@ -83,6 +83,7 @@ static void find_activation(const struct search *search, struct norm *norm)
     node_id id = sole_reader(search, node->outputs[0]), add = NO_NODE;
     const struct node *next = node_at(search, id);
     norm->y = node->outputs[0];
+    norm->shift = node->inputs[2];
     norm->add = norm->relu = NO_NODE;
     norm->residual = NO_VALUE;
     if (next && node_is(next, "Add") && same_shape(search, next->inputs[0], next->inputs[1])) {
@@ -181,7 +182,8 @@ static mitral_status replace_backward(const struct search *search, const struct 
     value_id inputs[5 + MOST_PARTS] = {node.inputs[0], node.inputs[2], node.inputs[3], node.inputs[4], NO_VALUE};
     value_id outputs[3 + MOST_PARTS] = {norm->gradients[0], node_output(&node, 1), node_output(&node, 2), NO_VALUE};
     if (norm->relu_gradient != NO_NODE) {
-        inputs[4] = norm->y;
+        /* Without a residual, where y > 0 follows from what the gradient reads anyway. */
+        inputs[4] = norm->residual == NO_VALUE ? norm->shift : norm->y;
         inputs[0] = node_at(search, norm->relu_gradient)->inputs[0];
         if (norm->keeps_gradient)
             outputs[3] = node.inputs[0];
@@ -253,9 +255,9 @@ static mitral_status fuse_pair(const struct search *search, node_id id, bool *ch
     const struct node first = swapped ? *other : *node, second = swapped ? *node : *other;
     const struct node first_back = swapped ? *other_back : *back, second_back = swapped ? *back : *other_back;
     const struct attributes attributes = node->attributes;
-    const value_id y = node->outputs[0], dy = back->inputs[0], dy_of = back->inputs[4];
+    const value_id y = node->outputs[0], dy = back->inputs[0];
     const size_t further = first.input_count > 6 ? first.input_count - 6 : 0;
-    value_id inputs[10 + MOST_PARTS], outputs[9 + MOST_PARTS];
+    value_id inputs[11 + MOST_PARTS], outputs[9 + MOST_PARTS];
     if (further > MOST_PARTS - 1)
         return MITRAL_OK;
     memcpy(inputs, first.inputs, 5 * sizeof *inputs);
@@ -270,18 +272,20 @@ static mitral_status fuse_pair(const struct search *search, node_id id, bool *ch
     remove_node(search, other_back_id);
     TRY(graph_add_node(search->graph, op_find("mitral", "FusedNormalizationPair"), 1, first.name, &attributes, inputs, 10 + further,
                        outputs, 9, NULL));
-    const value_id back_inputs[9] = {dy,                    dy_of,                 first_back.inputs[1],  first_back.inputs[2], first_back.inputs[3],
-                                     second_back.inputs[1], second_back.inputs[2], second_back.inputs[3], second_back.inputs[5]};
+    const value_id back_inputs[10] = {dy,
+                                      first_back.inputs[1],  first.inputs[2],  first_back.inputs[2],  first_back.inputs[3],
+                                      second_back.inputs[1], second.inputs[2], second_back.inputs[2], second_back.inputs[3],
+                                      second_back.inputs[5]};
     const value_id back_outputs[6] = {node_output(&second_back, 0), node_output(&first_back, 1), node_output(&first_back, 2),
                                       node_output(&second_back, 1), node_output(&second_back, 2), node_output(&first_back, 0)};
     memcpy(inputs, back_inputs, sizeof back_inputs);
-    memcpy(inputs + 9, first_back.inputs + 5, (1 + further) * sizeof *inputs);
+    memcpy(inputs + 10, first_back.inputs + 5, (1 + further) * sizeof *inputs);
     memcpy(outputs, back_outputs, sizeof back_outputs);
     for (size_t i = 0; i < further; i++)
         outputs[6 + i] = node_output(&first_back, 4 + i);
     *changed = true;
-    return graph_add_node(search->graph, op_find("mitral", "FusedNormalizationPairGradient"), 1, first_back.name, &first_back.attributes, inputs,
-                          10 + further, outputs, 6 + further, NULL);
+    return graph_add_node(search->graph, op_find("mitral", "FusedNormalizationPairGradient"), 1, first_back.name, &attributes, inputs,
+                          11 + further, outputs, 6 + further, NULL);
 }
 
 /* ---- addends --------------------------------------------------------------------------------------------------------------- */

@@ -183,6 +183,11 @@ static void check_form(const struct form *f)
         if (keeps)
             assert_memory_equal(gradients[3].tensor.data, dz, (size_t)elements * sizeof *dz);
         check_threads(&backward, "training.normalization_gradient", 3 + f->part_count, absent, gradients);
+        if (!f->relu || f->residual)
+            continue;
+        backward.input_list[4] = apart.input_list[2]; /* the shift says as much as y: the same bits */
+        check_threads(&backward, "training.normalization_gradient", 3 + f->part_count, absent, gradients);
+        backward.input_list[4] = &found[0];
     }
     rig_close(&reference);
     rig_close(&backward);

@@ -62,11 +62,20 @@ struct training_normalise {
     bool through; /* y is too large to be found in a cache later */
 };
 
-/* Backward: dz is dy where y > 0 (y NULL: everywhere). First Σ dz and Σ dz (x − mean); then dx = a dz + (b x + c), and dz itself where it is
+/* Where a ReLU let a gradient through. */
+enum training_sign {
+    SIGN_ALL,    /* there was none */
+    SIGN_BY_Y,   /* where y > 0 */
+    SIGN_BY_LINE /* where the same line of x as forward is > 0: then y need not be read */
+};
+
+/* Backward: dz is dy where the ReLU let it through. First Σ dz and Σ dz (x − mean); then dx = a dz + (b x + c), and dz itself where it is
  * wanted. Both may lie where an input does. */
 struct training_denormalise {
     ptrdiff_t count;
+    enum training_sign sign;
     const float *dy, *y, *x;
+    float line[2]; /* y = line[0] x + line[1] */
     float *dz, *dx;
     float mean, a, b, c;
     bool through; /* what is written is too large */
@@ -75,7 +84,9 @@ struct training_denormalise {
 /* The same of the sum of two normalisations: Σ dz and both Σ dz (x − mean), then both dx. dy may be one of dx. */
 struct training_denormalise_pair {
     ptrdiff_t count;
-    const float *dy, *y, *x[2];
+    bool relu;
+    const float *dy, *x[2];
+    float line[3]; /* y = line[0] x[0] + line[1] + line[2] x[1] */
     float *dx[2];
     float mean[2], a[2], b[2], c[2];
     bool through; /* dx are too large */

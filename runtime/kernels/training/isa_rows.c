@@ -162,7 +162,15 @@ INLINE vec masked(vec dy, vec y)
     return (vec)((mask)dy & (y > vec_set(0)));
 }
 
-INLINE void sums_of_row(const struct training_denormalise *row, bool relu, double sums[2])
+INLINE vec let_through(const struct training_denormalise *r, enum training_sign sign, vec x, ptrdiff_t i, int part)
+{
+    const vec dy = load(r->dy + i, part);
+    if (sign == SIGN_BY_Y)
+        return masked(dy, load(r->y + i, part));
+    return sign == SIGN_BY_LINE ? masked(dy, vec_fma(vec_set(r->line[0]), x, vec_set(r->line[1]))) : dy;
+}
+
+INLINE void sums_of_row(const struct training_denormalise *row, enum training_sign sign, double sums[2])
 {
     const struct training_denormalise r = *row;
     const vec mean = vec_set(r.mean);
@@ -171,11 +179,9 @@ INLINE void sums_of_row(const struct training_denormalise *row, bool relu, doubl
         vec sum[2] = {vec_set(0), vec_set(0)}, product[2] = {vec_set(0), vec_set(0)};
 #define SUMS(i, part, k)                                                                                               \
     do {                                                                                                               \
-        vec dz = load(r.dy + (i), part);                                                                               \
-        if (relu)                                                                                                      \
-            dz = masked(dz, load(r.y + (i), part));                                                                    \
+        const vec x = load(r.x + (i), part), dz = let_through(&r, sign, x, i, part);                                   \
         sum[k] += dz;                                                                                                  \
-        product[k] = vec_fma(dz, load(r.x + (i), part) - mean, product[k]);                                            \
+        product[k] = vec_fma(dz, x - mean, product[k]);                                                                \
     } while (0)
         ptrdiff_t i = first;
         for (; i + 2 * LANES <= last; i += 2 * LANES) {
@@ -193,22 +199,21 @@ INLINE void sums_of_row(const struct training_denormalise *row, bool relu, doubl
 
 void BLOCK(training_denormalise_sums)(const struct training_denormalise *row, double sums[2])
 {
-    if (row->y)
-        sums_of_row(row, true, sums);
+    if (row->sign == SIGN_BY_LINE)
+        sums_of_row(row, SIGN_BY_LINE, sums);
+    else if (row->sign == SIGN_BY_Y)
+        sums_of_row(row, SIGN_BY_Y, sums);
     else
-        sums_of_row(row, false, sums);
+        sums_of_row(row, SIGN_ALL, sums);
 }
 
-INLINE void denormalise_row(const struct training_denormalise *row, bool relu, bool keep, bool through)
+INLINE void denormalise_row(const struct training_denormalise *row, enum training_sign sign, bool keep, bool through)
 {
     const struct training_denormalise r = *row;
     const vec a = vec_set(r.a), b = vec_set(r.b), c = vec_set(r.c);
 #define DENORMALISE(i, part)                                                                                           \
     do {                                                                                                               \
-        vec dz = load(r.dy + (i), part);                                                                               \
-        if (relu)                                                                                                      \
-            dz = masked(dz, load(r.y + (i), part));                                                                    \
-        const vec dx = vec_fma(a, dz, vec_fma(b, load(r.x + (i), part), c));                                           \
+        const vec x = load(r.x + (i), part), dz = let_through(&r, sign, x, i, part), dx = vec_fma(a, dz, vec_fma(b, x, c)); \
         if (r.dx && through)                                                                                           \
             store_through(r.dx + (i), dx, part);                                                                       \
         else if (r.dx)                                                                                                 \
@@ -224,15 +229,23 @@ INLINE void denormalise_row(const struct training_denormalise *row, bool relu, b
 void BLOCK(training_denormalise)(const struct training_denormalise *row)
 {
     const bool through = row->through && on_line(row->dx) && (!row->dz || on_line(row->dz));
-    if (row->y && !row->dz && through)
-        denormalise_row(row, true, false, true);
-    else if (row->y && row->dz && through)
-        denormalise_row(row, true, true, true);
-    else if (row->y)
-        denormalise_row(row, true, row->dz != NULL, false);
+    if (row->sign == SIGN_BY_LINE && !row->dz && through)
+        denormalise_row(row, SIGN_BY_LINE, false, true);
+    else if (row->sign == SIGN_BY_LINE && !row->dz)
+        denormalise_row(row, SIGN_BY_LINE, false, false);
+    else if (row->sign == SIGN_BY_Y && row->dz && through)
+        denormalise_row(row, SIGN_BY_Y, true, true);
+    else if (row->sign == SIGN_BY_Y)
+        denormalise_row(row, SIGN_BY_Y, row->dz != NULL, through);
     else
-        denormalise_row(row, false, row->dz != NULL, through);
+        denormalise_row(row, row->sign, row->dz != NULL, through);
     finish_through(through);
+}
+
+INLINE vec pair_through(const struct training_denormalise_pair *r, bool relu, const vec x[2], ptrdiff_t i, int part)
+{
+    const vec dy = load(r->dy + i, part);
+    return relu ? masked(dy, vec_fma(vec_set(r->line[2]), x[1], vec_fma(vec_set(r->line[0]), x[0], vec_set(r->line[1])))) : dy;
 }
 
 INLINE void pair_sums(const struct training_denormalise_pair *row, bool relu, double sums[3])
@@ -246,12 +259,11 @@ INLINE void pair_sums(const struct training_denormalise_pair *row, bool relu, do
             sum[k] = product[k][0] = product[k][1] = vec_set(0);
 #define PAIR_SUMS(i, part, k)                                                                                          \
     do {                                                                                                               \
-        vec dz = load(r.dy + (i), part);                                                                               \
-        if (relu)                                                                                                      \
-            dz = masked(dz, load(r.y + (i), part));                                                                    \
+        const vec x[2] = {load(r.x[0] + (i), part), load(r.x[1] + (i), part)};                                         \
+        const vec dz = pair_through(&r, relu, x, i, part);                                                             \
         sum[k] += dz;                                                                                                  \
-        product[k][0] = vec_fma(dz, load(r.x[0] + (i), part) - mean[0], product[k][0]);                                \
-        product[k][1] = vec_fma(dz, load(r.x[1] + (i), part) - mean[1], product[k][1]);                                \
+        product[k][0] = vec_fma(dz, x[0] - mean[0], product[k][0]);                                                    \
+        product[k][1] = vec_fma(dz, x[1] - mean[1], product[k][1]);                                                    \
     } while (0)
         ptrdiff_t i = first;
         for (; i + 2 * LANES <= last; i += 2 * LANES) {
@@ -270,7 +282,7 @@ INLINE void pair_sums(const struct training_denormalise_pair *row, bool relu, do
 
 void BLOCK(training_denormalise_pair_sums)(const struct training_denormalise_pair *row, double sums[3])
 {
-    if (row->y)
+    if (row->relu)
         pair_sums(row, true, sums);
     else
         pair_sums(row, false, sums);
@@ -283,11 +295,11 @@ INLINE void denormalise_pair(const struct training_denormalise_pair *row, bool r
               c[2] = {vec_set(r.c[0]), vec_set(r.c[1])};
 #define DENORMALISE_PAIR(i, part)                                                                                      \
     do {                                                                                                               \
-        vec dz = load(r.dy + (i), part), dx[2];                                                                        \
-        if (relu)                                                                                                      \
-            dz = masked(dz, load(r.y + (i), part));                                                                    \
+        const vec x[2] = {load(r.x[0] + (i), part), load(r.x[1] + (i), part)};                                         \
+        const vec dz = pair_through(&r, relu, x, i, part);                                                             \
+        vec dx[2];                                                                                                     \
         _Pragma("GCC unroll 2") for (int k = 0; k < 2; k++)                                                            \
-            dx[k] = vec_fma(a[k], dz, vec_fma(b[k], load(r.x[k] + (i), part), c[k]));                                  \
+            dx[k] = vec_fma(a[k], dz, vec_fma(b[k], x[k], c[k]));                                                      \
         _Pragma("GCC unroll 2") for (int k = 0; k < 2; k++)                                                            \
             if (r.dx[k] && through)                                                                                    \
                 store_through(r.dx[k] + (i), dx[k], part);                                                             \
@@ -300,9 +312,9 @@ INLINE void denormalise_pair(const struct training_denormalise_pair *row, bool r
 void BLOCK(training_denormalise_pair)(const struct training_denormalise_pair *row)
 {
     const bool through = row->through && on_line(row->dx[0]) && on_line(row->dx[1]);
-    if (row->y && through)
+    if (row->relu && through)
         denormalise_pair(row, true, true);
-    else if (row->y)
+    else if (row->relu)
         denormalise_pair(row, true, false);
     else
         denormalise_pair(row, false, through);

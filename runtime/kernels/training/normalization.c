@@ -2,7 +2,8 @@
  * parts (a concatenation that is not made), with the addition and the ReLU that follow it.
  *
  * Forward: X, scale, B, mean, variance, residual?, further parts of X… → Y, next mean, next variance (unbiased), the batch's mean, its
- * inverse deviation. With attribute `known` mean and variance are the batch's mean and inverse deviation, and Y alone is made. Backward: dY, scale, mean, inverse deviation, Y? (of a ReLU), X, further parts… → dX, dscale, dB, dZ? (the gradient
+ * inverse deviation. With attribute `known` mean and variance are the batch's mean and inverse deviation, and Y alone is made. Backward: dY, scale, mean, inverse deviation, Y? or B? (of a ReLU; B, a vector, where
+ * Y is a line of X alone, which says the same), X, further parts… → dX, dscale, dB, dZ? (the gradient
  * before the ReLU), further parts of dX…. A channel is one thread's from beginning to end, so that it stays in the cache between the sums
  * and what they are for. */
 #include "runtime/kernels/training/normalization.h"
@@ -131,10 +132,10 @@ void normalised_put_statistics(const struct kernel_call *call, size_t input, siz
     normalised_put(call, output + 3, c, inverse);
 }
 
-void normalised_line(const struct kernel_call *call, size_t input, int64_t c, double mean, double inverse, double line[2])
+void normalised_line(float scale, float shift, double mean, double inverse, double line[2])
 {
-    line[0] = (double)normalised_vector(call, input + 1)[c] * (double)(float)inverse;
-    line[1] = (double)normalised_vector(call, input + 2)[c] - (double)(float)mean * line[0];
+    line[0] = (double)scale * (double)(float)inverse;
+    line[1] = (double)shift - (double)(float)mean * line[0];
 }
 
 mitral_status normalised_run(const struct kernel_call *call, const struct normalised_parts *parts, normalised_channel *channel)
@@ -162,7 +163,7 @@ static void forward_channel(const struct kernel_call *call, const struct trainin
         normalised_measure(blocks, parts, part, own, &mean, &variance);
         inverse = 1 / sqrt(variance + (double)attribute_float(call->attributes, "epsilon", 1e-5f));
     }
-    normalised_line(call, 0, c, mean, inverse, line);
+    normalised_line(normalised_vector(call, 1)[c], normalised_vector(call, 2)[c], mean, inverse, line);
     for (int64_t n = 0; y && n < parts->batch; n++) {
         const int64_t at = (n * parts->channels + c) * parts->plane;
         struct training_normalise row = {.count = (ptrdiff_t)parts->plane, .a = (float)line[0], .b = (float)line[1], .c = 1,
@@ -188,6 +189,12 @@ static mitral_status backward_parts(const struct kernel_call *call, struct norma
     return normalised_parts_read(call, BACKWARD_PARTS, BACKWARD_PARTS + 1, parts);
 }
 
+static enum training_sign sign_of(const struct kernel_call *call)
+{
+    const mitral_tensor *y = call_input(call, 4);
+    return !y ? SIGN_ALL : y->rank == 1 ? SIGN_BY_LINE : SIGN_BY_Y;
+}
+
 static mitral_status backward_shape(struct kernel_call *call)
 {
     struct normalised_parts parts;
@@ -197,7 +204,7 @@ static mitral_status backward_shape(struct kernel_call *call)
     if (!call_input(call, 0))
         return call_fail(call, MITRAL_INVALID, "input 0: a gradient expected, found none");
     TRY(normalised_check_whole(call, 0, &whole));
-    TRY(normalised_check_whole(call, 4, &whole));
+    TRY(sign_of(call) == SIGN_BY_LINE ? normalised_check_vectors(call, 4, 5, parts.channels) : normalised_check_whole(call, 4, &whole));
     if (call->output_count != (size_t)(GRADIENT_PARTS + parts.count - 1) && (parts.count > 1 || call->output_count > GRADIENT_PARTS))
         return call_fail(call, MITRAL_INVALID, "%d outputs expected, found %zu", GRADIENT_PARTS + parts.count - 1, call->output_count);
     call_set_output(call, 0, MITRAL_FLOAT, whole.rank, parts.inputs[0]->dims);
@@ -214,13 +221,19 @@ static void backward_channel(const struct kernel_call *call, const struct traini
 {
     const double count = (double)parts->batch * (double)parts->plane;
     const double mean = (double)normalised_vector(call, 2)[c], inverse = (double)normalised_vector(call, 3)[c];
-    const float *dy = normalised_vector(call, 0), *y = normalised_vector(call, 4);
+    const enum training_sign sign = sign_of(call);
+    const float *dy = normalised_vector(call, 0), *y = sign == SIGN_BY_Y ? normalised_vector(call, 4) : NULL;
     const mitral_tensor *dz = call_output(call, 3);
     int64_t own = c;
     const int index = normalised_part_of(parts, &own);
     const mitral_tensor *part = parts->inputs[index], *dx = call_output(call, index ? (size_t)(GRADIENT_PARTS + index - 1) : 0);
-    double sums[2] = {0, 0};
-    struct training_denormalise row = {.count = (ptrdiff_t)parts->plane, .mean = (float)mean, .through = normalised_is_large(parts)};
+    double sums[2] = {0, 0}, line[2];
+    struct training_denormalise row = {.count = (ptrdiff_t)parts->plane, .sign = sign, .mean = (float)mean, .through = normalised_is_large(parts)};
+    if (sign == SIGN_BY_LINE) {
+        normalised_line(normalised_vector(call, 1)[c], normalised_vector(call, 4)[c], mean, inverse, line);
+        row.line[0] = (float)line[0];
+        row.line[1] = (float)line[1];
+    }
     for (int64_t n = 0; n < parts->batch; n++) {
         const int64_t at = (n * parts->channels + c) * parts->plane;
         row.dy = dy + at;

@@ -33,9 +33,8 @@ void normalised_put(const struct kernel_call *call, size_t index, int64_t c, dou
  * one of the batch's `count` elements), the batch's mean and its inverse deviation. */
 void normalised_put_statistics(const struct kernel_call *call, size_t input, size_t output, int64_t c, double count, double mean, double variance,
                                double inverse);
-/* y = line[0] x + line[1] for channel c, whose scale and shift follow input `input`. The statistics are taken as the backward half, and who
- * computes it again, find them: rounded. */
-void normalised_line(const struct kernel_call *call, size_t input, int64_t c, double mean, double inverse, double line[2]);
+/* y = line[0] x + line[1] of a channel. The statistics are taken as the backward half, and who computes it again, find them: rounded. */
+void normalised_line(float scale, float shift, double mean, double inverse, double line[2]);
 /* Every channel by itself, shared out to the threads. */
 typedef void normalised_channel(const struct kernel_call *call, const struct training_blocks *blocks, const struct normalised_parts *parts,
                                 int64_t c);

@@ -2,13 +2,13 @@
  * shortcut have it. Neither normalised map is made, nor backward the gradient between.
  *
  * Forward: X, scale, B, mean, variance, X2, scale2, B2, mean2, variance2, further parts of X… → Y, next mean, next variance, the batch's mean,
- * its inverse deviation, and those four of the second. Backward: dY, Y? (of a ReLU), scale, mean, inverse deviation, scale2, mean2, inverse
- * deviation 2, X2, X, further parts of X… → dX2, dscale, dB, dscale2, dB2, dX, further parts of dX…. */
+ * its inverse deviation, and those four of the second. Backward, with the same attribute `relu`: dY, scale, B, mean, inverse deviation, those
+ * four of the second, X2, X, further parts of X… → dX2, dscale, dB, dscale2, dB2, dX, further parts of dX…. */
 #include "runtime/kernels/training/normalization.h"
 
 #include <math.h>
 
-enum { SECOND = 5, FORWARD_PARTS = 10, BACKWARD_SECOND = 8, BACKWARD_PARTS = 9, GRADIENT_PARTS = 5, STATISTICS = 4 };
+enum { SECOND = 5, FORWARD_PARTS = 10, BACKWARD_SECOND = 9, BACKWARD_PARTS = 10, GRADIENT_PARTS = 5, STATISTICS = 4 };
 
 static mitral_status check_second(const struct kernel_call *call, size_t index, const mitral_tensor *whole)
 {
@@ -49,7 +49,7 @@ static void prepare_one(const struct kernel_call *call, const struct training_bl
     double mean, variance;
     normalised_measure(blocks, parts, part, own, &mean, &variance);
     const double inverse = 1 / sqrt(variance + (double)attribute_float(call->attributes, "epsilon", 1e-5f));
-    normalised_line(call, input, c, mean, inverse, ab);
+    normalised_line(normalised_vector(call, input + 1)[c], normalised_vector(call, input + 2)[c], mean, inverse, ab);
     normalised_put_statistics(call, input + 3, output, c, (double)parts->batch * (double)parts->plane, mean, variance, inverse);
 }
 
@@ -85,12 +85,11 @@ static mitral_status backward_shape(struct kernel_call *call)
 {
     struct normalised_parts parts;
     TRY(normalised_parts_read(call, BACKWARD_PARTS, BACKWARD_PARTS + 1, &parts));
-    TRY(normalised_check_vectors(call, 2, BACKWARD_SECOND, parts.channels));
+    TRY(normalised_check_vectors(call, 1, BACKWARD_SECOND, parts.channels));
     const mitral_tensor whole = normalised_whole(&parts);
     if (!call_input(call, 0))
         return call_fail(call, MITRAL_INVALID, "input 0: a gradient expected, found none");
     TRY(normalised_check_whole(call, 0, &whole));
-    TRY(normalised_check_whole(call, 1, &whole));
     TRY(check_second(call, BACKWARD_SECOND, &whole));
     if (call->output_count > (size_t)(GRADIENT_PARTS + parts.count))
         return call_fail(call, MITRAL_INVALID, "at most %d outputs expected, found %zu", GRADIENT_PARTS + parts.count, call->output_count);
@@ -106,22 +105,26 @@ static mitral_status backward_shape(struct kernel_call *call)
 static void backward_channel(const struct kernel_call *call, const struct training_blocks *blocks, const struct normalised_parts *parts, int64_t c)
 {
     const double count = (double)parts->batch * (double)parts->plane;
-    const float *dy = normalised_vector(call, 0), *y = normalised_vector(call, 1), *second = normalised_vector(call, BACKWARD_SECOND);
+    const float *dy = normalised_vector(call, 0), *second = normalised_vector(call, BACKWARD_SECOND);
     int64_t own = c;
     const int index = normalised_part_of(parts, &own);
     const mitral_tensor *part = parts->inputs[index], *dx = call_output(call, (size_t)(GRADIENT_PARTS + index)), *dx2 = call_output(call, 0);
-    double sums[3] = {0, 0, 0}, mean[2], inverse[2];
-    struct training_denormalise_pair row = {.count = (ptrdiff_t)parts->plane, .through = normalised_is_large(parts)};
+    double sums[3] = {0, 0, 0}, mean[2], inverse[2], line[2][2];
+    struct training_denormalise_pair row = {.count = (ptrdiff_t)parts->plane, .relu = attribute_int(call->attributes, "relu", 0) != 0,
+                                            .through = normalised_is_large(parts)};
     for (size_t k = 0; k < 2; k++) {
-        mean[k] = (double)normalised_vector(call, 3 + 3 * k)[c];
-        inverse[k] = (double)normalised_vector(call, 4 + 3 * k)[c];
+        mean[k] = (double)normalised_vector(call, 3 + STATISTICS * k)[c];
+        inverse[k] = (double)normalised_vector(call, 4 + STATISTICS * k)[c];
         row.mean[k] = (float)mean[k];
+        normalised_line(normalised_vector(call, 1 + STATISTICS * k)[c], normalised_vector(call, 2 + STATISTICS * k)[c], mean[k], inverse[k], line[k]);
     }
+    row.line[0] = (float)line[0][0];
+    row.line[1] = (float)(line[0][1] + line[1][1]);
+    row.line[2] = (float)line[1][0];
     for (int pass = 0; pass < 2; pass++) {
         for (int64_t n = 0; n < parts->batch; n++) {
             const int64_t at = (n * parts->channels + c) * parts->plane, at_part = (n * part->dims[1] + own) * parts->plane;
             row.dy = dy + at;
-            row.y = y ? y + at : NULL;
             row.x[0] = (const float *)part->data + at_part;
             row.x[1] = second + at;
             row.dx[0] = dx ? (float *)dx->data + at_part : NULL;
@@ -132,7 +135,7 @@ static void backward_channel(const struct kernel_call *call, const struct traini
                 blocks->denormalise_pair_sums(&row, sums);
         }
         for (size_t k = 0; k < 2 && pass == 0; k++) {
-            const double product = sums[1 + k] * inverse[k], a = (double)normalised_vector(call, 2 + 3 * k)[c] * inverse[k];
+            const double product = sums[1 + k] * inverse[k], a = (double)normalised_vector(call, 1 + STATISTICS * k)[c] * inverse[k];
             const double b = -a * inverse[k] * product / count;
             normalised_put(call, 1 + 2 * k, c, product);
             normalised_put(call, 2 + 2 * k, c, sums[0]);
