@@ -58,6 +58,11 @@ struct plane_product {
     bool accumulate;
     enum planar_activation activation;
     ptrdiff_t prefetch;        /* distance of what to fetch into the cache meanwhile; 0: nothing */
+    /* Rows ahead[ahead_offsets[k] + c] of the input that come next, and what is written, are fetched meanwhile in even portions: of
+     * every `ahead_step` rows, a group of rows of output fetches the one of its number from `ahead_first` on. NULL: none. */
+    const float *ahead;
+    const ptrdiff_t *ahead_offsets;
+    int ahead_first, ahead_step;
 };
 
 /* `count` products of the same size with nothing before or after: output_i[r][c] = Σ_k weights_i[r][k] · input_i[offsets[k] + c].

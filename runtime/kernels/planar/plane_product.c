@@ -146,6 +146,22 @@ static void rows_of_8(const struct plane_product *p, int row)
 }
 #endif
 
+/* While a tile is computed: its share of the rows ahead, and the output (and what is added to it) of the tile behind it. */
+INLINE void fetch_ahead(const struct plane_product *p, int row, ptrdiff_t column, int columns)
+{
+    enum { LINE = 16 };
+    for (int k = (p->ahead_first + row / 4) % p->ahead_step; k < p->depth; k += p->ahead_step) {
+        const float *from = p->ahead + p->ahead_offsets[k] + column;
+        __builtin_prefetch(from, 0, 2);
+        __builtin_prefetch(from + LINE, 0, 2);
+    }
+    for (int r = row; p->depth >= LINE && r < p->rows && r < row + 4; r++) {
+        const float *to = p->output + r * p->stride + column + columns;
+        __builtin_prefetch(to, 1);
+        __builtin_prefetch(to + LINE, 1);
+    }
+}
+
 static void rows_of_4(const struct plane_product *p, int row)
 {
     int vectors = p->columns / LANES;
@@ -155,6 +171,10 @@ static void rows_of_4(const struct plane_product *p, int row)
 #if VECTOR_REGISTERS == 32
         if (vectors > 5 || vectors == 4)
             count = 4;
+#endif
+        if (p->ahead)
+            fetch_ahead(p, row, column, count * LANES);
+#if VECTOR_REGISTERS == 32
         if (count == 4)
             whole_1_4(p, row, column);
         else

@@ -24,13 +24,13 @@ struct training_spread {
 };
 
 /* to[r * pitch + x] = from[offsets[r] + x]: rows brought together, where they are read several times and lie so far apart that caches have
- * few places for all of them. What lies `ahead` of each is fetched meanwhile. */
+ * few places for all of them. */
 struct training_collect {
     int rows, columns;
     const float *from;
     const ptrdiff_t *offsets;
     float *to;
-    ptrdiff_t pitch, ahead;
+    ptrdiff_t pitch;
 };
 
 /* Rows that are needed next, fetched into the cache while sums are made: `each` lines of 16 floats in every step. */

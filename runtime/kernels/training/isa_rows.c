@@ -84,12 +84,7 @@ void BLOCK(training_collect)(const struct training_collect *rows)
     for (int r = 0; r < c.rows; r++) {
         const float *from = c.from + c.offsets[r];
         float *to = c.to + r * c.pitch;
-#define COLLECT(i, part)                                                                                               \
-    do {                                                                                                               \
-        if ((i) % 16 == 0)                                                                                             \
-            __builtin_prefetch(from + (i) + c.ahead);                                                                  \
-        store(to + (i), load(from + (i), part), part);                                                                 \
-    } while (0)
+#define COLLECT(i, part) store(to + (i), load(from + (i), part), part)
         ROW_LOOP(0, c.columns, COLLECT);
     }
 }

@@ -140,6 +140,7 @@ static void run_output(const struct points *p, int j, const float *packed, const
         product.weight_step = (ptrdiff_t)p->depth;
         product.weights = packed + 4 * done;
         product.offsets = source->offsets + done;
+        product.ahead_offsets = source->ahead ? source->ahead_offsets + done : NULL;
         product.output = p->y[j] + at;
         product.stride = (ptrdiff_t)p->pixels;
         product.shift = p->bias[j];
@@ -159,9 +160,13 @@ static void run_chunk(const struct points *p, const ptrdiff_t *offsets, const fl
     struct plane_product source = {.input = p->x[0] + first, .offsets = offsets + n * p->depth};
     if (collected) {
         p->training->collect(&(struct training_collect){.rows = (int)p->depth, .columns = count, .from = source.input, .offsets = source.offsets,
-                                                        .to = own, .pitch = collected_pitch(p), .ahead = (ptrdiff_t)chunk});
+                                                        .to = own, .pitch = collected_pitch(p)});
+        source.ahead = source.input + chunk;
+        source.ahead_offsets = source.offsets;
         source.input = own;
         source.offsets = offsets + p->batch * p->depth;
+        for (int j = 0; j < p->outputs; j++)
+            source.ahead_step += (int)((p->features[j] + 3) / 4);
     } else {
         source.prefetch = p->features[0] <= FEW_FEATURES && p->outputs == 1 ? NEXT_TILE : (ptrdiff_t)chunk;
     }
@@ -171,12 +176,14 @@ static void run_chunk(const struct points *p, const ptrdiff_t *offsets, const fl
         for (int from = 0; from < count; from += piece) {
             struct plane_product part = source;
             part.input += from;
+            part.ahead += collected ? from : 0;
             part.columns = count - from < piece ? count - from : piece;
             part.residual_stride = doubled ? pitch : (ptrdiff_t)p->pixels;
             const ptrdiff_t at = (ptrdiff_t)(n * p->features[j] * p->pixels + first + from);
             run_output(p, j, packed[j], &part, at, doubled ? doubled + from : p->addend[j] ? p->addend[j] + at : NULL);
         }
         source.prefetch = 0; /* once is enough */
+        source.ahead_first += (int)((p->features[j] + 3) / 4);
     }
 }
 
