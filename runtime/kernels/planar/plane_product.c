@@ -213,21 +213,24 @@ void BLOCK(plane_batch)(const struct plane_batch *b)
         {plain_2_1, plain_2_2, plain_2_3},
 #endif
     };
-    const int groups = (b->rows + 3) / 4;
-    int ahead = 0; /* rows that have been fetched */
+    const int groups = (b->rows + 3) / 4, vectors_across = (b->columns + LANES - 1) / LANES;
+    /* Rows that have been fetched, one in every so many tiles; those are as wide as most. */
+    const int tiles = b->count * groups * vectors_across / 3;
+    const int every = VECTOR_REGISTERS == 32 || b->ahead_count < 1 || tiles < b->ahead_count ? 1 : tiles / b->ahead_count;
+    int ahead = 0, tile = 0;
     for (int i = 0; i < b->count; i++)
         for (int group = 0; group < groups;) {
             int together = VECTOR_REGISTERS == 32 && groups - group > 1 ? 2 : 1;
             const float *weights = b->weights + ((ptrdiff_t)i * groups + group) * 4 * b->depth;
             const float *input = b->input + i * b->position;
             float *output = b->output + i * b->position_out + group * 4 * b->pitch_out;
-            for (int left = (b->columns + LANES - 1) / LANES; left > 0;) {
+            for (int left = vectors_across; left > 0;) {
                 int vectors = left > 4 || left == 3 ? 3 : left == 1 ? 1 : 2;
                 ptrdiff_t row = ahead / b->ahead_rows * b->ahead_step + ahead % b->ahead_rows * b->ahead_row;
                 functions[together - 1][vectors - 1](input, b->offsets, b->depth, weights, output, b->pitch_out,
                                                      (const char *)(b->written + row), (const char *)(b->read + row),
-                                                     ahead < b->ahead_count ? b->ahead_lines : 0);
-                ahead++;
+                                                     ahead < b->ahead_count && tile % every == 0 ? b->ahead_lines : 0);
+                ahead += tile++ % every == 0;
                 left -= vectors;
                 input += vectors * LANES;
                 output += vectors * LANES;

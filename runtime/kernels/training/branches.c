@@ -134,17 +134,32 @@ static void turn_over(const struct branches *b, const float *w, float *out)
                 out[(f * b->channels + c) * 9 + t] = w[(c * b->features + f) * 9 + 8 - t];
 }
 
-/* The groups of a band, one item after another; blocks of groups lie one below the other, 4 d rows each. */
+/* The first group of a band; blocks of groups lie one below the other, 4 d rows each. */
+static int64_t first_group(const struct branches *b, int k, int64_t band)
+{
+    const int64_t d = b->calls[k].slide.dilation[0];
+    return band * b->band / (4 * d) * d;
+}
+
+/* The groups of a band, one item after another. */
 static void run_band(const struct branches *b, int k, int64_t image, int64_t band, const ptrdiff_t *offsets, float *spread, float *products,
                      float *sum)
 {
     const struct segments *q = &b->geometry[k].segments;
-    const int64_t d = b->calls[k].slide.dilation[0], row = band * b->band, height = b->calls[k].slide.output[0];
-    const int64_t first = row / (4 * d) * d, end = row + b->band >= height ? q->down : (row + b->band) / (4 * d) * d;
-    for (int64_t group = first; group < end; group += q->together) {
+    const int64_t row = band * b->band, end = band + 1 < b->bands ? first_group(b, k, band + 1) : q->down;
+    const bool last = k + 1 == b->count, turns = last && band + 1 == b->bands;
+    const int k_after = last ? 0 : k + 1;
+    for (int64_t group = first_group(b, k, band); group < end; group += q->together) {
         struct planes_piece piece = {.image = image, .first = group, .spread = spread, .products = products, .offsets = offsets};
-        piece.next = group + q->together < end ? group + q->together : -1;
-        piece.count = piece.next < 0 ? (int)(end - group) : q->together;
+        piece.count = end - group < q->together ? (int)(end - group) : q->together;
+        piece.next.call = &b->calls[k];
+        piece.next.image = image;
+        piece.next.first = group + q->together;
+        if (group + q->together >= end) { /* the next branch, or the next band's first */
+            piece.next.call = turns && image + 1 == b->batch ? NULL : &b->calls[k_after];
+            piece.next.image = turns ? image + 1 : image;
+            piece.next.first = first_group(b, k_after, turns ? 0 : last ? band + 1 : band);
+        }
         if (b->sum) {
             piece.sum = sum;
             piece.sum_first = row;

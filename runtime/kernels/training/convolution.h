@@ -53,7 +53,11 @@ struct planes_geometry {
 void planes_measure(const struct planes_call *call, struct planes_geometry *out);
 void planes_place(const struct planes_call *call, const struct planes_geometry *geometry, ptrdiff_t *offsets);
 struct planes_piece {
-    int64_t image, first, next; /* next: the group that is done after these, in the same image; −1: none */
+    int64_t image, first;
+    struct {
+        const struct planes_call *call; /* NULL: none */
+        int64_t image, first;
+    } next;                             /* what is done after these, maybe of another convolution of maps of the same size */
     int count;
     float *spread, *products;
     const ptrdiff_t *offsets;

@@ -192,7 +192,7 @@ INLINE vec sum_lanes(vec square[LANES], int count)
 INLINE void fetch_ahead(struct training_ahead *ahead)
 {
     for (int i = 0; i < ahead->each && ahead->row < ahead->count; i++) {
-        __builtin_prefetch(ahead->rows[ahead->row] + 16 * ahead->line);
+        __builtin_prefetch(ahead->rows[ahead->row] + 16 * ahead->line, 0, 2);
         if (++ahead->line == ahead->lines) {
             ahead->line = 0;
             ahead->row++;

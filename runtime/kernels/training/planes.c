@@ -52,15 +52,18 @@ size_t planes_scratch(const struct planes_call *c)
 }
 
 /* What the next groups read for the first time, and write, comes into the cache while products are computed. */
-static void look_ahead(const struct planes_call *c, const struct planes_piece *piece, struct plane_batch *batch)
+static void look_ahead(const struct planes_piece *piece, struct plane_batch *batch)
 {
-    const struct slide *s = &c->slide;
-    const int64_t d = s->dilation[0], y = piece->next < 0 ? 0 : segment_row(piece->next, d);
-    const int64_t plane = s->input[0] * s->input[1], fewer = s->channels < s->features ? s->channels : s->features;
-    if (piece->next < 0 || s->input[0] != s->output[0] || s->input[1] != s->output[1] || y + 4 * d >= s->input[0])
+    const struct planes_call *c = piece->next.call;
+    if (!c)
         return;
-    batch->read = c->x + piece->image * s->channels * plane + (y + d) * s->input[1];
-    batch->written = c->through ? batch->read : c->y + piece->image * s->features * plane + y * s->output[1];
+    const struct slide *s = &c->slide;
+    const int64_t d = s->dilation[0], y = segment_row(piece->next.first, d);
+    const int64_t plane = s->input[0] * s->input[1], fewer = s->channels < s->features ? s->channels : s->features;
+    if (s->input[0] != s->output[0] || s->input[1] != s->output[1] || y + 4 * d >= s->input[0])
+        return;
+    batch->read = c->x + piece->next.image * s->channels * plane + (y + d) * s->input[1];
+    batch->written = c->through ? batch->read : c->y + piece->next.image * s->features * plane + y * s->output[1];
     batch->ahead_step = (ptrdiff_t)plane;
     batch->ahead_row = (ptrdiff_t)(d * s->input[1]);
     batch->ahead_rows = WINOGRAD_OUTPUTS;
@@ -89,7 +92,7 @@ void planes_groups(const struct planes_call *c, const struct planes_geometry *g,
                                 .weights = c->weights, .input = piece->spread, .position = g->spread_position, .offsets = piece->offsets,
                                 .output = piece->products, .position_out = g->product_position, .pitch_out = g->product_pitch,
                                 .written = c->y, .read = c->y, .ahead_rows = 1};
-    look_ahead(c, piece, &batch);
+    look_ahead(piece, &batch);
     c->planar->plane_batch(&batch);
     for (int i = 0; i < piece->count; i++) {
         const int64_t y = segment_row(piece->first + i, s->dilation[0]), rows = (s->output[0] - y + s->dilation[0] - 1) / s->dilation[0];
@@ -131,8 +134,10 @@ void planes_run(const struct planes_call *c)
         for (int64_t item = 0; item < items; item++) {
             struct planes_piece piece = {.image = item / q->items, .first = item % q->items * q->together, .spread = own,
                                          .products = own + g.spread, .offsets = offsets};
-            piece.next = piece.first + q->together < q->down ? piece.first + q->together : -1;
-            piece.count = piece.next < 0 ? (int)(q->down - piece.first) : q->together;
+            piece.count = q->down - piece.first < q->together ? (int)(q->down - piece.first) : q->together;
+            piece.next.call = item + 1 < items ? c : NULL;
+            piece.next.image = (item + 1) / q->items;
+            piece.next.first = (item + 1) % q->items * q->together;
             planes_groups(c, &g, &piece);
         }
     }
