@@ -1,8 +1,6 @@
 /* Products of pixels with a weight matrix, lanes along the output channels: 1×1 convolutions and Winograd's products on channels-last
  * data, and any convolution whose taps are offsets. A tile of some pixels by one to three vectors of channels stays in registers
  * while taps and depth are walked. */
-#include <math.h>
-
 #include "runtime/kernels/planar/blocks.h"
 #include "runtime/kernels/planar/finish.h"
 
@@ -67,14 +65,6 @@ struct run {
         for (int tap = 0; tap < p->taps; tap++)                                                                        \
             CORE(ROWS, VECTORS, p->input + (p->offsets ? p->offsets[tap] : 0) + row * p->pixel, p->pixel, p->step,     \
                  weights, p->width, p->depth);                                                                         \
-        if (part == 0 && !p->residual && p->activation != PLANAR_SLOPE) {                                              \
-            const vec least = vec_set(p->activation == PLANAR_RELU ? 0 : -INFINITY);                                   \
-            const ptrdiff_t stride = p->stride;                                                                        \
-            _Pragma("GCC unroll 32") for (int r = 0; r < ROWS; r++, to += stride)                                      \
-                _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                              \
-                    vec_store(to + v * LANES, vec_max(least, sum[r][v]));                                              \
-            return;                                                                                                    \
-        }                                                                                                              \
         const struct channel_product end = *p; /* a copy that no store can change */                                   \
         if (end.residual)                                                                                              \
             EACH(ROWS, VECTORS) sum[r][v] += finish_load(end.residual + (row + r) * end.residual_stride + column       \
