@@ -70,11 +70,10 @@ static void measure(const struct dilated_plan *plan, struct geometry *g)
     g->sums = g->split ? 0 : aligned((size_t)g->piece_height * (size_t)g->piece_width * (size_t)most + PLANAR_SLACK);
     g->rows = aligned((size_t)g->chunk_rows * (size_t)b->width * (size_t)widest + PLANAR_SLACK);
     g->pairs = b->pairs ? aligned((size_t)g->chunk_rows * (size_t)b->width * (size_t)pack_depth(widest, true) + PLANAR_SLACK) : 0;
-    int project = b->shortcut == SHORTCUT_STAGE ? b->outputs : 0, most_low = b->reduced > project ? b->reduced : project;
-    g->temporary = g->upsampled ? aligned(((size_t)g->low_width + 2) * (size_t)most_low + PLANAR_SLACK) : 0;
+    const int project = b->shortcut == SHORTCUT_STAGE ? b->outputs : 0;
     g->piece = g->local ? aligned((size_t)g->piece_height * (size_t)g->piece_width * (size_t)b->outputs + PLANAR_SLACK) : 0;
     g->turned = b->head && plain ? aligned((size_t)g->chunk_rows * (size_t)b->width * (size_t)b->results + PLANAR_SLACK) : 0;
-    g->thread = g->spread + g->products + g->sums + g->rows + g->pairs + g->temporary + g->piece + g->turned;
+    g->thread = g->spread + g->products + g->sums + g->rows + g->pairs + g->piece + g->turned;
     g->reduced = b->reduce || g->copied ? aligned(pixels * (size_t)b->reduced + PLANAR_SLACK) : 0;
     g->low = g->upsampled ? aligned((size_t)(b->reduced + project) * (size_t)g->low_height * (size_t)g->low_width + PLANAR_SLACK) : 0;
     g->branches = g->split ? aligned(pixels * branches + PLANAR_SLACK) : 0;
@@ -386,8 +385,7 @@ void dilated_channels_run(const struct dilated_plan *plan, const float *const *s
         w.sums = w.products + g.products;
         w.rows = w.sums + g.sums;
         w.pairs = w.rows + g.rows;
-        w.temporary = w.pairs + g.pairs;
-        w.piece = w.temporary + g.temporary;
+        w.piece = w.pairs + g.pairs;
         w.turned = w.piece + g.piece;
         w.row_held.source = w.pair_held.source = -1;
         for (int image = 0; image < b->batch; image++) {

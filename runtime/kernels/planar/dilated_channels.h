@@ -15,7 +15,7 @@ struct geometry {
     bool local;                         /* pieces of y are in maps of their own, of which the head makes the result */
     ptrdiff_t spread_pitch, spread_position, product_pitch, product_position;
     /* Floats of the parts of one thread's scratch, and of the team's. */
-    size_t spread, products, sums, rows, pairs, temporary, piece, turned, thread, reduced, low, branches, whole;
+    size_t spread, products, sums, rows, pairs, piece, turned, thread, reduced, low, branches, whole;
 };
 
 /* A part of the map; more than one row only of whole rows, so that its pixels follow each other. */
@@ -36,7 +36,7 @@ struct worker {
     const float *const *sources;
     int image;
     float *output, *result;              /* of the image: y, channels last, and what the step is asked for */
-    float *spread, *products, *sums, *rows, *pairs, *temporary, *piece, *turned; /* its own */
+    float *spread, *products, *sums, *rows, *pairs, *piece, *turned; /* its own */
     float *reduced, *low, *branches;     /* the team's */
     const float *input;                  /* of the branches */
     struct held row_held, pair_held;     /* what `rows` and `pairs` hold */

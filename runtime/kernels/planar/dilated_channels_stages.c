@@ -110,7 +110,7 @@ static void start_pixels(const struct worker *w, int stage, int channels, const 
                                   .above = low + (above < 0 ? 0 : above) * row,
                                   .below = low + (below < g->low_height ? below : g->low_height - 1) * row,
                                   .weight = y % 2 == 0 ? 0.25f : 0.75f, .output = output, .output_step = channels,
-                                  .shift = w->plan->shift[stage], .temporary = w->temporary};
+                                  .shift = w->plan->shift[stage]};
         w->plan->blocks->row_upsample(&up);
     }
 }

@@ -184,8 +184,7 @@ struct channel_batch {
 /* One output row of a bilinear ×2 upsampling (half_pixel) of `planes` planes with channels = 0, or of a channels-last map with
  * `channels` channels to a pixel: weight · above + (1 − weight) · below down the rows, then along them; shift is added by plane
  * (by channel). Where the input goes on to the left (right), its next column is used, else its first (last) one again.
- * `temporary` holds columns + 2 floats, times the channels; of planes UPSAMPLED_TOGETHER times
- * columns + PLANAR_SLACK. */
+ * `temporary` is for planes alone: UPSAMPLED_TOGETHER times columns + PLANAR_SLACK floats. */
 enum { UPSAMPLED_TOGETHER = 8 };
 struct row_upsample {
     int planes, channels, columns;       /* columns of the input; the output has twice as many */

@@ -62,28 +62,37 @@ static void upsample_planes(const struct row_upsample *u)
     }
 }
 
+INLINE vec blend_pixel(const struct row_upsample *u, ptrdiff_t at, int part)
+{
+    return vec_fma(vec_set(u->weight), finish_load(u->above + at, part), vec_set(1 - u->weight) * finish_load(u->below + at, part));
+}
+
+/* One vector of channels of the whole row: what has been blended goes on in registers. */
+INLINE void upsample_vector(const struct row_upsample *whole, int c, int part)
+{
+    const struct row_upsample u = *whole; /* a copy that no store can change */
+    const vec near = vec_set(0.75f), far = vec_set(0.25f), shift = u.shift ? finish_load(u.shift + c, part) : vec_set(0);
+    float *to = u.output + c;
+    ptrdiff_t at = c;
+    vec here = blend_pixel(&u, at, part), before = u.goes_left ? blend_pixel(&u, at - u.channels, part) : here;
+    for (int x = 0; x < u.columns; x++, to += 2 * u.output_step) {
+        at += u.channels;
+        const vec after = x + 1 < u.columns || u.goes_right ? blend_pixel(&u, at, part) : here;
+        const vec middle = vec_fma(near, here, shift);
+        finish_store(to, vec_fma(far, before, middle), part);
+        finish_store(to + u.output_step, vec_fma(far, after, middle), part);
+        before = here;
+        here = after;
+    }
+}
+
 static void upsample_channels(const struct row_upsample *u)
 {
-    ptrdiff_t channels = u->channels, columns = u->columns, left = u->goes_left, right = u->goes_right;
-    float *blend = u->temporary + channels;
-    blend_rows(blend - left * channels, u->above - left * channels, u->below - left * channels, u->weight,
-               (columns + left + right) * channels);
-    if (!left)
-        memcpy(u->temporary, blend, (size_t)channels * sizeof *blend);
-    if (!right)
-        memcpy(blend + columns * channels, blend + (columns - 1) * channels, (size_t)channels * sizeof *blend);
-    vec near = vec_set(0.75f), far = vec_set(0.25f);
-    for (ptrdiff_t x = 0; x < columns; x++) {
-        const float *from = blend + x * channels;
-        float *even = u->output + 2 * x * u->output_step, *odd = even + u->output_step;
-        for (ptrdiff_t c = 0; c < channels; c += LANES) {
-            int part = channels - c < LANES ? (int)(channels - c) : 0;
-            vec shift = u->shift ? finish_load(u->shift + c, part) : vec_set(0);
-            vec middle = vec_fma(near, finish_load(from + c, part), shift);
-            finish_store(even + c, vec_fma(far, finish_load(from + c - channels, part), middle), part);
-            finish_store(odd + c, vec_fma(far, finish_load(from + c + channels, part), middle), part);
-        }
-    }
+    int c = 0;
+    for (; c + LANES <= u->channels; c += LANES)
+        upsample_vector(u, c, 0);
+    if (c < u->channels)
+        upsample_vector(u, c, u->channels - c);
 }
 
 void BLOCK(row_upsample)(const struct row_upsample *u)
