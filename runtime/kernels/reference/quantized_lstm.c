@@ -208,6 +208,37 @@ static void multiply_dynamic(const float *values, int64_t rows, int64_t size, co
     }
 }
 
+/* As requantize() does, to uint8. */
+VECTORISED static void quantize_tokens(int64_t count, const float *restrict values, float scale, float zero, uint8_t *restrict tokens)
+{
+    for (int64_t i = 0; i < count; i++) {
+        const float token = vector_round(values[i] / scale) + zero;
+        tokens[i] = (uint8_t)(int32_t)(token > 0 ? (token < 255 ? token : 255) : 0);
+    }
+}
+
+VECTORISED static void scale_sums(int64_t columns, const int32_t *restrict sums, float x_scale, const float *restrict scale, bool each,
+                                  float *restrict out)
+{
+    if (each)
+        for (int64_t c = 0; c < columns; c++)
+            out[c] = (float)sums[c] * (x_scale * scale[c]);
+    else
+        for (int64_t c = 0; c < columns; c++)
+            out[c] = (float)sums[c] * (x_scale * scale[0]);
+}
+
+/* What the input brings, and both biases together. */
+VECTORISED static void add_to_gates(int64_t columns, const float *restrict products, const float *restrict bias, float *restrict gates)
+{
+    if (bias)
+        for (int64_t c = 0; c < columns; c++)
+            gates[c] = (gates[c] + products[c]) + (bias[c] + bias[columns + c]);
+    else
+        for (int64_t c = 0; c < columns; c++)
+            gates[c] += products[c];
+}
+
 /* The same by packed weights. */
 static void multiply_packed(const struct quantized_step *step, const float *values, const mitral_tensor *scales, int64_t direction, int64_t directions,
                             const struct lstm_buffers *b, float *out, int threads)
@@ -217,12 +248,10 @@ static void multiply_packed(const struct quantized_step *step, const float *valu
     const float *scale = (const float *)scales->data + (each ? direction * columns : direction);
     const struct affine affine = affine_of_range(values, rows * size);
     uint8_t *tokens = (uint8_t *)b->tokens;
-    for (int64_t i = 0; i < rows * size; i++)
-        tokens[i] = (uint8_t)requantize((double)(values[i] / affine.scale), affine.zero, false);
+    quantize_tokens(rows * size, values, affine.scale, (float)affine.zero, tokens);
     quantized_run(step, tokens, affine.zero, b->sums, b->scratch, threads);
     for (int64_t row = 0; row < rows; row++)
-        for (int64_t c = 0; c < columns; c++)
-            out[row * columns + c] = (float)b->sums[row * columns + c] * (affine.scale * scale[each ? c : 0]);
+        scale_sums(columns, b->sums + row * columns, affine.scale, scale, each, out + row * columns);
 }
 
 /* The usual cell: sigmoid, tanh, tanh, nothing clipped or coupled, no peepholes. */
@@ -281,12 +310,7 @@ static void run_direction(const struct kernel_call *call, const struct recurrent
                     memset(out, 0, (size_t)hidden * sizeof(float));
                 continue;
             }
-            for (int64_t c = 0; c < columns; c++) {
-                gates[c] += b->products[(t * batch + s) * columns + c];
-                if (bias)
-                    gates[c] += ((const float *)bias->data)[direction * 2 * columns + c]
-                              + ((const float *)bias->data)[direction * 2 * columns + columns + c];
-            }
+            add_to_gates(columns, b->products + (t * batch + s) * columns, bias ? (const float *)bias->data + direction * 2 * columns : NULL, gates);
             const struct recurrent_activations *f = p->activations + direction * 3;
             const float *peephole = peepholes ? (const float *)peepholes->data + direction * 3 * hidden : NULL;
             if (is_usual(p, f, peephole))
