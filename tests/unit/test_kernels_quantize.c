@@ -21,6 +21,33 @@ static void test_rounding_and_saturation(void **state)
     bench_close(&bench);
 }
 
+/* As many elements as fill vectors, from beyond one bound to beyond the other in eighths, both types. */
+static void test_every_eighth(void **state)
+{
+    (void)state;
+    enum { COUNT = 4801 };
+    static float values[COUNT];
+    const float scale = 0.5f;
+    for (int i = 0; i < COUNT; i++)
+        values[i] = (float)(i - COUNT / 2) / 16;
+    for (int is_signed = 0; is_signed < 2; is_signed++) {
+        struct bench bench;
+        const uint8_t zero = is_signed ? (uint8_t)-77 : 201;
+        const int offset = is_signed ? -77 : 201, low = is_signed ? -128 : 0, high = is_signed ? 127 : 255;
+        bench_open(&bench, "QuantizeLinear", 13);
+        bench_input(&bench, MITRAL_FLOAT, 1, DIMS(COUNT), values);
+        bench_input(&bench, MITRAL_FLOAT, 0, NULL, &scale);
+        bench_input(&bench, is_signed ? MITRAL_INT8 : MITRAL_UINT8, 0, NULL, &zero);
+        assert_ok(bench.context, bench_run(&bench));
+        for (int i = 0; i < COUNT; i++) {
+            const double whole = rint((double)values[i] / 0.5) + offset, want = whole < low ? low : whole > high ? high : whole;
+            const void *data = bench.outputs[0].tensor.data;
+            assert_int_equal(is_signed ? ((const int8_t *)data)[i] : ((const uint8_t *)data)[i], (int)want);
+        }
+        bench_close(&bench);
+    }
+}
+
 /* Blocks of 2 along an axis of 5: the last block is short. */
 static void test_short_last_block(void **state)
 {
@@ -123,7 +150,7 @@ static void test_bad_input(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rounding_and_saturation),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rounding_and_saturation), cmocka_unit_test(test_every_eighth),
                                        cmocka_unit_test(test_short_last_block), cmocka_unit_test(test_long_sums_wrap),
                                        cmocka_unit_test(test_all_zero_dynamic), cmocka_unit_test(test_bad_input)};
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -146,6 +146,9 @@ static mitral_status decode_types(const struct kernel_call *call, struct chain *
     if (output != MITRAL_FLOAT && !(quantized && (output == MITRAL_UINT8 || output == MITRAL_INT8)))
         return call_fail(call, MITRAL_INVALID, "an output of float32, or of 8 bits with a scale and a zero point, expected, found type %lld",
                          (long long)output);
+    for (size_t i = 0; quantized && i < zero_count; i++)
+        if (zeros[i] < INT8_MIN || zeros[i] > UINT8_MAX)
+            return call_fail(call, MITRAL_INVALID, "zero points of 8 bits expected, found %lld", (long long)zeros[i]);
     for (size_t i = 0; i <= call->input_count; i++) {
         const mitral_tensor *input = i < call->input_count ? call_input(call, i) : NULL;
         if (i < call->input_count && (!input || (input->dtype != MITRAL_FLOAT && !(quantized && is_byte(input->dtype)))))
