@@ -225,6 +225,20 @@ static mitral_status read_activation(struct kernel_call *call, struct state *sta
     return MITRAL_OK;
 }
 
+bool convolution_fits(const struct convolution_shape *s)
+{
+    enum { MOST_ROWS = 8, MORE_COLUMNS = 64 };
+    const double outputs[2] = {MOST_ROWS, (double)s->output[1] + MORE_COLUMNS};
+    double floats = (double)s->channels;
+    for (int i = 0; i < 2; i++) {
+        const double reach = outputs[i] * (double)s->stride[i] + (double)(s->kernel[i] - 1) * (double)s->dilation[i] + 1;
+        if (reach > INT32_MAX / 2)
+            return false;
+        floats *= reach;
+    }
+    return floats < 0x1p44;
+}
+
 static mitral_status read_shape(struct kernel_call *call, struct state *state)
 {
     struct convolution_parameters p;
@@ -241,7 +255,7 @@ static mitral_status read_shape(struct kernel_call *call, struct state *state)
         s->input[i] = p.input[i];
         s->output[i] = p.output[i];
         s->kernel[i] = p.kernel[i];
-        s->stride[i] = p.strides[i];
+        s->stride[i] = p.output[i] > 1 ? p.strides[i] : 1; /* one position takes no steps */
         s->dilation[i] = p.dilations[i];
         s->pad_begin[i] = p.pads_begin[i];
         if (p.input[i] > INT32_MAX / 4 || p.output[i] > INT32_MAX / 4 || p.pads_begin[i] > INT32_MAX / 4 || p.pads_end[i] > INT32_MAX / 4)
@@ -249,6 +263,8 @@ static mitral_status read_shape(struct kernel_call *call, struct state *state)
     }
     if (p.channels * p.kernel[0] * p.kernel[1] > INT32_MAX / 64 || p.features > INT32_MAX / 64)
         return call_fail(call, MITRAL_LIMIT, "fewer channels expected");
+    if (!convolution_fits(s))
+        return call_fail(call, MITRAL_LIMIT, "smaller windows, steps or paddings expected");
     TRY(read_activation(call, state));
     state->convolution.way = planar_convolution_way(s);
     if (state->convolution.way == WAY_NONE)

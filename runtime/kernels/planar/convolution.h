@@ -25,6 +25,8 @@ enum convolution_way {
 
 /* The best way that planar.convolution has; WAY_NONE when it has none (groups). */
 enum convolution_way planar_convolution_way(const struct convolution_shape *shape);
+/* Whether what a thread holds of padded rows can be counted: windows, steps and paddings are attributes, which no tensor's size bounds. */
+bool convolution_fits(const struct convolution_shape *shape);
 /* Whether that way is likely to beat oneDNN's best in these layouts. */
 bool planar_convolution_preferred(const struct convolution_shape *shape);
 /* Plain layout costs this convolution nothing: few channels in or out, or 1×1. For the choice of layouts. */

@@ -41,7 +41,7 @@ static mitral_status slide_of(const struct kernel_call *call, const struct convo
         out->input[i] = p->input[i];
         out->output[i] = p->output[i];
         out->kernel[i] = p->kernel[i];
-        out->stride[i] = p->strides[i];
+        out->stride[i] = p->output[i] > 1 ? p->strides[i] : 1; /* one position takes no steps */
         out->dilation[i] = p->dilations[i];
         out->pad[i] = p->pads_begin[i];
         if (p->input[i] > INT32_MAX / 16 || p->output[i] > INT32_MAX / 16 || p->dilations[i] > INT32_MAX / 16 || p->pads_begin[i] > INT32_MAX / 16)
@@ -76,7 +76,7 @@ static mitral_status data_slide(const struct kernel_call *call, mitral_tensor *x
         out->input[i] = forward.output[i];
         out->output[i] = forward.input[i];
         out->pad[i] = (forward.kernel[i] - 1) * forward.dilation[i] - forward.pad[i];
-        if (forward.stride[i] != 1 || out->pad[i] < 0)
+        if (p.strides[i] != 1 || out->pad[i] < 0)
             return call_fail(call, MITRAL_UNSUPPORTED, "stride 1 and pads within the window expected");
         if (dy->dims[2 + i] != forward.output[i])
             return call_fail(call, MITRAL_INVALID, "a gradient of size %lld in dimension %d expected, found %lld", (long long)forward.output[i],
@@ -164,6 +164,10 @@ static mitral_status prepare(struct kernel_call *call, const struct slide *slide
         c->shape.stride[i] = slide->stride[i];
         c->shape.dilation[i] = slide->dilation[i];
         c->shape.pad_begin[i] = slide->pad[i];
+    }
+    if (!convolution_fits(&c->shape)) {
+        mitral_release(call->context, state);
+        return call_fail(call, MITRAL_LIMIT, "smaller windows, steps or paddings expected");
     }
     const size_t rows = (size_t)(slide->features + 3) / 4 * 4;
     state->points = (struct points){.inputs = 1, .outputs = 1, .threads = threads, .batch = slide->batch, .height = slide->output[0],

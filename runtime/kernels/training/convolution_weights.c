@@ -14,6 +14,8 @@
 enum { ALIGN = 16, ROWS_COLUMNS = 960, ROWS_FEWER = 512, FEW_CHANNELS = 48, POINT_COLUMNS = 768, TAPS_BYTES = 2 << 20, UNITS = 16,
        UNIT_BYTES = 8 << 20, POINTER_FLOATS = 2 };
 
+#define MOST_FLOATS 0x1p48
+
 enum way { BY_POINTS, BY_TAPS, BY_ROWS };
 
 struct state {
@@ -62,7 +64,7 @@ static mitral_status decode(const struct kernel_call *call, mitral_tensor *w, st
         /* A transposed convolution with an output padding of a whole stride has fewer positions than would fit. */
         out->output[i] = p.output[i] < dy->dims[2 + i] ? p.output[i] : dy->dims[2 + i];
         out->kernel[i] = p.kernel[i];
-        out->stride[i] = p.strides[i];
+        out->stride[i] = out->output[i] > 1 ? p.strides[i] : 1; /* one position takes no steps */
         out->dilation[i] = p.dilations[i];
         out->pad[i] = p.pads_begin[i];
         if (out->output[i] != dy->dims[2 + i])
@@ -75,16 +77,6 @@ static mitral_status decode(const struct kernel_call *call, mitral_tensor *w, st
     return MITRAL_OK;
 }
 
-static mitral_status shape(struct kernel_call *call)
-{
-    mitral_tensor w;
-    struct slide slide;
-    TRY(decode(call, &w, &slide));
-    call_set_output(call, 0, MITRAL_FLOAT, w.rank, w.dims);
-    call_set_output(call, 1, MITRAL_FLOAT, 1, w.dims);
-    return MITRAL_OK;
-}
-
 static enum way choose(const struct slide *s)
 {
     bool point = true, three = s->channels >= 2;
@@ -93,6 +85,27 @@ static enum way choose(const struct slide *s)
         three = three && s->kernel[i] == 3 && s->stride[i] == 1;
     }
     return point ? BY_POINTS : three ? BY_ROWS : BY_TAPS;
+}
+
+/* What a thread's item holds at the least: a bound for all that is computed in 64 bits. */
+static double taps_floats(const struct slide *s)
+{
+    double floats = (double)(s->channels + s->features);
+    for (int i = 0; i < 2; i++)
+        floats *= (double)s->stride[i] * ((i ? (double)s->output[i] : 1) + (double)((s->kernel[i] - 1) * s->dilation[i] / s->stride[i] + 1));
+    return floats;
+}
+
+static mitral_status shape(struct kernel_call *call)
+{
+    mitral_tensor w;
+    struct slide slide;
+    TRY(decode(call, &w, &slide));
+    if (choose(&slide) == BY_TAPS && taps_floats(&slide) > MOST_FLOATS)
+        return call_fail(call, MITRAL_LIMIT, "smaller steps, windows or paddings expected");
+    call_set_output(call, 0, MITRAL_FLOAT, w.rank, w.dims);
+    call_set_output(call, 1, MITRAL_FLOAT, 1, w.dims);
+    return MITRAL_OK;
 }
 
 static void measure_taps(struct state *state)
