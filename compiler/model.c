@@ -9,6 +9,7 @@
 #include "compiler/tune.h"
 #include "runtime/file.h"
 #include "runtime/plan_file.h"
+#include "runtime/session.h"
 
 mitral_status model_create(mitral_model **out, struct graph *graph)
 {
@@ -192,6 +193,8 @@ mitral_status compile_graph(mitral_plan **out, mitral_context *context, struct g
     *out = NULL;
     if (!options)
         options = &defaults;
+    if (options->threads > MOST_THREADS)
+        return mitral_fail(context, MITRAL_INVALID, "threads: expected at most %d, found %d", MOST_THREADS, options->threads);
     int threads = options->threads > 0 ? options->threads : omp_get_num_procs();
     struct pass_options pass_options = {.precision = options->precision, .threads = threads, .training = training, .tune = options->tune,
                                         .low_memory = options->low_memory};

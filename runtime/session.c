@@ -11,6 +11,8 @@ mitral_status mitral_session_create(mitral_session **out, mitral_context *contex
                                     const mitral_session_options *options)
 {
     *out = NULL;
+    if (options && options->threads > MOST_THREADS)
+        return mitral_fail(context, MITRAL_INVALID, "threads: expected at most %d, found %d", MOST_THREADS, options->threads);
     mitral_session *session = mitral_allocate(context, sizeof *session);
     if (!session)
         return MITRAL_NO_MEMORY;

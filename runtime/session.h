@@ -4,6 +4,9 @@
 
 #include "runtime/plan.h"
 
+/* More than any machine has; so many can be asked for without harm. */
+enum { MOST_THREADS = 4096 };
+
 /* One plan being run: its values bound to memory, its steps bound to their values. */
 struct frame {
     mitral_context *context;

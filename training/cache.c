@@ -138,7 +138,7 @@ static mitral_status open_file(struct teacher_cache *cache, struct trainer *trai
     memcpy(header.magic, magic, sizeof magic);
     TRY(find_identity(&header.identity, cache, trainer, batches));
     if (mkdir(folder, 0777) != 0 && errno != EEXIST)
-        return mitral_fail(context, MITRAL_IO, "%s: %s", folder, strerror(errno));
+        return mitral_fail(context, MITRAL_IO, "%s: expected a folder for the teacher's outputs that can be made, found: %s", folder, strerror(errno));
     snprintf(path, sizeof path, "%s/teacher-%016llx.cache", folder, (unsigned long long)header.identity);
     if (stat(path, &facts) == 0) {
         TRY(file_map(&cache->file, context, path));

@@ -365,6 +365,18 @@ static mitral_status collect_weights(struct network *network, const struct optio
     return MITRAL_OK;
 }
 
+/* Both facts of a misfit, before losses fail on it. */
+static mitral_status check_fit(const struct network *student, mitral_context *context, const struct interface *teacher, const struct options *options)
+{
+    if (teacher->classes != student->classes)
+        return mitral_fail(context, MITRAL_INVALID, "expected teacher and student of the same classes, found %lld in %s and %lld in %s",
+                           (long long)teacher->classes, options->teacher, (long long)student->classes, options->student);
+    if (teacher->channels != student->channels)
+        return mitral_fail(context, MITRAL_INVALID, "expected teacher and student of the same input channels, found %lld in %s and %lld in %s",
+                           (long long)teacher->channels, options->teacher, (long long)student->channels, options->student);
+    return MITRAL_OK;
+}
+
 static mitral_status build(struct network *network, mitral_context *context, const struct graph *student, const struct graph *teacher,
                            const struct interface *teacher_interface, const struct options *options, int64_t height, int64_t width)
 {
@@ -379,6 +391,8 @@ static mitral_status build(struct network *network, mitral_context *context, con
     const bool volumes = network->volumes = graph->values[interface.input].type.rank == 5;
     if (volumes && (teacher || *options->deep))
         return mitral_fail(context, MITRAL_UNSUPPORTED, "student: expected a network of slices with a teacher or deep supervision, found one of volumes");
+    if (teacher)
+        TRY(check_fit(network, context, teacher_interface, options));
     if (teacher && method_has_taps((enum method)options->method))
         TRY(taps_find(network->pairs, &network->pair_count, context, options->taps, graph, teacher));
     value_id deep[MAX_TAPS];

@@ -56,7 +56,7 @@ static const struct option_row rows[] = {
     REAL("beta2", beta2, 0, 1, "0.999", "adam"),
     REAL("epsilon", epsilon, 0, 1, "1e-08", "adam"),
     REAL("clip", clip, 0, 1e12, "0", "largest norm of all gradients together; 0: none"),
-    REAL("ema", ema, 0, 1, "0", "decay of a running mean of the weights, which is then validated and written; 0: none"),
+    REAL("ema", ema, 0, 0.999999, "0", "decay of a running mean of the weights, which is then validated and written; 0: none"),
     CHOICE("schedule", schedule, "constant|step|poly|cosine", "poly", "of the learning rate"),
     INTEGER("warmup", warmup, 0, 1e12, "0", "steps over which the learning rate rises from 0", true),
     INTEGER("step-size", step_size, 1, 1e12, "1000", "step schedule: steps between decays", true),

@@ -74,11 +74,14 @@ static mitral_status make_folder(struct run *run)
     if (!*folder)
         return MITRAL_OK;
     if (mkdir(folder, 0777) != 0 && errno != EEXIST)
-        return mitral_fail(run->context, MITRAL_IO, "%s: %s", folder, strerror(errno));
+        return mitral_fail(run->context, MITRAL_IO, "%s: expected a folder for the run that can be made, found: %s", folder, strerror(errno));
     if (stat(folder, &status) != 0 || !S_ISDIR(status.st_mode))
         return mitral_fail(run->context, MITRAL_IO, "%s: expected a folder for the run, found something else", folder);
     snprintf(run->checkpoint, sizeof run->checkpoint, "%s/checkpoint.bin", folder);
     snprintf(run->best, sizeof run->best, "%s/best.bin", folder);
+    if (!run->options->resume && stat(run->checkpoint, &status) == 0)
+        return mitral_fail(run->context, MITRAL_INVALID, "%s: expected a folder without a run, or --resume, which goes on with it; found checkpoint.bin",
+                           folder);
     return MITRAL_OK;
 }
 

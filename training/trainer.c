@@ -64,22 +64,12 @@ static mitral_status load_teacher(struct trainer *trainer)
                           trainer->preprocessing.width);
 }
 
-/* Both facts of a misfit, before the first step. */
-static mitral_status check_fit(struct trainer *trainer)
+static mitral_status check_classes(struct trainer *trainer)
 {
     const struct network *student = &trainer->network;
-    const struct interface *teacher = &trainer->teacher_interface;
     if (trainer->preprocessing.class_count != student->classes)
         return mitral_fail(trainer->context, MITRAL_INVALID, "%s: expected as many classes as its metadata name (%d), found %lld outputs",
                            trainer->options->student, (int)trainer->preprocessing.class_count, (long long)student->classes);
-    if (!trainer->teacher)
-        return MITRAL_OK;
-    if (teacher->classes != student->classes)
-        return mitral_fail(trainer->context, MITRAL_INVALID, "expected teacher and student of the same classes, found %lld in %s and %lld in %s",
-                           (long long)teacher->classes, trainer->options->teacher, (long long)student->classes, trainer->options->student);
-    if (teacher->channels != student->channels)
-        return mitral_fail(trainer->context, MITRAL_INVALID, "expected teacher and student of the same input channels, found %lld in %s and %lld in %s",
-                           (long long)teacher->channels, trainer->options->teacher, (long long)student->channels, trainer->options->student);
     return MITRAL_OK;
 }
 
@@ -146,7 +136,7 @@ static mitral_status create(struct trainer *trainer)
     TRY(load_teacher(trainer));
     TRY(network_build(&trainer->network, trainer->context, trainer->student->graph, trainer->teacher_graph, &trainer->teacher_interface,
                       trainer->options, trainer->preprocessing.height, trainer->preprocessing.width));
-    TRY(check_fit(trainer));
+    TRY(check_classes(trainer));
     if (trainer->teacher)
         TRY(compile_teacher(trainer));
     return compile_student(trainer);

@@ -10,6 +10,7 @@ The library is found through MITRAL_LIBRARY, or as libmitral.so.0 where the syst
 
 import ctypes
 import os
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -159,6 +160,9 @@ class Session(_Handle):
     def run(self, inputs, copy=True):
         """inputs: arrays by name. Returns the outputs in the plan's order; with copy=False computes and returns nothing."""
         arrays = []
+        if not isinstance(inputs, Mapping) or set(inputs) - set(self._inputs):
+            found = ", ".join(map(str, inputs)) if isinstance(inputs, Mapping) else type(inputs).__name__
+            raise Error(f"expected arrays by name ({', '.join(self._inputs)}), found {found}")
         for i, name in enumerate(self._inputs):
             if name not in inputs:
                 raise Error(f"input '{name}': expected an array, found none")
@@ -205,6 +209,8 @@ def load(path):
 
 def compile(path, shapes=None, precision="f32", threads=0, interpret=False, tune=False, taps=()):
     """Compiles an ONNX file. shapes: by input name, for inputs with symbolic dimensions."""
+    if precision not in PRECISIONS:
+        raise Error(f"precision: expected {' or '.join(PRECISIONS)}, found {precision}")
     context, model, handle = _Context(), ctypes.c_void_p(), ctypes.c_void_p()
     context.check(_lib().mitral_model_load(ctypes.byref(model), context._handle, os.fsencode(path)))
     shapes = shapes or {}

@@ -172,6 +172,10 @@ def test_full_disk():
 
 def test_checkpoint_of_another_run_or_damaged():
     FOLDER.distill("--steps", 2, "--method", "none", "-o", FOLDER / "a.onnx", "--checkpoint", FOLDER / "a")
+    before = (FOLDER / "a/checkpoint.bin").read_bytes()
+    error = FOLDER.distill("--steps", 3, "--method", "none", "-o", FOLDER / "a.onnx", "--checkpoint", FOLDER / "a", code=1)
+    assert "expected a folder without a run, or --resume" in error, error
+    assert (FOLDER / "a/checkpoint.bin").read_bytes() == before, "another run took the folder"
     error = FOLDER.distill("--steps", 2, "--method", "none", "--lr", 0.5, "-o", FOLDER / "a.onnx", "--checkpoint", FOLDER / "a", "--resume", code=1)
     assert "lr 0.01 there and 0.5 now" in error, error
     path = FOLDER / "a" / "checkpoint.bin"
@@ -256,7 +260,7 @@ def test_misfits_are_refused_with_both_facts():
     call(MITRAL, "create", "unet", "-o", FOLDER / "large.onnx", "--widths", "8,16,24,32,40", "--size", 96)
     base = ["--student", FOLDER / "student.onnx", "--data", FOLDER / "data", "-o", FOLDER / "never.onnx", "--batch", 2, "--steps", 1]
     cases = {
-        ("three.onnx",): ("3", "4"),
+        ("three.onnx",): ("same classes, found 3 in", "4 in"),
         ("large.onnx",): ("64", "96"),
         ("teacher.onnx", "--taps", "dec0=nothing"): ("nothing", "teacher"),
         ("teacher.onnx", "--taps", "nowhere=dec0"): ("nowhere", "student"),

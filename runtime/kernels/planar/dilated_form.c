@@ -63,7 +63,7 @@ static mitral_status decode_sources(const struct kernel_call *call, struct dilat
         if (!x || x->dtype != MITRAL_FLOAT || x->rank != 4)
             return call_fail(call, MITRAL_INVALID, "source %zu: a float32 tensor of rank 4 expected", i);
         for (int d = 0; d < 4; d++)
-            TRY(bounded(call, "a size", x->dims[d], d < 2, SIZE_LIMIT, &size[d]));
+            TRY(bounded(call, "a size", x->dims[d], d == 1, SIZE_LIMIT, &size[d]));
         form->sources[i].height = size[2];
         form->sources[i].width = size[3];
         for (int d = 2; d < 4; d++)
