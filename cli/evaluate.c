@@ -235,16 +235,14 @@ static mitral_status report(struct work *work)
 {
     const struct arguments *arguments = work->arguments;
     mitral_status status = MITRAL_OK;
+    if (!arguments->json_on_output) /* first: it is there when a file cannot be written */
+        evaluation_print(&work->evaluation, stdout);
     if (arguments->json)
         status = write_text(work->context, evaluation_json(&work->evaluation), arguments->json);
     if (status == MITRAL_OK && arguments->csv)
         status = write_text(work->context, evaluation_csv(&work->evaluation), arguments->csv);
-    if (status != MITRAL_OK)
+    if (status != MITRAL_OK || !arguments->json_on_output)
         return status;
-    if (!arguments->json_on_output) {
-        evaluation_print(&work->evaluation, stdout);
-        return MITRAL_OK;
-    }
     char *text = evaluation_json(&work->evaluation);
     if (!text)
         return MITRAL_NO_MEMORY;

@@ -74,15 +74,16 @@ static char *read_whole(const char *path, size_t *size)
     return NULL;
 }
 
-static cJSON *read_json(const char *folder, const char *name)
+/* A JSON object that holds `key`. What is not there is no error unless `needed`; what is there and is something else always is. */
+static int read_json(cJSON **out, const char *path, const char *key, const char *expected, bool needed)
 {
-    char path[4096];
     size_t size;
-    snprintf(path, sizeof path, "%s%s%s", folder, *folder ? "/" : "", name);
     char *text = read_whole(path, &size);
-    cJSON *root = text ? cJSON_ParseWithLength(text, size) : NULL;
+    if (!text)
+        return needed ? cli_error("report", "%s: expected %s, found none", path, expected) : 0;
+    *out = cJSON_ParseWithLength(text, size);
     free(text);
-    return root;
+    return cJSON_HasObjectItem(*out, key) ? 0 : cli_error("report", "%s: expected %s, found something else", path, expected);
 }
 
 /* ---- the log ---------------------------------------------------------------------------------------------------------------- */
@@ -163,14 +164,17 @@ static int load(struct report *report, const struct arguments *arguments)
     static const char *const pictures[] = {"1_worst", "2_middle", "3_best"};
     char path[4096];
     report->folder = arguments->folder;
-    report->configuration = read_json(arguments->folder, "configuration.json");
-    if (!cJSON_IsObject(report->configuration))
-        return cli_error("report", "%s/configuration.json: expected the configuration of a run (mitral train or distill with --checkpoint %s), found none",
-                         arguments->folder, arguments->folder);
-    report->result = read_json(arguments->folder, "result.json");
-    report->evaluation = arguments->evaluation ? read_json("", arguments->evaluation) : read_json(arguments->folder, "evaluation.json");
-    if (arguments->evaluation && !report->evaluation)
-        return cli_error("report", "%s: expected JSON of mitral evaluate, found none", arguments->evaluation);
+    snprintf(path, sizeof path, "%s/configuration.json", arguments->folder);
+    int code = read_json(&report->configuration, path, "steps", "the configuration of a run (mitral train or distill with --checkpoint)", true);
+    snprintf(path, sizeof path, "%s/result.json", arguments->folder);
+    if (code == 0)
+        code = read_json(&report->result, path, "steps", "the result of a run", false);
+    snprintf(path, sizeof path, "%s/evaluation.json", arguments->folder);
+    const char *evaluation = arguments->evaluation ? arguments->evaluation : path;
+    if (code == 0)
+        code = read_json(&report->evaluation, evaluation, "structures", "JSON of mitral evaluate", arguments->evaluation != NULL);
+    if (code != 0)
+        return code;
     const cJSON *log = cJSON_GetObjectItemCaseSensitive(report->configuration, "log");
     snprintf(path, sizeof path, "%s/log.jsonl", arguments->folder);
     if (!read_log(report, path) && (!cJSON_IsString(log) || !*log->valuestring || !read_log(report, log->valuestring)))

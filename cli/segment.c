@@ -30,7 +30,11 @@ static error_t parse(int key, char *value, struct argp_state *state)
     switch (key) {
     case ARGP_KEY_INIT: state->child_inputs[0] = &arguments->plan; return 0;
     case 'o': arguments->mask = value; return 0;
-    case KEY_OVERLAY: arguments->overlay = value; return 0;
+    case KEY_OVERLAY:
+        if (strlen(value) < 4 || strcmp(value + strlen(value) - 4, ".png") != 0)
+            cli_usage(state, "--overlay: expected a name ending in .png, found '%s'", value);
+        arguments->overlay = value;
+        return 0;
     case KEY_WHOLE: arguments->whole = true; return 0;
     case KEY_FRAME:
         if (!cli_parse_count(value, &arguments->frame))

@@ -259,6 +259,8 @@ def test_refusals():
         refused("NIfTI", "segment", folder / "net.onnx", folder / "net.onnx", "-o", mask)
         refused("frame from 1 to 1", "segment", folder / "net.onnx", scan, "-o", mask, "--frame", 2)
         refused("ending in .nii", "segment", folder / "net.onnx", scan, "-o", folder / "mask.png")
+        message = mitral("segment", folder / "net.onnx", scan, "-o", mask, "--overlay", folder / "picture.jpg", code=64)
+        assert "expected a name ending in .png" in message and not mask.exists(), message
         refused("none/mask.nii", "segment", folder / "net.onnx", scan, "-o", folder / "none" / "mask.nii")
         (folder / "cut.nii.gz").write_bytes(scan.read_bytes()[:5000])
         refused("voxels", "segment", folder / "net.onnx", folder / "cut.nii.gz", "-o", mask)

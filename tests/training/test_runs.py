@@ -380,6 +380,9 @@ def test_report_is_one_page():
     assert page.count("<svg") == 4 and page.count("data:image/png;base64,") == 2, "expected four charts, and pictures of ED and ES"
     assert "Without labels" not in page
     assert "http" not in page and "<script" not in page and "src=\"data:" in page
+    (run / "evaluation.json").write_text('{"model": "student.onnx"')
+    error = call(MITRAL, "report", run, "-o", FOLDER / "never.html", code=1)
+    assert error == f"mitral report: {run}/evaluation.json: expected JSON of mitral evaluate, found something else\n", error
     error = call(MITRAL, "report", FOLDER / "data", "-o", FOLDER / "never.html", code=1)
     assert "configuration.json" in error and not (FOLDER / "never.html").exists()
 
