@@ -21,6 +21,7 @@ say "The teacher learns"
 $mitral train --model "$out/teacher-initial.onnx" --data "$out/data" -o "$out/teacher.onnx" --steps "$steps" --batch 4 --optimizer adamw --lr 0.003
 
 say "The student is distilled from it"
+rm -rf "$out/run" # of an earlier demo
 $mitral distill --teacher "$out/teacher.onnx" --student "$out/student-initial.onnx" --data "$out/data" -o "$out/student.onnx" \
   --checkpoint "$out/run" --steps "$steps" --batch 4 --optimizer adamw --lr 0.003 --method logits
 $mitral report "$out/run" -o "$out/report.html"
