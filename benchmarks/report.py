@@ -3,6 +3,7 @@
 import statistics
 
 ENGINES = ("mitral", "openvino", "onnxruntime", "ncnn", "torch")
+NAMES = {"mitral": "mitral", "openvino": "OpenVINO", "onnxruntime": "ONNX Runtime", "ncnn": "ncnn", "torch": "PyTorch"}
 COLOURS = {"mitral": "#d1495b", "openvino": "#30638e", "onnxruntime": "#66a182", "ncnn": "#8d6a9f", "torch": "#edae49"}
 
 
@@ -138,13 +139,20 @@ def text(results):
     return "\n".join(lines) + "\n"
 
 
-def chart(rows, path):
+def short_name(network):
+    """Of package/file: the file's, unless it says nothing."""
+    package, *_, file = [network, *network.split("/")]
+    return package.split("/")[0] if file == "model" else file
+
+
+def chart(results, path):
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    chosen = [row for row in rows if ratio(row)]
+    machine = results["machine"]
+    chosen = [row for row in results["rows"] if ratio(row)]
     engines = [engine for engine in ENGINES if any(engine in row["engines"] for row in chosen)]
     if not chosen:
         return
@@ -153,12 +161,15 @@ def chart(rows, path):
     for i, engine in enumerate(engines):
         values = [times_of(row).get(engine, 0) / times_of(row)["mitral"] for row in chosen]
         places = [y + (i - len(engines) / 2 + 0.5) * height for y in range(len(chosen))]
-        axes.barh(places, values, height, label=engine, color=COLOURS[engine])
-    axes.set_yticks(range(len(chosen)), [f"{row['network']} {row['precision']} ×{row['threads']}" for row in chosen])
+        axes.barh(places, values, height, label=NAMES[engine], color=COLOURS[engine])
+    axes.set_yticks(range(len(chosen)), [f"{short_name(row['network'])}, {row['precision']}, {row['threads']} thread{'s' * (row['threads'] > 1)}" for row in chosen])
     axes.margins(y=0.01)
     axes.invert_yaxis()
     axes.axvline(1, color="black", linewidth=0.6)
     axes.set_xlabel("time of one run, mitral = 1 (smaller is better)")
+    axes.xaxis.grid(True, color="0.9")
+    axes.set_axisbelow(True)
+    axes.set_title(f"{machine['cpu']}, {machine['cores']} cores, {machine['date']}")
     axes.legend(loc="lower right")
     figure.tight_layout()
     figure.savefig(path, dpi=120)

@@ -255,7 +255,7 @@ def main():
     (RESULTS / f"{options.name}.json").write_text(json.dumps(results, indent=1) + "\n")
     text = report.text(results) + ("\n" + training.table(results["training"]) if "training" in results else "")
     (RESULTS / "table.md").write_text(text)
-    report.chart(results["rows"], RESULTS / "chart.png")
+    report.chart(results, RESULTS / "chart.png")
     print("\n" + text)
 
 
