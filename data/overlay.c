@@ -260,7 +260,9 @@ static void draw_mosaic(mitral_picture *picture, const struct mosaic *mosaic, co
             draw_labels(picture, x0, y0, &mosaic->view, geometry, options->reference + z * plane, map, false, true);
         char number[32];
         snprintf(number, sizeof number, "%lld", (long long)z + 1);
-        mitral_picture_text(picture, x0 + 4, y0 + 4, 1, 0xb0b0b0, number);
+        for (int64_t i = 0; i < 9; i++) /* an edge, so that it is read on bright tissue too */
+            mitral_picture_text(picture, x0 + 3 + i % 3, y0 + 3 + i / 3, 1, 0x101014, number);
+        mitral_picture_text(picture, x0 + 4, y0 + 4, 1, 0xffffff, number);
     }
 }
 
