@@ -1,5 +1,6 @@
 #include <argp.h>
 #include <cjson/cJSON.h>
+#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -118,8 +119,10 @@ static void print_timing(const struct arguments *arguments, const struct timing 
     }
     cJSON *root = cJSON_CreateObject();
     cJSON_AddStringToObject(root, "model", arguments->model);
-    cJSON_AddNumberToObject(root, "threads", arguments->plan.session.threads);
-    cJSON_AddStringToObject(root, "precision", arguments->plan.compile.precision == MITRAL_PRECISION_BF16 ? "bf16" : "f32");
+    const int threads = arguments->plan.session.threads;
+    cJSON_AddNumberToObject(root, "threads", threads > 0 ? threads : omp_get_num_procs());
+    if (!cli_is_plan(arguments->model)) /* a plan was compiled for one, and does not say which */
+        cJSON_AddStringToObject(root, "precision", arguments->plan.compile.precision == MITRAL_PRECISION_BF16 ? "bf16" : "f32");
     cJSON_AddNumberToObject(root, "repeat", (double)arguments->repeat);
     cJSON_AddNumberToObject(root, "load_ms", timing->load);
     cJSON_AddNumberToObject(root, "first_ms", timing->first);

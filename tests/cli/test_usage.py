@@ -1,5 +1,6 @@
 """Every command takes --threads, explains itself with an example, and answers wrong usage with one line and exit code 64."""
 
+import json
 import os
 import subprocess
 import sys
@@ -40,6 +41,10 @@ def check_plans_and_shapes():
         assert run("compile", model, "-o", plan).returncode == 0
         for option in (["--precision", "bf16"], ["--interpret"], ["--tune"]):
             check_line(run("bench", plan, "--repeat", "1", *option), f"mitral bench: {plan}: expected a model for {option[0]}, found a plan", 1)
+        figures = json.loads(run("bench", model, "--repeat", "1", "--json").stdout)
+        assert figures["threads"] == len(os.sched_getaffinity(0)) and figures["precision"] == "f32", figures
+        figures = json.loads(run("bench", plan, "--repeat", "1", "--threads", "1", "--json").stdout)
+        assert figures["threads"] == 1 and "precision" not in figures, figures
         check_line(run("segment", plan, model, "-o", f"{out}.nii", "--shape", "image=1x1x16x16"), "mitral segment: ", 1)
         check_line(run("optimize", plan, "-o", out), f"mitral optimize: {plan}: expected an ONNX model, found a compiled plan", 1)
         for file in (model, plan):
