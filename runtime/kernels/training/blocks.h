@@ -33,11 +33,11 @@ struct training_collect {
     ptrdiff_t pitch;
 };
 
-/* Rows that are needed next, fetched into the cache while sums are made: `each` lines of 16 floats in every step. */
+/* Rows that are needed next, fetched into the second cache level while sums are made: `each` lines of 16 floats in one of `every` steps. */
 struct training_ahead {
     const float *const *rows;
-    int count, lines, each; /* lines of a row */
-    int row, line;          /* how far it has come */
+    int count, lines, each, every; /* lines of a row */
+    int row, line, step;           /* how far it has come */
 };
 
 /* sums[r * sum_pitch + k] += Σ_x a[r * pitch + x] · b[offsets[k] + x] for x below `columns`; nothing beyond is read. */

@@ -242,14 +242,15 @@ static void look_ahead(const struct state *state, const struct operands *o, int6
     if (item + 1 >= state->items || steps < 1)
         return;
     rows_ahead(state, o, item + 1, ahead);
-    const int64_t each = ((int64_t)ahead->count * ahead->lines + steps - 1) / steps;
+    const int64_t lines = (int64_t)ahead->count * ahead->lines, each = (lines + steps - 1) / steps;
     ahead->each = each > 4 ? 4 : (int)each;
+    ahead->every = lines ? (int)(steps / lines) : 0;
 }
 
 /* Steps of sums of products: groups of rows and of depth, vectors of columns. */
 static int64_t steps_of(const struct state *state, int64_t columns)
 {
-    return divided(state->slide.features, 4) * divided(state->depth, 6) * (columns / state->blocks->lanes);
+    return divided(state->slide.features, 4) * divided(state->depth, state->blocks->lanes < 16 ? 3 : 6) * (columns / state->blocks->lanes);
 }
 
 static void run_points(const struct state *state, const struct operands *o, int64_t item, float *sums)

@@ -191,6 +191,9 @@ INLINE vec sum_lanes(vec square[LANES], int count)
 
 INLINE void fetch_ahead(struct training_ahead *ahead)
 {
+    if (++ahead->step < ahead->every)
+        return;
+    ahead->step = 0;
     for (int i = 0; i < ahead->each && ahead->row < ahead->count; i++) {
         __builtin_prefetch(ahead->rows[ahead->row] + 16 * ahead->line, 0, 2);
         if (++ahead->line == ahead->lines) {
@@ -222,6 +225,7 @@ __attribute__((noinline)) static void outer_tile(const struct training_outer *o,
         }
         o->ahead->row = ahead.row;
         o->ahead->line = ahead.line;
+        o->ahead->step = ahead.step;
     } else {
         for (; x + LANES <= columns; x += LANES)
             OUTER_STEP(vec_load(a[r] + x), vec_load(b[j] + x));
