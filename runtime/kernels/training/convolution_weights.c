@@ -11,7 +11,7 @@
 #include "runtime/kernels/training/convolution.h"
 
 /* A tile's sums are added up over the lanes at the end of an item's columns, so there should be many; few channels have room for more. */
-enum { ALIGN = 16, ROWS_COLUMNS = 960, ROWS_FEWER = 512, FEW_CHANNELS = 48, POINT_COLUMNS = 768, TAPS_BYTES = 2 << 20, UNITS = 16,
+enum { ALIGN = 16, ROWS_COLUMNS = 960, ROWS_FEWER = 512, FEW_CHANNELS = 48, POINT_COLUMNS = 800, TAPS_BYTES = 2 << 20, UNITS = 16,
        UNIT_BYTES = 8 << 20, POINTER_FLOATS = 2 };
 
 #define MOST_FLOATS 0x1p48
@@ -137,7 +137,7 @@ static void measure(struct state *state)
     state->depth = s->channels * (state->way == BY_ROWS ? 3 : s->kernel[0] * s->kernel[1]);
     if (state->way == BY_POINTS) {
         const int64_t pixels = s->output[0] * s->output[1];
-        state->together = pixels < POINT_COLUMNS ? (int)pixels : POINT_COLUMNS;
+        state->together = pixels ? (int)rounded(divided(pixels, divided(pixels, POINT_COLUMNS))) : 0; /* about as many each */
         state->items_each = pixels ? (int)divided(pixels, state->together) : 0;
     } else if (state->way == BY_TAPS) {
         measure_taps(state);

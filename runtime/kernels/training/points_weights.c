@@ -5,11 +5,11 @@
 #include "runtime/kernels/reference/gradient.h"
 #include "runtime/kernels/training/points.h"
 
-enum { CHUNK = 768, UNITS = 16, UNIT_BYTES = 8 << 20, ALIGN = 16 };
+enum { CHUNK = 800, UNITS = 16, UNIT_BYTES = 8 << 20, ALIGN = 16 };
 
 struct sizes {
     int outputs, threads;
-    int64_t batch, channels, pixels, chunks, items, units;
+    int64_t batch, channels, pixels, chunk, chunks, items, units;
     int64_t features[POINTS_MOST], all_features;
     size_t unit; /* floats */
 };
@@ -30,7 +30,10 @@ static mitral_status decode(const struct kernel_call *call, struct sizes *s)
         s->features[j] = dy->dims[1];
         s->all_features += dy->dims[1];
     }
-    s->chunks = (s->pixels + CHUNK - 1) / CHUNK;
+    /* About as many pixels each, so that none has hardly any. */
+    const int64_t about = (s->pixels + CHUNK - 1) / CHUNK;
+    s->chunk = about ? ((s->pixels + about - 1) / about + ALIGN - 1) / ALIGN * ALIGN : CHUNK;
+    s->chunks = (s->pixels + s->chunk - 1) / s->chunk;
     s->items = s->batch * s->chunks;
     const int64_t sums = s->all_features * s->channels, fits = UNIT_BYTES / (sums * (int64_t)sizeof(float) + 1);
     s->units = fits < 1 ? 1 : fits > UNITS ? UNITS : fits;
@@ -66,10 +69,10 @@ static mitral_status prepare(struct kernel_call *call, void **state, size_t *scr
 static void run_item(const struct kernel_call *call, const struct sizes *s, const ptrdiff_t *offsets, int64_t item, float *sums)
 {
     const struct training_blocks *blocks = training_blocks_of(cpu_isa());
-    const int64_t image = item / s->chunks, first = item % s->chunks * CHUNK;
+    const int64_t image = item / s->chunks, first = item % s->chunks * s->chunk;
     for (int j = 0; j < s->outputs; j++) {
         struct training_outer outer = {.rows = (int)s->features[j], .depth = (int)s->channels,
-                                       .columns = s->pixels - first < CHUNK ? (int)(s->pixels - first) : CHUNK,
+                                       .columns = s->pixels - first < s->chunk ? (int)(s->pixels - first) : (int)s->chunk,
                                        .a = (const float *)call_input(call, (size_t)j + 1)->data + image * s->features[j] * s->pixels + first,
                                        .pitch = (ptrdiff_t)s->pixels,
                                        .b = (const float *)call_input(call, 0)->data + image * s->channels * s->pixels + first,
