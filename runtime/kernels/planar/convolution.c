@@ -77,12 +77,21 @@ static bool onednn_has_first(const struct convolution_shape *s)
     return s->kernel[1] <= 7 && (s->channels == 1 ? s->kernel[1] > 3 : s->features > 16);
 }
 
+/* Whether tiles of registers have too few rows. */
+static bool has_few_pixels(const struct convolution_shape *s)
+{
+    return s->output[0] >= 0 && s->output[1] >= 0 && s->output[0] * s->output[1] < 16;
+}
+
 bool planar_convolution_preferred(const struct convolution_shape *s)
 {
     switch (planar_convolution_way(s)) {
-    case WAY_POINTWISE_PLANES:
     case WAY_POINTWISE_CHANNELS:
-        return s->channels <= 512 && !(is_narrow() && s->channels > 32 && s->channels * s->features > 20 * 1024);
+        if (is_narrow() && !has_few_pixels(s))
+            return true;
+        /* fall through */
+    case WAY_POINTWISE_PLANES:
+        return s->channels <= 512 && !(is_narrow() && s->channels > 32 && s->channels * s->features > 16 * 1024);
     case WAY_DIRECT_PLANES:
         return s->channels * s->kernel[0] * s->kernel[1] <= 256 || s->features <= 8;
     case WAY_DIRECT_CHANNELS:
@@ -115,14 +124,34 @@ static size_t panel_floats(const struct convolution *c, int columns)
     return depth * pack_width((size_t)columns);
 }
 
-size_t convolution_panel_offset(const struct convolution *c, int column)
+/* A panel as wide as a tile of registers is one stream; wider ones, of which a tile reads a part of each row, are no worse where they
+ * fit in the first-level cache. */
+int convolution_panel(const struct convolution *c)
 {
-    return panel_floats(c, PACK_PANEL) * (size_t)(column / PACK_PANEL);
+    enum { TILE = 16, DEEP = 64 };
+    return c->blocks->lanes == TILE / 2 && c->shape.channels > DEEP && c->shape.features % TILE == 0 ? TILE : PACK_PANEL;
+}
+
+int convolution_panel_columns(const struct convolution *c, int first)
+{
+    const int left = (int)c->shape.features - first, panel = convolution_panel(c);
+    return left < panel ? left : panel;
+}
+
+size_t convolution_panel_offset(const struct convolution *c, int first)
+{
+    const int panel = convolution_panel(c);
+    return panel_floats(c, panel) * (size_t)(first / panel);
+}
+
+const char *convolution_panel_name(const struct convolution *c)
+{
+    return !by_planes(c) && convolution_panel(c) != PACK_PANEL ? ":narrow" : "";
 }
 
 size_t convolution_packed_floats(const struct convolution *c)
 {
-    int features = (int)c->shape.features, last = (features - 1) / PACK_PANEL * PACK_PANEL;
+    const int features = (int)c->shape.features, panel = convolution_panel(c), last = (features - 1) / panel * panel;
     if (by_planes(c))
         return depth_of(c) * (((size_t)features + 3) / 4 * 4);
     return convolution_panel_offset(c, last) + panel_floats(c, features - last);
@@ -150,8 +179,8 @@ void convolution_pack(const struct convolution *c, const float *weights, float *
         pack_plane_weights(&matrix, out);
         return;
     }
-    for (int first = 0; first < features; first += PACK_PANEL)
-        pack_panel(c, weights + (ptrdiff_t)first * depth, pack_panel_columns(features, first), out + convolution_panel_offset(c, first));
+    for (int first = 0; first < features; first += convolution_panel(c))
+        pack_panel(c, weights + (ptrdiff_t)first * depth, convolution_panel_columns(c, first), out + convolution_panel_offset(c, first));
 }
 
 void convolution_follow(const struct convolution *c, float *values, int rows, int columns, ptrdiff_t stride)
@@ -278,7 +307,8 @@ static mitral_status pack(struct kernel_call *call, struct state *state)
                                         "winograd4x4"};
     struct convolution *c = &state->convolution;
     const mitral_tensor *w = call_input(call, W);
-    snprintf(state->description, sizeof state->description, "%s%s", names[c->way], c->pairs ? ":bf16" : "");
+    snprintf(state->description, sizeof state->description, "%s%s%s", names[c->way], c->pairs ? ":bf16" : "",
+             convolution_panel_name(c));
     snprintf(state->text, sizeof state->text, "%s:%s", names[c->way], c->pairs ? planar_pair_blocks()->name : c->blocks->name);
     state->raw_floats = ((size_t)tensor_count(w) + 15) / 16 * 16;
     state->packing = (struct mitral_packing){scheme, state->description,

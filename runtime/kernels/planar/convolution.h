@@ -50,8 +50,13 @@ struct convolution {
 /* The function, if there is one, of `rows` rows of finished output, `stride` apart. */
 void convolution_follow(const struct convolution *c, float *values, int rows, int columns, ptrdiff_t stride);
 size_t convolution_packed_floats(const struct convolution *c);
-/* Where the weights of the panel that begins at output channel `column` are; of ways with channels-last output. */
-size_t convolution_panel_offset(const struct convolution *c, int column);
+/* Of ways with channels-last output, weights are packed in panels of so many output channels, one behind the other; the columns of
+ * the panel that begins at output channel `first`, and where it lies. */
+int convolution_panel(const struct convolution *c);
+int convolution_panel_columns(const struct convolution *c, int first);
+size_t convolution_panel_offset(const struct convolution *c, int first);
+/* What the layout of these panels is called behind the way's name: "", or that they are narrow. */
+const char *convolution_panel_name(const struct convolution *c);
 void convolution_pack(const struct convolution *c, const float *weights, float *out);
 size_t convolution_planes_scratch(const struct convolution *c); /* bytes */
 void convolution_planes_run(const struct convolution *c);

@@ -9,7 +9,8 @@
 enum { ALIGN = 16, CHUNK_PIXELS = 224, CHUNK_BYTES = 128 << 10, SHALLOW = 32 };
 
 struct geometry {
-    int chunk, chunks;                 /* pixels (1×1), or rows, of an item; items of an image */
+    int chunk, chunks;                 /* pixels (1×1), or rows, of an item; of an image */
+    int parts;                         /* that the output channels of a chunk are cut into (1×1): an item is one of them */
     int rows;                          /* padded rows of an item */
     int taps, depth;                   /* neighbouring taps of a row are one of more depth */
     ptrdiff_t pitch;                   /* of a padded row */
@@ -25,13 +26,15 @@ static void measure(const struct convolution *c, struct geometry *g)
 {
     const struct convolution_shape *s = &c->shape;
     bool together = s->dilation[1] == 1;
-    *g = (struct geometry){.taps = (int)(s->kernel[0] * (together ? 1 : s->kernel[1])),
+    *g = (struct geometry){.parts = 1, .taps = (int)(s->kernel[0] * (together ? 1 : s->kernel[1])),
                            .depth = (int)(s->channels * (together ? s->kernel[1] : 1))};
     if (c->way == WAY_POINTWISE_CHANNELS) {
         int64_t pixels = s->output[0] * s->output[1];
         for (g->chunk = CHUNK_PIXELS; g->chunk > 56 && s->batch * divided(pixels, g->chunk) < 4 * c->threads; g->chunk /= 2)
             ;
         g->chunks = divided(pixels, g->chunk);
+        const int panels = divided(s->features, convolution_panel(c)), wanted = divided(4 * c->threads, s->batch * g->chunks);
+        g->parts = c->threads == 1 || c->pairs || wanted < 1 ? 1 : wanted < panels ? wanted : panels;
         g->depth = pack_depth(g->depth, c->pairs);
         g->thread = c->pairs ? ((size_t)g->chunk * (size_t)g->depth + PLANAR_SLACK + ALIGN - 1) / ALIGN * ALIGN : 0;
         return;
@@ -60,16 +63,17 @@ size_t convolution_channels_scratch(const struct convolution *c)
     return offsets_bytes(&g) + (size_t)c->threads * g.thread * sizeof(float);
 }
 
-/* The products of rows pixels, panel by panel, of an input that is filled in, for the pixels of the output from `at` on. */
-static void multiply(const struct convolution *c, const struct geometry *g, struct channel_product *product, ptrdiff_t at)
+/* The products of rows pixels, panel by panel, of an input that is filled in, for the pixels of the output from `at` on: part `part` of
+ * the output channels. */
+static void multiply(const struct convolution *c, const struct geometry *g, struct channel_product *product, ptrdiff_t at, int part)
 {
-    ptrdiff_t features = (ptrdiff_t)c->shape.features;
+    const int panel = convolution_panel(c), panels = divided(c->shape.features, panel), last = panels * (part + 1) / g->parts * panel;
     product->depth = g->depth;
     product->taps = g->taps;
     product->stride = product->residual_stride = c->y_pitch;
     product->activation = c->shape.activation;
-    for (int first = 0; first < features; first += PACK_PANEL) {
-        product->columns = pack_panel_columns((int)features, first);
+    for (int first = panels * part / g->parts * panel; first < last; first += panel) {
+        product->columns = convolution_panel_columns(c, first);
         product->weights = c->weights + convolution_panel_offset(c, first);
         product->width = (ptrdiff_t)pack_width((size_t)product->columns);
         product->output = c->y + at * c->y_pitch + first;
@@ -84,8 +88,9 @@ static void multiply(const struct convolution *c, const struct geometry *g, stru
 static void run_pointwise(const struct convolution *c, const struct geometry *g, int64_t item, float *own)
 {
     const struct convolution_shape *s = &c->shape;
-    ptrdiff_t pixels = (ptrdiff_t)(s->output[0] * s->output[1]), image = (ptrdiff_t)(item / g->chunks);
-    ptrdiff_t first = (ptrdiff_t)(item % g->chunks) * g->chunk;
+    const int part = (int)(item % g->parts);
+    ptrdiff_t pixels = (ptrdiff_t)(s->output[0] * s->output[1]), image = (ptrdiff_t)(item / g->parts / g->chunks);
+    ptrdiff_t first = (ptrdiff_t)(item / g->parts % g->chunks) * g->chunk;
     bool plain = s->input_layout == LAYOUT_PLAIN;
     struct channel_product product = {.rows = pixels - first < g->chunk ? (int)(pixels - first) : g->chunk,
                                       .pixel = plain ? 1 : c->x_pitch, .step = plain ? pixels : 1};
@@ -98,7 +103,7 @@ static void run_pointwise(const struct convolution *c, const struct geometry *g,
         product.step = pairs.step_out = plain ? product.rows : 1;
         planar_pair_blocks()->row_pairs(&pairs);
     }
-    multiply(c, g, &product, image * pixels + first);
+    multiply(c, g, &product, image * pixels + first, part);
 }
 
 static void copy_pixels(float *to, const float *from, ptrdiff_t channels, int64_t count, ptrdiff_t pitch)
@@ -148,7 +153,7 @@ static void run_direct(const struct convolution *c, const struct geometry *g, in
         struct channel_product product = {.rows = (int)s->output[1], .pixel = (ptrdiff_t)(s->stride[1] * s->channels), .step = 1,
                                           .input = own + (y - first) * s->stride[0] * g->pitch, .offsets = offsets,
                                           .ahead = g->taps * g->depth <= SHALLOW};
-        multiply(c, g, &product, (ptrdiff_t)((image * s->output[0] + y) * s->output[1]));
+        multiply(c, g, &product, (ptrdiff_t)((image * s->output[0] + y) * s->output[1]), 0);
     }
 }
 
@@ -161,7 +166,7 @@ void convolution_channels_run(const struct convolution *c)
         return;
     }
     measure(c, &g);
-    int64_t items = s->batch * g.chunks;
+    int64_t items = s->batch * g.chunks * g.parts;
     ptrdiff_t *offsets = c->scratch;
     float *threads = (float *)((char *)c->scratch + offsets_bytes(&g));
     for (int tap = 0; tap < g.taps; tap++) {

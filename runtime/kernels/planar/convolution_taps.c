@@ -99,7 +99,8 @@ static void start_part(const struct convolution *c, const struct part *part)
 void convolution_taps_run(const struct convolution *c)
 {
     const struct convolution_shape *s = &c->shape;
-    const int64_t panels = (s->features + PACK_PANEL - 1) / PACK_PANEL, whole[2] = {whole_tap(s, 0), whole_tap(s, 1)};
+    const int width = convolution_panel(c);
+    const int64_t panels = (s->features + width - 1) / width, whole[2] = {whole_tap(s, 0), whole_tap(s, 1)};
     int64_t bands = (2 * c->threads + panels * s->batch - 1) / (panels * s->batch);
     if (c->threads == 1 || bands < 1)
         bands = 1;
@@ -109,8 +110,8 @@ void convolution_taps_run(const struct convolution *c)
     for (int64_t item = 0; item < panels * s->batch * bands; item++) {
         const int64_t band = item % bands, panel = item / bands % panels;
         const struct part part = {.image = (ptrdiff_t)(item / bands / panels), .first_row = s->output[0] * band / bands,
-                                  .last_row = s->output[0] * (band + 1) / bands, .first = (int)panel * PACK_PANEL,
-                                  .columns = pack_panel_columns((int)s->features, (int)panel * PACK_PANEL)};
+                                  .last_row = s->output[0] * (band + 1) / bands, .first = (int)panel * width,
+                                  .columns = convolution_panel_columns(c, (int)panel * width)};
         start_part(c, &part);
         for (int64_t i = 0; i < s->kernel[0]; i++)
             for (int64_t j = 0; j < s->kernel[1]; j++)

@@ -88,7 +88,7 @@ static void multiply(const struct convolution *c, const struct geometry *g, int 
                      float *to)
 {
     const struct convolution_shape *s = &c->shape;
-    const int first = panel * PACK_PANEL, columns = pack_panel_columns((int)s->features, first);
+    const int first = panel * convolution_panel(c), columns = convolution_panel_columns(c, first);
     ptrdiff_t width = (ptrdiff_t)pack_width((size_t)columns);
     struct channel_batch call = {.count = 1, .rows = rows, .columns = columns, .depth = (int)s->channels,
                                  .input = from + position * g->spread_position, .position = g->spread_position, .pitch = g->spread_pitch,
@@ -115,7 +115,8 @@ static void gather(const struct convolution *c, const struct geometry *g, const 
 
 static int panels_of(const struct convolution *c)
 {
-    return (int)((c->shape.features + PACK_PANEL - 1) / PACK_PANEL);
+    const int panel = convolution_panel(c);
+    return ((int)c->shape.features + panel - 1) / panel;
 }
 
 /* Group `index` of `groups` of about the same size. */

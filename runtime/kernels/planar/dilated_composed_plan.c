@@ -161,11 +161,13 @@ void composed_pack(const struct composed *c, int index, const float *weights, fl
 
 const char *composed_packing_name(const struct composed *c, int index)
 {
-    static const char *const ways[] = {"", "", "1x1", "", "taps", "winograd4x4"};
+    static const char *const ways[2][6] = {{"", "", "1x1", "", "taps", "winograd4x4"},
+                                           {"", "", "1x1:narrow", "", "taps:narrow", "winograd4x4:narrow"}};
+    const struct convolution *convolution = &c->stages[index].convolution;
     switch (c->stages[index].method) {
     case METHOD_CONVOLUTION:
     case METHOD_GROUPS:
-        return ways[c->stages[index].convolution.way];
+        return ways[*convolution_panel_name(convolution) != 0][convolution->way];
     case METHOD_DEPTHWISE:
         return "depthwise";
     case METHOD_GLOBAL:
