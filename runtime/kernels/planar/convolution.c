@@ -129,7 +129,8 @@ static size_t panel_floats(const struct convolution *c, int columns)
 int convolution_panel(const struct convolution *c)
 {
     enum { TILE = 16, DEEP = 64 };
-    return c->blocks->lanes == TILE / 2 && c->shape.channels > DEEP && c->shape.features % TILE == 0 ? TILE : PACK_PANEL;
+    const bool fits = c->shape.features % TILE == 0 || c->shape.features > PACK_PANEL;
+    return c->blocks->lanes == TILE / 2 && c->shape.channels > DEEP && fits ? TILE : PACK_PANEL;
 }
 
 int convolution_panel_columns(const struct convolution *c, int first)
