@@ -56,6 +56,7 @@ static void branches_are_one(void **state)
     static const struct {
         int64_t dilations[4], channels, size[2];
     } cases[] = {{{1, 2, 4, 8}, 4, {70, 40}}, {{1, 2, 4, 8}, 8, {96, 224}}, {{1, 2, 3, 4}, 5, {14, 14}},
+                 {{1, 2, 4, 8}, 8, {280, 240}}, /* large enough to be written past the caches */
                  {{1, 1, 1, 1}, 3, {3, 7}},   {{6, 12, 18, 1}, 4, {50, 300}}, {{5, 7, 11, 13}, 3, {40, 500}}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct graph *graph = block(cases[i].dilations, cases[i].channels, cases[i].size, false);
@@ -78,14 +79,13 @@ static void branch_is_read(void **state)
     test_close(graph);
 }
 
-/* The kernel gives the same bits for any number of threads. */
-static void threads_agree(void **state)
+enum { BATCH = 2, CHANNELS = 5, WIDTH = 224, HIGHEST = 470, MAP = BATCH * CHANNELS * HIGHEST * WIDTH, WEIGHTS = 9 * CHANNELS * CHANNELS };
+
+static void check_threads(int height)
 {
-    (void)state;
     mitral_context *context = test_context();
     const struct kernel *kernel = kernel_find("training.branches");
     assert_non_null(kernel);
-    enum { BATCH = 2, CHANNELS = 5, HEIGHT = 100, WIDTH = 224, MAP = BATCH * CHANNELS * HEIGHT * WIDTH, WEIGHTS = 9 * CHANNELS * CHANNELS };
     struct arena arena;
     struct attributes attributes = {0};
     mitral_value values[6] = {{0}}, *outputs[4];
@@ -97,7 +97,7 @@ static void threads_agree(void **state)
     assert_ok(context, attributes_set_ints(&attributes, &arena, "sums", (const int64_t[]){0, 0, 1, 1}, 4));
     assert_ok(context, attributes_set_int(&attributes, &arena, "outputs", 4));
     for (int i = 1; i < 6; i++) {
-        const int64_t map[] = {BATCH, CHANNELS, HEIGHT, WIDTH}, weights[] = {CHANNELS, CHANNELS, 3, 3};
+        const int64_t map[] = {BATCH, CHANNELS, height, WIDTH}, weights[] = {CHANNELS, CHANNELS, 3, 3};
         values[i].kind = MITRAL_TENSOR;
         tensor_set(&values[i].tensor, MITRAL_FLOAT, 4, i == 1 ? map : weights);
         values[i].tensor.data = arena_allocate(&arena, (MAP + 64) * sizeof(float));
@@ -122,6 +122,14 @@ static void threads_agree(void **state)
     }
     arena_clear(&arena);
     mitral_context_destroy(&context);
+}
+
+/* The kernel gives the same bits for any number of threads, also where its outputs are written past the caches. */
+static void threads_agree(void **state)
+{
+    (void)state;
+    check_threads(100);
+    check_threads(HIGHEST);
 }
 
 int main(void)
