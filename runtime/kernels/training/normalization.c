@@ -2,10 +2,11 @@
  * parts (a concatenation that is not made), with the addition and the ReLU that follow it.
  *
  * Forward: X, scale, B, mean, variance, residual?, further parts of X… → Y, next mean, next variance (unbiased), the batch's mean, its
- * inverse deviation. With attribute `known` mean and variance are the batch's mean and inverse deviation, and Y alone is made. Backward: dY, scale, mean, inverse deviation, Y? or B? (of a ReLU; B, a vector, where
- * Y is a line of X alone, which says the same), X, further parts… → dX, dscale, dB, dZ? (the gradient
- * before the ReLU), further parts of dX…. A channel is one thread's from beginning to end, so that it stays in the cache between the sums
- * and what they are for. */
+ * inverse deviation. With attribute `known` mean and variance are the batch's mean and inverse deviation, and Y alone is made.
+ *
+ * Backward: dY, scale, mean, inverse deviation, Y? or B? (of a ReLU), X, further parts… → dX, dscale, dB, dZ? (the gradient before the
+ * ReLU), further parts of dX…. B, a vector, serves where there was no residual: then the sign of Y follows from X. A channel is one thread's
+ * from beginning to end, so that it stays in the cache between the sums and what they are for. */
 #include "runtime/kernels/training/normalization.h"
 
 #include <math.h>
