@@ -12,7 +12,7 @@
 
 /* A tile's sums are added up over the lanes at the end of an item's columns, so there should be many; few channels have room for more. */
 enum { ALIGN = 16, ROWS_COLUMNS = 960, ROWS_FEWER = 512, FEW_CHANNELS = 48, POINT_COLUMNS = 800, TAPS_BYTES = 2 << 20, UNITS = 16,
-       UNIT_BYTES = 8 << 20, POINTER_FLOATS = 2 };
+       UNIT_BYTES = 8 << 20, POINTER_FLOATS = 2, SPARSEST = 3 };
 
 #define MOST_FLOATS 0x1p48
 
@@ -235,7 +235,8 @@ static void rows_ahead(const struct state *state, const struct operands *o, int6
     *ahead = (struct training_ahead){.rows = o->ahead, .count = count, .lines = (int)((s->output[1] + 15) / 16)};
 }
 
-/* What the next item reads, fetched in even portions over the steps of this one's products. */
+/* What the next item reads, fetched in even portions over the steps of this one's products, or over the first of them where there are many:
+ * steps that fetch nothing are quicker. */
 static void look_ahead(const struct state *state, const struct operands *o, int64_t item, int64_t steps, struct training_ahead *ahead)
 {
     *ahead = (struct training_ahead){0};
@@ -244,7 +245,7 @@ static void look_ahead(const struct state *state, const struct operands *o, int6
     rows_ahead(state, o, item + 1, ahead);
     const int64_t lines = (int64_t)ahead->count * ahead->lines, each = (lines + steps - 1) / steps;
     ahead->each = each > 4 ? 4 : (int)each;
-    ahead->every = lines ? (int)(steps / lines) : 0;
+    ahead->every = lines && steps / lines < SPARSEST ? (int)(steps / lines) : SPARSEST;
 }
 
 /* Steps of sums of products: groups of rows and of depth, vectors of columns. */
