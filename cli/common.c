@@ -1,8 +1,10 @@
 #include <argp.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/command.h"
 
@@ -58,12 +60,12 @@ mitral_status cli_context_create(mitral_context **out)
 bool cli_is_plan(const char *path)
 {
     char magic[8] = "";
-    FILE *file = fopen(path, "rb");
-    if (!file)
+    const int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe that nobody writes to is not waited for */
+    if (file < 0)
         return false;
-    size_t size = fread(magic, 1, sizeof magic, file);
-    fclose(file);
-    return size == sizeof magic && memcmp(magic, "MITRALPL", 8) == 0;
+    const ssize_t size = read(file, magic, sizeof magic);
+    close(file);
+    return size == (ssize_t)sizeof magic && memcmp(magic, "MITRALPL", 8) == 0;
 }
 
 mitral_status cli_check_plan_options(const char *path, const mitral_compile_options *options)

@@ -72,7 +72,8 @@ const char *refusals_other_types(const struct kernel_call *call, char *text, siz
         return text;
     memcpy(message, call->context->message, sizeof message);
     const int32_t found = first->dtype;
-    for (size_t i = 0; i < sizeof candidates / sizeof *candidates; i++)
+    const bool by_value = accepts(call, found, found); /* what the elements are, and not their type, is refused */
+    for (size_t i = 0; i < sizeof candidates / sizeof *candidates && !by_value; i++)
         if (candidates[i] != found && accepts(call, found, candidates[i])) {
             int length = snprintf(text + used, size - used, "%s%s", used ? ", " : "", mitral_dtype_name((mitral_dtype)candidates[i]));
             used = length < 0 || used + (size_t)length >= size ? size - 1 : used + (size_t)length;

@@ -77,6 +77,25 @@ def test_subgraphs_that_do_not_fit(folder):
             "expected a subgraph of 0 inputs and 1 outputs, found 0 and 0")
 
 
+def test_values_that_no_type_would_mend(folder):
+    """Another type is offered only where the type is at fault."""
+    done = compile_model(folder, [helper.make_node("Range", ["a", "b", "c"], ["y"])], [], [value("y", FLOAT, None)],
+                         {"a": np.float32(0), "b": np.float32(1), "c": np.float32(0)})
+    refused(done, 1, "Range 'Range_y'", "found a step of 0")
+    assert "in place of" not in done.stderr, done.stderr
+
+
+def test_a_pipe(folder):
+    """One that nobody writes to is refused, not waited for, by every command that reads a model."""
+    path = folder / "pipe.onnx"
+    os.mkfifo(path)
+    for command in ("compile", "optimize", "run", "bench", "inspect"):
+        output = ["-o", folder / "out"] if command in ("compile", "optimize", "run") else []
+        done = subprocess.run([MITRAL, command, path, *output], capture_output=True, text=True, check=False, timeout=60)
+        refused(done, 1, "expected a regular file")
+        assert not (folder / "out").exists(), command
+
+
 def main():
     tests = [function for name, function in globals().items() if name.startswith("test_")]
     with tempfile.TemporaryDirectory() as name:
