@@ -100,7 +100,7 @@ compose_hook compose_if, compose_loop, compose_scan;
 /* compose_sequence.c */
 compose_hook compose_sequence_at, compose_concat_from_sequence, compose_optional_element, compose_sequence_map;
 /* compose_ml.c */
-compose_hook compose_scaler, compose_normalizer, compose_imputer, compose_linear_regressor, compose_feature_vectorizer,
-    compose_array_feature_extractor;
+compose_hook compose_scaler, compose_normalizer, compose_imputer, compose_linear_regressor, compose_linear_classifier, compose_vector_regressor,
+    compose_feature_vectorizer, compose_array_feature_extractor;
 
 #endif

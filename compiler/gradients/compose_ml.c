@@ -76,29 +76,121 @@ mitral_status compose_imputer(struct gradient *gradient, const struct node *node
     return composer_end(&c, done);
 }
 
+static bool is_one_of(const char *text, const char *const *list, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(text, list[i]) == 0)
+            return true;
+    return false;
+}
+
+/* The features as rows, times the transposed coefficients [targets, features], plus the intercepts. */
+static value_id linear_scores(struct composer *c, int64_t targets)
+{
+    size_t coefficients, intercepts;
+    const float *coefficient = attribute_floats(&c->node->attributes, "coefficients", &coefficients);
+    const float *intercept = attribute_floats(&c->node->attributes, "intercepts", &intercepts);
+    const int64_t dims[2] = {targets, (int64_t)coefficients / (targets > 0 ? targets : 1)}, row[2] = {1, dims[1]}, swap[2] = {1, 0};
+    value_id x = features_of(c, 0);
+    if (input_type(c, 0).rank == 1)
+        x = reshaped(c, x, 2, row);
+    value_id y = matrix_product(c, x, permuted(c, attribute_numbers(c, coefficient, 2, dims, coefficients), 2, swap));
+    return intercepts ? add(c, y, attribute_numbers(c, intercept, 1, (const int64_t[]){(int64_t)intercepts}, intercepts)) : y;
+}
+
+static const char *const smooth[] = {"NONE", "LOGISTIC", "SOFTMAX"};
+
+static mitral_status post_transform(struct gradient *gradient, const struct node *node, const char **out)
+{
+    *out = attribute_string(&node->attributes, "post_transform", "NONE");
+    if (is_one_of(*out, smooth, sizeof smooth / sizeof *smooth))
+        return MITRAL_OK;
+    return gradient_fail(gradient, node, MITRAL_UNSUPPORTED, "expected post_transform NONE, LOGISTIC or SOFTMAX, found %.20s", *out);
+}
+
 mitral_status compose_linear_regressor(struct gradient *gradient, const struct node *node, bool *done)
 {
     struct composer c = composer_start(gradient, node);
-    size_t coefficients, intercepts;
-    const float *coefficient = attribute_floats(&node->attributes, "coefficients", &coefficients);
-    const float *intercept = attribute_floats(&node->attributes, "intercepts", &intercepts);
-    const char *transform = attribute_string(&node->attributes, "post_transform", "NONE");
+    const char *transform;
     const int64_t targets = attribute_int(&node->attributes, "targets", 1);
     *done = false;
-    if (strcmp(transform, "NONE") != 0 && strcmp(transform, "LOGISTIC") != 0 && strcmp(transform, "SOFTMAX") != 0)
-        return gradient_fail(gradient, node, MITRAL_UNSUPPORTED, "expected post_transform NONE, LOGISTIC or SOFTMAX, found %.20s", transform);
-    const int64_t dims[2] = {targets, (int64_t)coefficients / (targets > 0 ? targets : 1)}, row[2] = {1, dims[1]}, swap[2] = {1, 0};
-    value_id x = features_of(&c, 0);
-    if (input_type(&c, 0).rank == 1)
-        x = reshaped(&c, x, 2, row);
-    value_id y = matrix_product(&c, x, permuted(&c, attribute_numbers(&c, coefficient, 2, dims, coefficients), 2, swap));
-    if (intercepts)
-        y = add(&c, y, attribute_numbers(&c, intercept, 1, (const int64_t[]){(int64_t)intercepts}, intercepts));
+    TRY(post_transform(gradient, node, &transform));
+    value_id y = linear_scores(&c, targets);
     if (strcmp(transform, "LOGISTIC") == 0)
         y = unary(&c, "Sigmoid", y);
     else if (strcmp(transform, "SOFTMAX") == 0 && targets > 1)
         y = softmax(&c, y, 1);
     finish(&c, y);
+    return composer_end(&c, done);
+}
+
+/* The scores; the labels stay what the operator itself says. One row of coefficients of two classes is of the second, whose score the
+ * first's makes up to 1. */
+mitral_status compose_linear_classifier(struct gradient *gradient, const struct node *node, bool *done)
+{
+    struct composer c = composer_start(gradient, node);
+    size_t coefficients, names, numbers_of_labels;
+    const char *transform;
+    const struct value_type x = input_type(&c, 0);
+    const int64_t features = x.rank > 0 ? x.dims[x.rank - 1] : 0;
+    attribute_floats(&node->attributes, "coefficients", &coefficients);
+    attribute_strings(&node->attributes, "classlabels_strings", &names);
+    attribute_ints(&node->attributes, "classlabels_ints", &numbers_of_labels);
+    *done = false;
+    TRY(post_transform(gradient, node, &transform));
+    if (features < 1)
+        return gradient_fail(gradient, node, MITRAL_UNSUPPORTED, "expected a known number of features, found none");
+    const int64_t targets = (int64_t)coefficients / features;
+    const bool second = targets == 1 && names + numbers_of_labels == 2;
+    value_id y = linear_scores(&c, targets), own[2];
+    if (strcmp(transform, "LOGISTIC") == 0)
+        y = unary(&c, "Sigmoid", y);
+    else if (strcmp(transform, "SOFTMAX") == 0 && !second)
+        y = softmax(&c, y, 1);
+    if (second)
+        y = joined(&c, (const value_id[]){subtract(&c, number(&c, 1), y), y}, 2, 1);
+    if (node->outputs[0] != NO_VALUE && c.status == MITRAL_OK) {
+        TRY(gradient_emit_row(gradient, node->op, node->version, &node->attributes, node->inputs, 1, own, 2));
+        become(&c, 0, own[0]);
+    }
+    become(&c, 1, c.dtype == MITRAL_FLOAT ? y : cast(&c, y, MITRAL_FLOAT));
+    return composer_end(&c, done);
+}
+
+/* Σ coefficient · kernel(x, support vector) + rho; without support vectors a linear model. */
+mitral_status compose_vector_regressor(struct gradient *gradient, const struct node *node, bool *done)
+{
+    struct composer c = composer_start(gradient, node);
+    size_t vectors, coefficients, rhos, parameters;
+    const float *vector = attribute_floats(&node->attributes, "support_vectors", &vectors);
+    const float *coefficient = attribute_floats(&node->attributes, "coefficients", &coefficients);
+    const float *rho = attribute_floats(&node->attributes, "rho", &rhos), *parameter = attribute_floats(&node->attributes, "kernel_params", &parameters);
+    const int64_t count = attribute_int(&node->attributes, "n_supports", 0);
+    const char *kernel = count > 0 ? attribute_string(&node->attributes, "kernel_type", "LINEAR") : "LINEAR";
+    const double gamma = parameters >= 3 ? (double)parameter[0] : 0, shift = parameters >= 3 ? (double)parameter[1] : 0;
+    const double degree = parameters >= 3 ? (double)parameter[2] : 0;
+    *done = false;
+    if (attribute_int(&node->attributes, "one_class", 0))
+        return gradient_fail(gradient, node, MITRAL_UNSUPPORTED, "expected values, found one_class, whose outputs are -1 and 1");
+    const int64_t rows = count > 0 ? count : 1, features = (int64_t)(count > 0 ? vectors : coefficients) / rows;
+    const int64_t dims[3] = {1, rows, features}, turned[2] = {rows, features}, row[2] = {1, features}, swap[2] = {1, 0}, column[2] = {rows, 1};
+    value_id x = features_of(&c, 0), k;
+    if (input_type(&c, 0).rank == 1)
+        x = reshaped(&c, x, 2, row);
+    if (strcmp(kernel, "RBF") == 0) {
+        value_id d = subtract(&c, with_axis(&c, x, 1), attribute_numbers(&c, vector, 3, dims, vectors));
+        k = unary(&c, "Exp", scaled(&c, summed(&c, multiply(&c, d, d), 2, false), -gamma));
+    } else {
+        const float *matrix = count > 0 ? vector : coefficient;
+        k = matrix_product(&c, x, permuted(&c, attribute_numbers(&c, matrix, 2, turned, count > 0 ? vectors : coefficients), 2, swap));
+        if (strcmp(kernel, "POLY") == 0)
+            k = binary(&c, "Pow", add(&c, scaled(&c, k, gamma), number(&c, shift)), number(&c, degree));
+        else if (strcmp(kernel, "SIGMOID") == 0)
+            k = unary(&c, "Tanh", add(&c, scaled(&c, k, gamma), number(&c, shift)));
+    }
+    if (count > 0)
+        k = matrix_product(&c, k, attribute_numbers(&c, coefficient, 2, column, coefficients));
+    finish(&c, rhos ? add(&c, k, number(&c, (double)rho[0])) : k);
     return composer_end(&c, done);
 }
 

@@ -13,7 +13,7 @@ static const char made_here[] = "the compiler makes it itself, for gradients or 
 static const char jumps[] = "it chooses among constants by comparing: its outputs do not change with its inputs, but for jumps";
 static const char maps[] = "it works on strings or maps, not on numbers that are trained";
 static const char sequences[] = "what takes items out of its sequence or optional is differentiated past it, where positions are known";
-static const char classifier[] = "no gradient yet: scores of classical models are not differentiated";
+static const char classifier[] = "no gradient: what its classes score is settled by votes of pairs, or coupled by an iteration";
 
 static const struct {
     const char *domain, *name, *reason;
@@ -35,8 +35,8 @@ static const struct {
     {"", "SplitToSequence", sequences}, {"", "StringConcat", integers}, {"", "StringNormalizer", integers}, {"", "StringSplit", integers},
     {"", "TfIdfVectorizer", maps}, {"", "Xor", integers},
     {"ai.onnx.ml", "Binarizer", constant}, {"ai.onnx.ml", "CastMap", maps}, {"ai.onnx.ml", "CategoryMapper", maps},
-    {"ai.onnx.ml", "DictVectorizer", maps}, {"ai.onnx.ml", "LabelEncoder", maps}, {"ai.onnx.ml", "LinearClassifier", classifier},
-    {"ai.onnx.ml", "OneHotEncoder", constant}, {"ai.onnx.ml", "SVMClassifier", classifier}, {"ai.onnx.ml", "SVMRegressor", classifier},
+    {"ai.onnx.ml", "DictVectorizer", maps}, {"ai.onnx.ml", "LabelEncoder", maps},
+    {"ai.onnx.ml", "OneHotEncoder", constant}, {"ai.onnx.ml", "SVMClassifier", classifier},
     {"ai.onnx.ml", "TreeEnsemble", jumps}, {"ai.onnx.ml", "TreeEnsembleClassifier", jumps}, {"ai.onnx.ml", "TreeEnsembleRegressor", jumps},
     {"ai.onnx.ml", "ZipMap", maps},
     {"ai.onnx.preview.training", "Adagrad", learns}, {"ai.onnx.preview.training", "Adam", learns},

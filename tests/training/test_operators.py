@@ -343,6 +343,23 @@ def test_features():
            intercepts=[0.5, -0.25], targets=2)
     single("LinearRegressor", {"x": x}, lambda x: torch.softmax(x @ torch.tensor(weights).T, 1), coefficients=weights.ravel().tolist(), targets=2,
            post_transform="SOFTMAX")
+    for transform, function in (("NONE", lambda s: s), ("LOGISTIC", torch.sigmoid), ("SOFTMAX", lambda s: torch.softmax(s, 1))):
+        for rows in (1, 2): # one row of two classes is the second's
+            def scores(x, rows=rows, transform=transform, function=function):
+                s = x @ torch.tensor(weights[:rows]).T + torch.tensor([0.5, -0.25])[:rows]
+                s = s if rows == 1 and transform == "SOFTMAX" else function(s)
+                return torch.cat([1 - s, s], 1) if rows == 1 else s
+            node = helper.make_node("LinearClassifier", ["x"], ["label", "y"], domain="ai.onnx.ml", classlabels_ints=[3, 5], post_transform=transform,
+                                    coefficients=weights[:rows].ravel().tolist(), intercepts=[0.5, -0.25][:rows])
+            compare([node], {"x": x.astype(np.float32)}, ["y"], scores, (), [("ai.onnx.ml", 3)], 1e-5)
+    vectors, ratios = GENERATOR.integers(-8, 8, (3, 4)) / 8, [0.5, -1.0, 0.75]
+    kernels = {"LINEAR": lambda x, v: x @ v.T, "POLY": lambda x, v: (0.5 * (x @ v.T) + 4) ** 3, "SIGMOID": lambda x, v: torch.tanh(0.5 * (x @ v.T) + 0.25),
+               "RBF": lambda x, v: torch.exp(-0.5 * ((x[:, None] - v[None]) ** 2).sum(2))}
+    for kernel, function in kernels.items():
+        single("SVMRegressor", {"x": x}, lambda x, f=function: f(x, torch.tensor(vectors)) @ torch.tensor(ratios, dtype=torch.float64)[:, None] + 0.25,
+               kernel_type=kernel, kernel_params=[0.5, 4.0 if kernel == "POLY" else 0.25, 3.0], support_vectors=vectors.ravel().tolist(),
+               coefficients=ratios, rho=[0.25], n_supports=3)
+    single("SVMRegressor", {"x": x}, lambda x: x @ torch.tensor(weights[:1]).T + 0.25, coefficients=weights[0].tolist(), rho=[0.25])
     single("FeatureVectorizer", {"a": random(3, 2), "b": random(3, 4)}, lambda a, b: torch.cat([functional.pad(a, (0, 1)), b[:, :3]], 1),
            inputdimensions=[3, 3])
     single("ArrayFeatureExtractor", {"x": x}, lambda x: x[:, [2, 0, 2]], constants=[constant("i", [2, 0, 2])])

@@ -395,7 +395,7 @@ static const char *only; /* one operator, from the command line */
 
 /* Operators with subgraphs, and those that the standard has in float32 alone, have their cases in tests/training/test_operators.py. */
 static const char *const elsewhere[] = {"ConcatFromSequence", "DequantizeLinear", "If", "Loop", "OptionalGetElement", "Scan", "SequenceAt", "SequenceMap", "ai.onnx.preview.FlexAttention", "ai.onnx.ml.ArrayFeatureExtractor", "ai.onnx.ml.FeatureVectorizer",
-                                        "ai.onnx.ml.Imputer", "ai.onnx.ml.LinearRegressor", "ai.onnx.ml.Normalizer", "ai.onnx.ml.Scaler"};
+                                        "ai.onnx.ml.Imputer", "ai.onnx.ml.LinearClassifier", "ai.onnx.ml.LinearRegressor", "ai.onnx.ml.SVMRegressor", "ai.onnx.ml.Normalizer", "ai.onnx.ml.Scaler"};
 
 static bool has_gradient(const struct op *op)
 {
