@@ -9,16 +9,16 @@ double BLOCK(training_sum)(const float *x, ptrdiff_t count)
     double total = 0;
     for (ptrdiff_t first = 0; first < count; first += SUMMED_TOGETHER) {
         const ptrdiff_t last = count - first < SUMMED_TOGETHER ? count : first + SUMMED_TOGETHER;
-        vec square[LANES];
-        _Pragma("GCC unroll 16") for (int i = 0; i < LANES; i++)
-            square[i] = vec_set(0);
+        vec part[4];
+        _Pragma("GCC unroll 4") for (int k = 0; k < 4; k++)
+            part[k] = vec_set(0);
         ptrdiff_t i = first;
         for (; i + 4 * LANES <= last; i += 4 * LANES)
             _Pragma("GCC unroll 4") for (int k = 0; k < 4; k++)
-                square[k] += vec_load(x + i + k * LANES);
+                part[k] += vec_load(x + i + k * LANES);
         for (; i < last; i += LANES)
-            square[0] += last - i < LANES ? vec_load_part(x + i, (int)(last - i)) : vec_load(x + i);
-        vec sum = (square[0] + square[1]) + (square[2] + square[3]);
+            part[0] += last - i < LANES ? vec_load_part(x + i, (int)(last - i)) : vec_load(x + i);
+        vec sum = (part[0] + part[1]) + (part[2] + part[3]);
         for (int k = 0; k < LANES; k++)
             total += (double)sum[k];
     }
