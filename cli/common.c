@@ -20,13 +20,19 @@ int cli_fail(const char *command, const mitral_context *context, mitral_status s
     return cli_exit_code(status);
 }
 
+static void print_error(const char *who, const char *format, va_list arguments)
+{
+    fprintf(stderr, "%s: ", who);
+    vfprintf(stderr, format, arguments);
+    fputc('\n', stderr);
+}
+
 int cli_error(const char *command, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    fprintf(stderr, "mitral %s: ", command);
-    vfprintf(stderr, format, arguments);
-    fputc('\n', stderr);
+    fputs("mitral ", stderr);
+    print_error(command, format, arguments);
     va_end(arguments);
     return 1;
 }
@@ -37,9 +43,7 @@ mitral_status cli_refuse(const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    fprintf(stderr, "%s: ", command_name);
-    vfprintf(stderr, format, arguments);
-    fputc('\n', stderr);
+    print_error(command_name, format, arguments);
     va_end(arguments);
     return MITRAL_INVALID;
 }

@@ -91,15 +91,18 @@ mitral_status gradient_ints(struct gradient *gradient, value_id *out, const int6
     return add_constant(gradient, out, &tensor);
 }
 
+static mitral_status shape_of(struct gradient *gradient, value_id *out, value_id value)
+{
+    const struct value_type type = *gradient_type(gradient, value);
+    return type_is_static(&type) ? gradient_ints(gradient, out, type.dims, (size_t)type.rank) : gradient_unary(gradient, out, "Shape", value);
+}
+
 mitral_status gradient_zeros(struct gradient *gradient, value_id *out, value_id like)
 {
     const struct value_type type = *gradient_type(gradient, like);
     struct attributes attributes = {0};
     value_id shape;
-    if (type_is_static(&type))
-        TRY(gradient_ints(gradient, &shape, type.dims, (size_t)type.rank));
-    else
-        TRY(gradient_unary(gradient, &shape, "Shape", like));
+    TRY(shape_of(gradient, &shape, like));
     union { double d; int64_t i; } room = {0};
     mitral_tensor zero = {.dtype = type.dtype, .rank = 1, .dims = {1}, .data = &room};
     struct attribute attribute = {.name = "value", .kind = ATTRIBUTE_TENSOR, .count = 1, .tensors = &zero};
@@ -109,13 +112,9 @@ mitral_status gradient_zeros(struct gradient *gradient, value_id *out, value_id 
 
 mitral_status gradient_reshape_like(struct gradient *gradient, value_id *out, value_id value, value_id like)
 {
-    const struct value_type type = *gradient_type(gradient, like);
     struct attributes attributes = {0};
     value_id shape;
-    if (type_is_static(&type))
-        TRY(gradient_ints(gradient, &shape, type.dims, (size_t)type.rank));
-    else
-        TRY(gradient_unary(gradient, &shape, "Shape", like));
+    TRY(shape_of(gradient, &shape, like));
     TRY(attributes_set_int(&attributes, gradient->graph->arena, "allowzero", 1));
     return gradient_emit(gradient, "Reshape", &attributes, (value_id[]){value, shape}, 2, out, 1);
 }

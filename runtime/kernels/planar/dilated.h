@@ -105,6 +105,8 @@ static inline int dilated_branch_width(const struct dilated_block *block, int ch
 void dilated_place_branches(const struct dilated_form *form, struct dilated_branch branches[DILATED_BRANCHES]);
 /* Whether branches that read so many channels run on planes on this machine. */
 bool dilated_prefers_planes(int channels);
+/* How many sources are (or are not) upsampled. */
+int dilated_sources(const struct dilated_block *block, bool upsampled);
 /* False when the form is not of that kind. */
 bool dilated_block_of(const struct dilated_form *form, struct dilated_block *out);
 

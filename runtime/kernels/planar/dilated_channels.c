@@ -53,7 +53,7 @@ static void measure(const struct dilated_plan *plan, struct geometry *g)
     g->pieces_across = divided(b->width, g->piece_width);
     g->split = plan->threads > 1 && g->pieces_down * g->pieces_across < 4 * plan->threads;
     g->local = b->head && !g->split;
-    g->waiting = !g->local && (b->shortcut == SHORTCUT_STAGE || (b->shortcut == SHORTCUT_IDENTITY && turned));
+    g->waiting = b->shortcut == SHORTCUT_STAGE || (b->shortcut == SHORTCUT_IDENTITY && (turned || g->local));
     g->chunk_rows = b->width < CHUNK_PIXELS ? CHUNK_PIXELS / b->width : 1;
     while (g->chunk_rows > 1 && divided(b->height, g->chunk_rows) < 2 * plan->threads)
         g->chunk_rows--;
@@ -87,6 +87,14 @@ size_t dilated_channels_scratch(const struct dilated_plan *plan)
     return (g.thread * (size_t)plan->threads + g.reduced + g.low + g.branches + g.whole) * sizeof(float);
 }
 
+/* The rows of a chunk. */
+static struct window chunk_window(const struct worker *w, int chunk)
+{
+    const struct dilated_block *b = &w->plan->block;
+    const int y = chunk * w->g->chunk_rows, left = b->height - y;
+    return (struct window){.y = y, .rows = left < w->g->chunk_rows ? left : w->g->chunk_rows, .columns = b->width};
+}
+
 static void make_shortcut(struct worker *w, const struct window *window, float *output)
 {
     const struct dilated_block *b = &w->plan->block;
@@ -100,15 +108,13 @@ static void make_chunk(struct worker *w, int chunk)
 {
     const struct dilated_block *b = &w->plan->block;
     const struct geometry *g = w->g;
-    struct window window = {.y = chunk * g->chunk_rows, .rows = g->chunk_rows, .columns = b->width};
-    if (window.y + window.rows > b->height)
-        window.rows = b->height - window.y;
+    const struct window window = chunk_window(w, chunk);
     const ptrdiff_t at = (ptrdiff_t)window.y * b->width;
     if (b->reduce)
         dilated_stage_pixels(w, w->plan->reduce_stage, b->reduced, b->reduce_activation, w->low, &window, w->reduced + at * b->reduced);
     if (g->copied)
         dilated_turn_pixels(w, &window, w->reduced + at * b->reduced);
-    if (g->waiting)
+    if (g->waiting && !g->local)
         make_shortcut(w, &window, w->output + at * b->outputs);
 }
 
@@ -174,7 +180,7 @@ static void run_group(const struct worker *w, int branch, const struct piece *pi
         finish.read_sum = b->branches[branch].read_sum;
         finish.write_sum = b->branches[branch].write_sum;
         finish.output = b->branches[branch].output ? output : NULL;
-        finish.residual = g->waiting || (g->local && b->shortcut != SHORTCUT_NONE) ? output
+        finish.residual = g->waiting ? output
                           : b->shortcut == SHORTCUT_IDENTITY
                               ? w->sources[0] + (ptrdiff_t)w->image * b->height * b->width * b->outputs : NULL;
         finish.residual_first = b->shortcut_first;
@@ -254,7 +260,7 @@ static void run_piece(struct worker *w, int index)
     struct piece piece = {.top = index / g->pieces_across * g->piece_height, .left = index % g->pieces_across * g->piece_width};
     piece.bottom = piece.top + g->piece_height < b->height ? piece.top + g->piece_height : b->height;
     piece.right = piece.left + g->piece_width < b->width ? piece.left + g->piece_width : b->width;
-    if (g->local && b->shortcut != SHORTCUT_NONE)
+    if (g->local && g->waiting)
         begin_piece(w, &piece);
     for (int k = 0; k < b->branch_count; k++) {
         int tiles = piece_tiles(w, k, &piece), groups = group_count(g, tiles);
@@ -295,8 +301,8 @@ static void finish_chunk(const struct worker *w, int chunk)
 {
     const struct dilated_plan *plan = w->plan;
     const struct dilated_block *b = &plan->block;
-    int y = chunk * w->g->chunk_rows, rows = b->height - y < w->g->chunk_rows ? b->height - y : w->g->chunk_rows;
-    ptrdiff_t at = (ptrdiff_t)y * b->width, pixels = (ptrdiff_t)b->height * b->width;
+    const struct window window = chunk_window(w, chunk);
+    ptrdiff_t at = (ptrdiff_t)window.y * b->width, pixels = (ptrdiff_t)b->height * b->width;
     float *map = w->branches, *sum = NULL;
     for (int k = 0; k < b->branch_count; k++) {
         int channels = b->branches[k].channels, offset = b->branches[k].first;
@@ -314,7 +320,7 @@ static void finish_chunk(const struct worker *w, int chunk)
             finish.residual = finish.output;
         else if (b->shortcut == SHORTCUT_IDENTITY)
             finish.residual = w->sources[0] + ((ptrdiff_t)w->image * pixels + at) * b->outputs + offset;
-        struct channel_finish call = {.pixels = rows * b->width, .channels = channels, .input = input, .pitch = channels, .finish = finish};
+        struct channel_finish call = {.pixels = window.rows * b->width, .channels = channels, .input = input, .pitch = channels, .finish = finish};
         plan->blocks->channel_finish(&call);
     }
 }
@@ -323,14 +329,15 @@ static void finish_chunk(const struct worker *w, int chunk)
 static void end_chunk(const struct worker *w, int chunk)
 {
     const struct dilated_block *b = &w->plan->block;
-    int y = chunk * w->g->chunk_rows, rows = b->height - y < w->g->chunk_rows ? b->height - y : w->g->chunk_rows;
-    ptrdiff_t at = (ptrdiff_t)y * b->width;
-    const struct row_planes turn = {.pixels = rows * b->width, .channels = b->outputs, .input = w->output + at * b->outputs,
+    const struct window window = chunk_window(w, chunk);
+    ptrdiff_t at = (ptrdiff_t)window.y * b->width;
+    if (b->head) {
+        make_head(w, w->output + at * b->outputs, window.rows * b->width, at);
+        return;
+    }
+    const struct row_planes turn = {.pixels = window.rows * b->width, .channels = b->outputs, .input = w->output + at * b->outputs,
                                     .pixel = b->outputs, .output = w->result + at, .plane = (ptrdiff_t)b->height * b->width};
-    if (b->head)
-        make_head(w, w->output + at * b->outputs, rows * b->width, at);
-    else
-        w->plan->blocks->row_planes(&turn);
+    w->plan->blocks->row_planes(&turn);
 }
 
 /* The team's way through one image. */

@@ -11,8 +11,8 @@ struct geometry {
     int low_height, low_width;
     bool upsampled, split;
     bool copied;                        /* there is no reducing stage, and x is not channels-last */
-    bool waiting;                       /* the shortcut is in the output before the branches are added: a stage, or x in another layout */
     bool local;                         /* pieces of y are in maps of their own, of which the head makes the result */
+    bool waiting;                       /* the shortcut is in y's map before the branches are added: a stage, or x that is elsewhere */
     ptrdiff_t spread_pitch, spread_position, product_pitch, product_position;
     /* Floats of the parts of one thread's scratch, and of the team's. */
     size_t spread, products, sums, rows, pairs, piece, turned, thread, reduced, low, branches, whole;

@@ -70,9 +70,7 @@ static void multiply_sources(struct worker *w, int stage, int columns, bool upsa
     const struct dilated_block *b = &w->plan->block;
     const ptrdiff_t width = pack_width((size_t)columns);
     const float *weights = w->plan->weights[stage];
-    int left = 0;
-    for (int s = 0; s < b->source_count; s++)
-        left += (b->sources[s].scale == SCALE_UPSAMPLED) == upsampled;
+    int left = dilated_sources(b, upsampled);
     for (int s = 0; s < b->source_count; s++) {
         int depth = pack_depth(b->sources[s].channels, b->pairs);
         if ((b->sources[s].scale == SCALE_UPSAMPLED) == upsampled) {
@@ -87,14 +85,6 @@ static void multiply_sources(struct worker *w, int stage, int columns, bool upsa
         }
         weights += width * depth;
     }
-}
-
-static bool any_source(const struct dilated_block *b, bool upsampled)
-{
-    for (int s = 0; s < b->source_count; s++)
-        if ((b->sources[s].scale == SCALE_UPSAMPLED) == upsampled)
-            return true;
-    return false;
 }
 
 /* Starts a window of a stage with what the upsampled sources contribute, and its bias. */
@@ -121,7 +111,7 @@ void dilated_stage_pixels(struct worker *w, int stage, int channels, enum planar
     const bool upsampled = w->g->upsampled;
     if (upsampled)
         start_pixels(w, stage, channels, low, window, output);
-    if (any_source(&w->plan->block, false)) {
+    if (dilated_sources(&w->plan->block, false) > 0) {
         multiply_sources(w, stage, channels, false, window, activation, upsampled, output);
         return;
     }

@@ -376,6 +376,14 @@ static bool check_branches(const struct dilated_form *form, struct dilated_block
     return true;
 }
 
+int dilated_sources(const struct dilated_block *block, bool upsampled)
+{
+    int count = 0;
+    for (int s = 0; s < block->source_count; s++)
+        count += (block->sources[s].scale == SCALE_UPSAMPLED) == upsampled;
+    return count;
+}
+
 bool dilated_block_of(const struct dilated_form *form, struct dilated_block *block)
 {
     *block = (struct dilated_block){.batch = form->batch, .height = form->size[0], .width = form->size[1],

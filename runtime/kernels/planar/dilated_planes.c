@@ -214,9 +214,7 @@ static void multiply_sources(struct worker *w, int stage, int rows, bool upsampl
     const struct dilated_block *b = &w->plan->block;
     const float *weights = w->plan->weights[stage];
     bool started = false;
-    int left = 0;
-    for (int s = 0; s < b->source_count; s++)
-        left += (b->sources[s].scale == SCALE_UPSAMPLED) == upsampled;
+    int left = dilated_sources(b, upsampled);
     for (int s = 0; s < b->source_count; s++) {
         int depth = pack_depth(b->sources[s].channels, b->pairs);
         if ((b->sources[s].scale == SCALE_UPSAMPLED) == upsampled) {
@@ -259,20 +257,12 @@ static void upsample_row(struct worker *w, int rows, const float *low, const flo
     w->plan->blocks->row_upsample(&up);
 }
 
-static bool any_source(const struct dilated_block *b, bool upsampled)
-{
-    for (int s = 0; s < b->source_count; s++)
-        if ((b->sources[s].scale == SCALE_UPSAMPLED) == upsampled)
-            return true;
-    return false;
-}
-
 /* Columns of row y of a stage of x, from the sources. */
 static void make_row(struct worker *w, int stage, int rows, enum planar_activation activation, const float *low, int y, int from,
                      int columns, float *output, ptrdiff_t stride)
 {
     const struct dilated_block *b = &w->plan->block;
-    bool others = any_source(b, false);
+    bool others = dilated_sources(b, false) > 0;
     if (w->g->upsampled)
         upsample_row(w, rows, low, others ? NULL : w->plan->shift[stage], y, from, columns, others ? w->upsampled : output,
                      others ? w->g->ring_pitch : stride);
