@@ -204,17 +204,17 @@ void BLOCK(channel_product)(const struct channel_product *p)
 enum { CACHED_WEIGHTS = 5120 };
 
 #if VECTOR_REGISTERS == 16
-/* Dense rows of one vector's width by a square: all of it stays in half of the registers while rows pass in fours, so that nothing
+/* Dense rows of one vector's width by a square: all of it stays in half of the registers while rows pass in sixes, so that nothing
  * but the rows themselves is loaded. */
 INLINE void square_rows(int rows, const float *input, const vec weights[LANES], float *output)
 {
-    vec sum[4];
-    _Pragma("GCC unroll 4") for (int r = 0; r < rows; r++)
+    vec sum[6];
+    _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++)
         sum[r] = vec_set(0);
     _Pragma("GCC unroll 8") for (int k = 0; k < LANES; k++)
-        _Pragma("GCC unroll 4") for (int r = 0; r < rows; r++)
+        _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++)
             sum[r] = vec_product(vec_set(input[r * LANES + k]), weights[k], sum[r]);
-    _Pragma("GCC unroll 4") for (int r = 0; r < rows; r++)
+    _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++)
         vec_store(output + r * LANES, sum[r]);
 }
 
@@ -227,8 +227,8 @@ static void square_batch(const struct channel_batch *b)
         _Pragma("GCC unroll 8") for (int k = 0; k < LANES; k++)
             weights[k] = vec_load(from + k * LANES);
         int row = 0;
-        for (; row + 4 <= b->rows; row += 4, input += 4 * LANES, output += 4 * LANES)
-            square_rows(4, input, weights, output);
+        for (; row + 6 <= b->rows; row += 6, input += 6 * LANES, output += 6 * LANES)
+            square_rows(6, input, weights, output);
         for (; row < b->rows; row++, input += LANES, output += LANES)
             square_rows(1, input, weights, output);
     }

@@ -7,24 +7,25 @@
 /* From the six columns that have been transformed along the rows, y[j][i] of position (i, j). */
 INLINE void spread_rows(float *to, ptrdiff_t position, vec y[6][6])
 {
-    VEC_UNROLLED for (int i = 0; i < 6; i++) {
+    _Pragma("GCC unroll 6") for (int i = 0; i < 6; i++) {
         vec t[6];
         winograd_spread(t, y[0][i], y[1][i], y[2][i], y[3][i], y[4][i], y[5][i]);
         _Pragma("GCC unroll 6") for (int j = 0; j < 6; j++, to += position)
             vec_store(to, t[j]);
+        VEC_ROUND_DONE;
     }
 }
 
-/* One vector of channels of one tile, all of whose inputs exist. Not inlined, and loops where registers are few: alone,
- * its addresses fit in them. */
+/* One vector of channels of one tile, all of whose inputs exist. Not inlined: alone, its addresses fit in registers. */
 __attribute__((noinline)) static void spread_inside(const float *from, ptrdiff_t row, ptrdiff_t column, float *to,
                                                     ptrdiff_t position)
 {
     vec y[6][6];
-    VEC_UNROLLED for (int j = 0; j < 6; j++, from += column) {
+    _Pragma("GCC unroll 6") for (int j = 0; j < 6; j++, from += column) {
         const float *far = from + 3 * row;
         winograd_spread(y[j], vec_load(from), vec_load(from + row), vec_load(from + 2 * row), vec_load(far), vec_load(far + row),
                         vec_load(far + 2 * row));
+        VEC_ROUND_DONE;
     }
     spread_rows(to, position, y);
 }
@@ -90,10 +91,11 @@ void BLOCK(channel_spread)(const struct channel_spread *s)
 INLINE void gather_columns(vec y[6][4], const float *from, ptrdiff_t position)
 {
     const ptrdiff_t next = 6 * position;
-    VEC_UNROLLED for (int j = 0; j < 6; j++, from += position) {
+    _Pragma("GCC unroll 6") for (int j = 0; j < 6; j++, from += position) {
         const float *far = from + 3 * next;
         winograd_gather(y[j], vec_load(from), vec_load(from + next), vec_load(from + 2 * next), vec_load(far), vec_load(far + next),
                         vec_load(far + 2 * next));
+        VEC_ROUND_DONE;
     }
 }
 
@@ -112,11 +114,12 @@ INLINE void gather_inside(const struct channel_gather *g, const struct channel_t
     ptrdiff_t sum_at = tile->sum + c, at = tile->output + c;
     vec y[6][4];
     gather_columns(y, from, g->position);
-    VEC_UNROLLED for (int r = 0; r < 4; r++, sum_at += f.sum_row, at += f.row) {
+    _Pragma("GCC unroll 4") for (int r = 0; r < 4; r++, sum_at += f.sum_row, at += f.row) {
         vec t[4];
         winograd_gather(t, y[0][r], y[1][r], y[2][r], y[3][r], y[4][r], y[5][r]);
         _Pragma("GCC unroll 4") for (int j = 0; j < 4; j++)
             finish_vector(&f, parts, &constants, t[j], sum_at + j * f.sum_step, at + j * f.step, 0);
+        VEC_ROUND_DONE;
     }
 }
 

@@ -70,11 +70,11 @@ INLINE void vec_through_done(void)
 #define VEC_KEEP(value) (void)(value)
 #endif
 
-/* Before a loop whose body is a transform: unrolled where what goes from one loop to the next fits in registers. */
+/* At the end of an unrolled loop's body: where registers are few, compilers that mix one round with the next run out of them. */
 #if VECTOR_REGISTERS == 32
-#define VEC_UNROLLED _Pragma("GCC unroll 6")
+#define VEC_ROUND_DONE (void)0
 #else
-#define VEC_UNROLLED _Pragma("GCC unroll 1")
+#define VEC_ROUND_DONE __asm__ volatile("" ::: "memory")
 #endif
 
 /* The first `count` lanes (0 … LANES); the other lanes are zero when loaded and not touched when stored. */
