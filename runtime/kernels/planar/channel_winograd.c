@@ -111,14 +111,14 @@ INLINE void gather_inside(const struct channel_gather *g, const struct channel_t
 {
     const struct planar_finish f = g->finish; /* a copy that no store can change */
     const struct finish_constants constants = gather_constants(&f, c, 0);
-    ptrdiff_t sum_at = tile->sum + c, at = tile->output + c;
+    ptrdiff_t at = tile->output + c;
     vec y[6][4];
     gather_columns(y, from, g->position);
-    _Pragma("GCC unroll 4") for (int r = 0; r < 4; r++, sum_at += f.sum_row, at += f.row) {
+    _Pragma("GCC unroll 4") for (int r = 0; r < 4; r++, at += f.row) {
         vec t[4];
         winograd_gather(t, y[0][r], y[1][r], y[2][r], y[3][r], y[4][r], y[5][r]);
         _Pragma("GCC unroll 4") for (int j = 0; j < 4; j++)
-            finish_vector(&f, parts, &constants, t[j], sum_at + j * f.sum_step, at + j * f.step, 0);
+            finish_vector(&f, parts, &constants, t[j], 0, at + j * f.step, 0);
         VEC_ROUND_DONE;
     }
 }
@@ -131,31 +131,34 @@ __attribute__((noinline)) static void gather_edge(const struct channel_gather *g
     const struct channel_tile *tile = &g->tiles[index];
     const int part = g->channels - c < LANES ? g->channels - c : 0;
     const struct finish_constants constants = gather_constants(f, c, part);
-    ptrdiff_t sum_at = tile->sum + c, at = tile->output + c;
+    ptrdiff_t at = tile->output + c;
     vec y[6][4];
     gather_columns(y, g->input + index * g->pitch + c, g->position);
-    for (int r = 0; r < tile->rows; r++, sum_at += f->sum_row, at += f->row) {
+    for (int r = 0; r < tile->rows; r++, at += f->row) {
         vec t[4];
         winograd_gather(t, y[0][r], y[1][r], y[2][r], y[3][r], y[4][r], y[5][r]);
         for (int j = 0; j < tile->columns; j++)
-            finish_vector(f, finish_parts(f), &constants, t[j], sum_at + j * f->sum_step, at + j * f->step, part);
+            finish_vector(f, finish_parts(f), &constants, t[j], 0, at + j * f->step, part);
     }
 }
 
-#define GATHER(parts)                                                                                                  \
-    __attribute__((noinline)) static void inside_##parts(const struct channel_gather *g, const struct channel_tile *tile, \
-                                                         const float *from, int c)                                     \
+#define GATHER(name, parts)                                                                                            \
+    __attribute__((noinline)) static void name(const struct channel_gather *g, const struct channel_tile *tile,        \
+                                               const float *from, int c)                                               \
     {                                                                                                                  \
         gather_inside(g, tile, from, c, parts);                                                                        \
     }
-GATHER(0) GATHER(1) GATHER(2) GATHER(3) GATHER(8) GATHER(9) GATHER(10) GATHER(11) GATHER(12) GATHER(13) GATHER(14) GATHER(15)
+GATHER(finished, FINISH_OUTPUT)
+GATHER(finished_added, FINISH_OUTPUT | FINISH_RESIDUAL)
+GATHER(plain, FINISH_OUTPUT | FINISH_PLAIN)
+GATHER(plain_added, FINISH_OUTPUT | FINISH_PLAIN | FINISH_RESIDUAL)
 
 void BLOCK(channel_gather)(const struct channel_gather *g)
 {
-    static void (*const functions[16])(const struct channel_gather *, const struct channel_tile *, const float *, int) = {
-        inside_0, inside_1, inside_2,  inside_3,  inside_0,  inside_1,  inside_2,  inside_3,
-        inside_8, inside_9, inside_10, inside_11, inside_12, inside_13, inside_14, inside_15};
-    void (*const inside)(const struct channel_gather *, const struct channel_tile *, const float *, int) = functions[finish_parts(&g->finish)];
+    const struct planar_finish *f = &g->finish;
+    const bool is_plain = !f->scale && !f->shift && f->activation == PLANAR_LINEAR;
+    void (*const inside)(const struct channel_gather *, const struct channel_tile *, const float *, int) =
+        is_plain ? f->residual ? plain_added : plain : f->residual ? finished_added : finished;
     for (int i = 0; i < g->count; i++)
         for (int c = 0; c < g->channels; c += LANES)
             if (g->tiles[i].rows == 4 && g->tiles[i].columns == 4 && g->channels - c >= LANES)

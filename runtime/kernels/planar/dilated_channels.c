@@ -1,9 +1,9 @@
 /* The dilated-parallel block on channels-last data, for more channels: lanes are channels, so every width and dilation is the same
  * contiguous work.
  *
- * First the branches' input (and a projecting shortcut) is made for the whole image. Then pieces of the map are walked: each
- * branch makes its tiles by Winograd in both directions, adds the running sum, and finishes: scale, shift, shortcut, activation.
- * Where there is a head, y is a map of the piece's own, of which the head then makes the result: y is nowhere whole.
+ * Pieces of the map are walked, a row of pieces after the other: each branch makes its tiles by Winograd in both directions and adds the
+ * running sum, in a merged map of the piece's own. Then its rows are finished: scale, shift, shortcut, activation, head. What the next
+ * row of pieces needs of the branches' input is made meanwhile, so that x is still in a cache when the shortcut reads it.
  * Small maps have too few pieces for all threads: there the branches' tiles are shared out singly, into maps of their own, and
  * finished in a third step. Both ways do the same operations on each element in the same order. */
 #include <omp.h>
@@ -36,15 +36,17 @@ static void measure(const struct dilated_plan *plan, struct geometry *g)
     const struct dilated_block *b = &plan->block;
     int most = 0, widest = 0, lanes = plan->blocks->lanes;
     size_t pixels = (size_t)b->height * (size_t)b->width, branches = 0;
-    bool turned = b->sources[0].layout != LAYOUT_CHANNELS_LAST;
+    bool pooled = false;
     const bool plain = b->output_layout == LAYOUT_PLAIN;
-    *g = (struct geometry){.copied = !b->reduce && turned};
+    *g = (struct geometry){.turned = b->sources[0].layout != LAYOUT_CHANNELS_LAST};
+    g->copied = !b->reduce && g->turned;
     for (int k = 0; k < b->branch_count; k++) {
         most = b->branches[k].channels > most ? b->branches[k].channels : most;
         branches += (size_t)b->branches[k].channels;
     }
     for (int s = 0; s < b->source_count; s++) {
         g->upsampled = g->upsampled || b->sources[s].scale == SCALE_UPSAMPLED;
+        pooled = pooled || b->sources[s].scale == SCALE_POOLED;
         widest = b->sources[s].channels > widest ? b->sources[s].channels : widest;
     }
     g->piece_height = piece_size(b->span, b->height);
@@ -52,8 +54,9 @@ static void measure(const struct dilated_plan *plan, struct geometry *g)
     g->pieces_down = divided(b->height, g->piece_height);
     g->pieces_across = divided(b->width, g->piece_width);
     g->split = plan->threads > 1 && g->pieces_down * g->pieces_across < 4 * plan->threads;
-    g->local = b->head && !g->split;
-    g->waiting = b->shortcut == SHORTCUT_STAGE || (b->shortcut == SHORTCUT_IDENTITY && (turned || g->local));
+    /* Rows of whole maps are pooled once for the reducing stage and the shortcut. */
+    g->waiting = (b->shortcut == SHORTCUT_STAGE && (g->split || (pooled && !b->head && !plain)))
+                 || (b->shortcut == SHORTCUT_IDENTITY && g->split && g->turned);
     g->chunk_rows = b->width < CHUNK_PIXELS ? CHUNK_PIXELS / b->width : 1;
     while (g->chunk_rows > 1 && divided(b->height, g->chunk_rows) < 2 * plan->threads)
         g->chunk_rows--;
@@ -67,17 +70,18 @@ static void measure(const struct dilated_plan *plan, struct geometry *g)
     g->product_position = g->group * g->product_pitch + ALIGN;
     g->spread = aligned((size_t)(POSITIONS * g->spread_position) + PLANAR_SLACK);
     g->products = aligned((size_t)(POSITIONS * g->product_position) + PLANAR_SLACK);
-    g->sums = g->split ? 0 : aligned((size_t)g->piece_height * (size_t)g->piece_width * (size_t)most + PLANAR_SLACK);
+    g->merged_row = (ptrdiff_t)g->piece_width * b->outputs + ALIGN;
+    g->merged = g->split ? 0 : aligned((size_t)g->piece_height * (size_t)g->merged_row + PLANAR_SLACK);
+    g->row = g->split ? 0 : aligned((size_t)g->piece_width * (size_t)b->outputs + PLANAR_SLACK);
     g->rows = aligned((size_t)g->chunk_rows * (size_t)b->width * (size_t)widest + PLANAR_SLACK);
     g->pairs = b->pairs ? aligned((size_t)g->chunk_rows * (size_t)b->width * (size_t)pack_depth(widest, true) + PLANAR_SLACK) : 0;
     const int project = b->shortcut == SHORTCUT_STAGE ? b->outputs : 0;
-    g->piece = g->local ? aligned((size_t)g->piece_height * (size_t)g->piece_width * (size_t)b->outputs + PLANAR_SLACK) : 0;
-    g->turned = b->head && plain ? aligned((size_t)g->chunk_rows * (size_t)b->width * (size_t)b->results + PLANAR_SLACK) : 0;
-    g->thread = g->spread + g->products + g->sums + g->rows + g->pairs + g->piece + g->turned;
+    g->result_row = b->head && plain ? aligned((size_t)g->chunk_rows * (size_t)b->width * (size_t)b->results + PLANAR_SLACK) : 0;
+    g->thread = g->spread + g->products + g->rows + g->pairs + g->merged + g->row + g->result_row;
     g->reduced = b->reduce || g->copied ? aligned(pixels * (size_t)b->reduced + PLANAR_SLACK) : 0;
     g->low = g->upsampled ? aligned((size_t)(b->reduced + project) * (size_t)g->low_height * (size_t)g->low_width + PLANAR_SLACK) : 0;
     g->branches = g->split ? aligned(pixels * branches + PLANAR_SLACK) : 0;
-    g->whole = (b->head && g->split) || (!b->head && plain) ? aligned(pixels * (size_t)b->outputs) : 0;
+    g->whole = g->split && (b->head || plain) ? aligned(pixels * (size_t)b->outputs) : 0;
 }
 
 size_t dilated_channels_scratch(const struct dilated_plan *plan)
@@ -114,7 +118,7 @@ static void make_chunk(struct worker *w, int chunk)
         dilated_stage_pixels(w, w->plan->reduce_stage, b->reduced, b->reduce_activation, w->low, &window, w->reduced + at * b->reduced);
     if (g->copied)
         dilated_turn_pixels(w, &window, w->reduced + at * b->reduced);
-    if (g->waiting && !g->local)
+    if (g->waiting)
         make_shortcut(w, &window, w->output + at * b->outputs);
 }
 
@@ -124,19 +128,21 @@ struct piece {
     int top, left, bottom, right;
 };
 
-static void run_group(const struct worker *w, int branch, const struct piece *piece, int first, int count)
+/* Where a branch's tiles go: pointers to its channel 0 of the piece's first pixel. */
+struct target {
+    float *output;
+    const float *sum;                   /* of the branches before, laid out as output; NULL: none */
+    ptrdiff_t pixel, row;
+};
+
+static void run_group(const struct worker *w, int branch, const struct piece *piece, int first, int count, const struct target *target)
 {
     const struct dilated_plan *plan = w->plan;
     const struct dilated_block *b = &plan->block;
     const struct geometry *g = w->g;
     struct channel_tile tiles[LARGEST_GROUP];
-    int d = b->branches[branch].dilation, channels = b->branches[branch].channels, offset = b->branches[branch].first;
+    int d = b->branches[branch].dilation, channels = b->branches[branch].channels;
     int across = (int)tiles_along(piece->right - piece->left, d);
-    const ptrdiff_t sum_width = g->split ? b->width : g->piece_width;
-    const ptrdiff_t output_width = g->local ? piece->right - piece->left : b->width;
-    const int output_top = g->local ? piece->top : 0, output_left = g->local ? piece->left : 0;
-    float *output = g->local ? w->piece : w->output;
-    int sum_top = g->split ? 0 : piece->top, sum_left = g->split ? 0 : piece->left;
     int down_index = first / across, across_index = first % across, x_phase = across_index % d;
     int x = piece->left + (int)tile_start(across_index, d);
     for (int done = 0; done < count; down_index++) { /* row by row of tiles */
@@ -146,8 +152,7 @@ static void run_group(const struct worker *w, int branch, const struct piece *pi
         const uint8_t rows = tile_outputs_inside(y, d, piece->bottom);
         for (; done < until; done++) {
             tiles[done] = (struct channel_tile){.input = ((ptrdiff_t)(y - d) * b->width + x - d) * b->reduced,
-                                                .sum = ((y - sum_top) * sum_width + x - sum_left) * channels,
-                                                .output = ((y - output_top) * output_width + x - output_left) * b->outputs + offset,
+                                                .output = (y - piece->top) * target->row + (x - piece->left) * target->pixel,
                                                 .rows_there = rows_there,
                                                 .columns_there = tile_inputs_inside(x - d, d, b->width), .rows = rows,
                                                 .columns = tile_outputs_inside(x, d, piece->right)};
@@ -170,29 +175,10 @@ static void run_group(const struct worker *w, int branch, const struct piece *pi
                                   .width = dilated_branch_width(b, channels), .output = w->products,
                                   .position_out = g->product_position, .pitch_out = g->product_pitch};
     plan->blocks->channel_batch(&batch);
-    struct planar_finish finish = {.sum = w->sums, .sum_step = (ptrdiff_t)d * channels, .sum_row = d * sum_width * channels};
-    if (g->split) {
-        finish.sum = w->branches;
-        for (int k = 0; k < branch; k++)
-            finish.sum += (ptrdiff_t)b->height * b->width * b->branches[k].channels;
-        finish.write_sum = true;
-    } else {
-        finish.read_sum = b->branches[branch].read_sum;
-        finish.write_sum = b->branches[branch].write_sum;
-        finish.output = b->branches[branch].output ? output : NULL;
-        finish.residual = g->waiting ? output
-                          : b->shortcut == SHORTCUT_IDENTITY
-                              ? w->sources[0] + (ptrdiff_t)w->image * b->height * b->width * b->outputs : NULL;
-        finish.residual_first = b->shortcut_first;
-        finish.step = (ptrdiff_t)d * b->outputs;
-        finish.row = d * output_width * b->outputs;
-        finish.scale = plan->scale ? plan->scale + offset : NULL;
-        finish.shift = plan->offset ? plan->offset + offset : NULL;
-        finish.slope = plan->last_slope ? plan->last_slope + offset : NULL;
-        finish.activation = b->activation;
-    }
     struct channel_gather gather = {.count = count, .channels = channels, .tiles = tiles, .input = w->products,
-                                    .position = g->product_position, .pitch = g->product_pitch, .finish = finish};
+                                    .position = g->product_position, .pitch = g->product_pitch,
+                                    .finish = {.output = target->output, .residual = target->sum, .step = d * target->pixel,
+                                               .row = d * target->row}};
     plan->blocks->channel_gather(&gather);
 }
 
@@ -202,10 +188,11 @@ static int group_count(const struct geometry *g, int tiles)
     return divided(tiles, g->group);
 }
 
-static void run_share(const struct worker *w, int branch, const struct piece *piece, int tiles, int group, int groups)
+static void run_share(const struct worker *w, int branch, const struct piece *piece, int tiles, int group, int groups,
+                      const struct target *target)
 {
     int first = (int)((int64_t)tiles * group / groups), last = (int)((int64_t)tiles * (group + 1) / groups);
-    run_group(w, branch, piece, first, last - first);
+    run_group(w, branch, piece, first, last - first, target);
 }
 
 static int piece_tiles(const struct worker *w, int branch, const struct piece *piece)
@@ -214,43 +201,69 @@ static int piece_tiles(const struct worker *w, int branch, const struct piece *p
     return (int)(tiles_along(piece->bottom - piece->top, d) * tiles_along(piece->right - piece->left, d));
 }
 
+/* Pixels of y to the result's planes, from `at` on. */
+static void turn_pixels(const struct worker *w, const float *y, int pixels, ptrdiff_t at)
+{
+    const struct dilated_block *b = &w->plan->block;
+    const struct row_planes turn = {.pixels = pixels, .channels = b->results, .input = y, .pixel = b->results,
+                                    .output = w->result + at, .plane = (ptrdiff_t)b->height * b->width};
+    w->plan->blocks->row_planes(&turn);
+}
+
 /* The head of some pixels of y, the result's from `at` on. */
 static void make_head(const struct worker *w, const float *y, int pixels, ptrdiff_t at)
 {
     const struct dilated_block *b = &w->plan->block;
     const int stage = w->plan->head_stage;
     const bool plain = b->output_layout == LAYOUT_PLAIN;
-    float *output = plain ? w->turned : w->result + at * b->results;
+    float *output = plain ? w->result_row : w->result + at * b->results;
     const struct channel_product product = {.rows = pixels, .columns = b->results, .depth = b->outputs, .taps = 1, .input = y,
                                             .pixel = b->outputs, .step = 1, .weights = w->plan->weights[stage],
                                             .width = (ptrdiff_t)pack_width((size_t)b->results), .output = output, .stride = b->results,
                                             .shift = w->plan->shift[stage], .activation = b->head_activation,
                                             .slope = w->plan->slope[stage]};
     w->plan->blocks->channel_product(&product);
-    const struct row_planes turn = {.pixels = pixels, .channels = b->results, .input = output, .pixel = b->results,
-                                    .output = w->result + at, .plane = (ptrdiff_t)b->height * b->width};
     if (plain)
-        w->plan->blocks->row_planes(&turn);
+        turn_pixels(w, output, pixels, at);
 }
 
-/* The piece's shortcut, row by row. */
-static void begin_piece(struct worker *w, const struct piece *piece)
+/* Rows of pieces are short: each begins where no prefetcher has looked yet. */
+static void fetch_ahead(const float *pixels, int floats)
 {
-    const int width = piece->right - piece->left;
-    float *row = w->piece;
-    for (int y = piece->top; y < piece->bottom; y++, row += (ptrdiff_t)width * w->plan->block.outputs) {
-        const struct window window = {.y = y, .rows = 1, .left = piece->left, .columns = width};
-        make_shortcut(w, &window, row);
+    for (int i = 0; i < floats; i += ALIGN)
+        __builtin_prefetch(pixels + i);
+}
+
+/* From the merged map to the result, of a row of a piece. */
+static void end_row(struct worker *w, const struct window *window, const float *merged)
+{
+    const struct dilated_plan *plan = w->plan;
+    const struct dilated_block *b = &plan->block;
+    const ptrdiff_t at = (ptrdiff_t)window->y * b->width + window->left, next_row = (ptrdiff_t)b->width * b->outputs;
+    const bool plain = b->output_layout == LAYOUT_PLAIN, goes_on = window->y + 1 < b->height;
+    const int floats = window->columns * b->outputs;
+    struct planar_finish finish = {.output = b->head || plain ? w->row : w->result + at * b->outputs, .step = b->outputs,
+                                   .residual_first = b->shortcut_first, .scale = plan->scale, .shift = plan->offset,
+                                   .slope = plan->last_slope, .activation = b->activation};
+    if (w->g->waiting) {
+        finish.residual = finish.output;
+    } else if (b->shortcut == SHORTCUT_IDENTITY && !w->g->turned) {
+        finish.residual = w->sources[0] + ((ptrdiff_t)w->image * b->height * b->width + at) * b->outputs;
+    } else if (b->shortcut != SHORTCUT_NONE) {
+        make_shortcut(w, window, w->row);
+        finish.residual = w->row;
     }
-}
-
-static void end_piece(const struct worker *w, const struct piece *piece)
-{
-    const struct dilated_block *b = &w->plan->block;
-    const int width = piece->right - piece->left;
-    const float *row = w->piece;
-    for (int y = piece->top; y < piece->bottom; y++, row += (ptrdiff_t)width * b->outputs)
-        make_head(w, row, width, (ptrdiff_t)y * b->width + piece->left);
+    if (goes_on && finish.output != w->row)
+        fetch_ahead(finish.output + next_row, floats);
+    if (goes_on && finish.residual && finish.residual != finish.output && finish.residual != w->row)
+        fetch_ahead(finish.residual + next_row, floats);
+    const struct channel_finish call = {.pixels = window->columns, .channels = b->outputs, .input = merged, .pitch = b->outputs,
+                                        .finish = finish};
+    plan->blocks->channel_finish(&call);
+    if (b->head)
+        make_head(w, w->row, window->columns, at);
+    else if (plain)
+        turn_pixels(w, w->row, window->columns, at);
 }
 
 static void run_piece(struct worker *w, int index)
@@ -260,15 +273,17 @@ static void run_piece(struct worker *w, int index)
     struct piece piece = {.top = index / g->pieces_across * g->piece_height, .left = index % g->pieces_across * g->piece_width};
     piece.bottom = piece.top + g->piece_height < b->height ? piece.top + g->piece_height : b->height;
     piece.right = piece.left + g->piece_width < b->width ? piece.left + g->piece_width : b->width;
-    if (g->local && g->waiting)
-        begin_piece(w, &piece);
     for (int k = 0; k < b->branch_count; k++) {
         int tiles = piece_tiles(w, k, &piece), groups = group_count(g, tiles);
+        const struct target target = {.output = w->merged + b->branches[k].first, .pixel = b->outputs, .row = g->merged_row,
+                                      .sum = b->branches[k].read_sum ? w->merged + b->branches[k - 1].first : NULL};
         for (int i = 0; i < groups; i++)
-            run_share(w, k, &piece, tiles, i, groups);
+            run_share(w, k, &piece, tiles, i, groups, &target);
     }
-    if (g->local)
-        end_piece(w, &piece);
+    for (int y = piece.top; y < piece.bottom; y++) {
+        const struct window window = {.y = y, .rows = 1, .left = piece.left, .columns = piece.right - piece.left};
+        end_row(w, &window, w->merged + (y - piece.top) * g->merged_row);
+    }
 }
 
 /* Item `item` of all branches' groups of tiles over the whole map. */
@@ -276,13 +291,16 @@ static void run_split(const struct worker *w, int item)
 {
     const struct dilated_block *b = &w->plan->block;
     struct piece whole = {0, 0, b->height, b->width};
+    float *map = w->branches;
     for (int k = 0; k < b->branch_count; k++) {
-        int tiles = piece_tiles(w, k, &whole), groups = group_count(w->g, tiles);
+        int tiles = piece_tiles(w, k, &whole), groups = group_count(w->g, tiles), channels = b->branches[k].channels;
         if (item < groups) {
-            run_share(w, k, &whole, tiles, item, groups);
+            const struct target target = {.output = map, .pixel = channels, .row = (ptrdiff_t)b->width * channels};
+            run_share(w, k, &whole, tiles, item, groups, &target);
             return;
         }
         item -= groups;
+        map += (ptrdiff_t)b->height * b->width * channels;
     }
 }
 
@@ -335,9 +353,51 @@ static void end_chunk(const struct worker *w, int chunk)
         make_head(w, w->output + at * b->outputs, window.rows * b->width, at);
         return;
     }
-    const struct row_planes turn = {.pixels = window.rows * b->width, .channels = b->outputs, .input = w->output + at * b->outputs,
-                                    .pixel = b->outputs, .output = w->result + at, .plane = (ptrdiff_t)b->height * b->width};
-    w->plan->blocks->row_planes(&turn);
+    turn_pixels(w, w->output + at * b->outputs, window.rows * b->width, at);
+}
+
+/* The first chunk that pieces up to row `down` do not need. */
+static int chunks_for(const struct worker *w, int down)
+{
+    const struct dilated_block *b = &w->plan->block;
+    const int rows = (down + 1) * w->g->piece_height + b->widest;
+    return rows < b->height ? divided(rows, w->g->chunk_rows) : w->g->chunks;
+}
+
+static void run_pieces(struct worker *w)
+{
+    const struct geometry *g = w->g;
+    int made = 0;
+    for (int down = -1; down < g->pieces_down; down++) {
+        const int until = down + 1 < g->pieces_down ? chunks_for(w, down + 1) : made, pieces = down < 0 ? 0 : g->pieces_across;
+#pragma omp for schedule(dynamic)
+        for (int item = 0; item < pieces + until - made; item++)
+            if (item < pieces)
+                run_piece(w, down * g->pieces_across + item);
+            else
+                make_chunk(w, made + item - pieces);
+        made = until;
+    }
+}
+
+static void run_branches(struct worker *w)
+{
+    const struct geometry *g = w->g;
+    const int items = split_items(w);
+#pragma omp for schedule(static)
+    for (int chunk = 0; chunk < g->chunks; chunk++)
+        make_chunk(w, chunk);
+#pragma omp for schedule(dynamic)
+    for (int item = 0; item < items; item++)
+        run_split(w, item);
+#pragma omp for schedule(static)
+    for (int chunk = 0; chunk < g->chunks; chunk++)
+        finish_chunk(w, chunk);
+    if (w->output != w->result) {
+#pragma omp for schedule(static)
+        for (int chunk = 0; chunk < g->chunks; chunk++)
+            end_chunk(w, chunk);
+    }
 }
 
 /* The team's way through one image. */
@@ -345,34 +405,16 @@ static void run_image(struct worker *w)
 {
     const struct dilated_block *b = &w->plan->block;
     const struct geometry *g = w->g;
-    ptrdiff_t pixels = (ptrdiff_t)b->height * b->width;
-    int pieces = g->pieces_down * g->pieces_across, items = g->split ? split_items(w) : 0;
-    w->input = b->reduce || g->copied ? w->reduced : w->sources[0] + (ptrdiff_t)w->image * pixels * b->reduced;
+    w->input = b->reduce || g->copied ? w->reduced : w->sources[0] + (ptrdiff_t)w->image * b->height * b->width * b->reduced;
     if (g->upsampled) {
 #pragma omp for schedule(static)
         for (int y = 0; y < g->low_height; y++)
             dilated_low_row(w, y);
     }
-#pragma omp for schedule(static)
-    for (int chunk = 0; chunk < g->chunks; chunk++)
-        make_chunk(w, chunk);
-    if (g->split) {
-#pragma omp for schedule(dynamic)
-        for (int item = 0; item < items; item++)
-            run_split(w, item);
-#pragma omp for schedule(static)
-        for (int chunk = 0; chunk < g->chunks; chunk++)
-            finish_chunk(w, chunk);
-    } else {
-#pragma omp for schedule(dynamic)
-        for (int piece = 0; piece < pieces; piece++)
-            run_piece(w, piece);
-    }
-    if (w->output != w->result) {
-#pragma omp for schedule(static)
-        for (int chunk = 0; chunk < g->chunks; chunk++)
-            end_chunk(w, chunk);
-    }
+    if (g->split)
+        run_branches(w);
+    else
+        run_pieces(w);
 }
 
 void dilated_channels_run(const struct dilated_plan *plan, const float *const *sources, float *output, void *scratch)
@@ -389,11 +431,11 @@ void dilated_channels_run(const struct dilated_plan *plan, const float *const *s
         struct worker w = {.plan = plan, .g = &g, .sources = sources, .spread = own, .reduced = reduced, .low = low,
                            .branches = branches};
         w.products = w.spread + g.spread;
-        w.sums = w.products + g.products;
-        w.rows = w.sums + g.sums;
+        w.rows = w.products + g.products;
         w.pairs = w.rows + g.rows;
-        w.piece = w.pairs + g.pairs;
-        w.turned = w.piece + g.piece;
+        w.merged = w.pairs + g.pairs;
+        w.row = w.merged + g.merged;
+        w.result_row = w.row + g.row;
         w.row_held.source = w.pair_held.source = -1;
         for (int image = 0; image < b->batch; image++) {
             w.image = image;

@@ -11,11 +11,12 @@ struct geometry {
     int low_height, low_width;
     bool upsampled, split;
     bool copied;                        /* there is no reducing stage, and x is not channels-last */
-    bool local;                         /* pieces of y are in maps of their own, of which the head makes the result */
-    bool waiting;                       /* the shortcut is in y's map before the branches are added: a stage, or x that is elsewhere */
+    bool turned;                        /* x is one source that is not channels-last */
+    bool waiting;                       /* the shortcut is in y's map before the branches are added to it */
+    ptrdiff_t merged_row;               /* floats from row to row of a piece's merged map */
     ptrdiff_t spread_pitch, spread_position, product_pitch, product_position;
     /* Floats of the parts of one thread's scratch, and of the team's. */
-    size_t spread, products, sums, rows, pairs, piece, turned, thread, reduced, low, branches, whole;
+    size_t spread, products, rows, pairs, merged, row, result_row, thread, reduced, low, branches, whole;
 };
 
 /* A part of the map; more than one row only of whole rows, so that its pixels follow each other. */
@@ -36,7 +37,8 @@ struct worker {
     const float *const *sources;
     int image;
     float *output, *result;              /* of the image: y, channels last, and what the step is asked for */
-    float *spread, *products, *sums, *rows, *pairs, *piece, *turned; /* its own */
+    float *spread, *products, *rows, *pairs; /* its own */
+    float *merged, *row, *result_row;    /* its own: of a piece of y; of one row of it; the head's row that becomes planes */
     float *reduced, *low, *branches;     /* the team's */
     const float *input;                  /* of the branches */
     struct held row_held, pair_held;     /* what `rows` and `pairs` hold */

@@ -6,7 +6,7 @@
 #include "runtime/kernels/planar/vector.h"
 
 /* Which parts a call has: constants of the compiler's inside a loop that FINISH_VARIANTS makes for each combination. */
-enum finish_part { FINISH_READ = 1, FINISH_WRITE = 2, FINISH_RESIDUAL = 4, FINISH_OUTPUT = 8, FINISH_THROUGH = 16 };
+enum finish_part { FINISH_READ = 1, FINISH_WRITE = 2, FINISH_RESIDUAL = 4, FINISH_OUTPUT = 8, FINISH_THROUGH = 16, FINISH_PLAIN = 32 };
 
 INLINE unsigned finish_parts(const struct planar_finish *f)
 {
@@ -65,6 +65,10 @@ INLINE void finish_vector(const struct planar_finish *f, unsigned parts, const s
     if (!(parts & FINISH_OUTPUT))
         return;
     vec residual = parts & FINISH_RESIDUAL ? finish_load(f->residual + at, part) : vec_set(0);
+    if (parts & FINISH_PLAIN) {
+        finish_store(f->output + at, parts & FINISH_RESIDUAL ? value + residual : value, part);
+        return;
+    }
     if (parts & FINISH_RESIDUAL && f->residual_first)
         value += residual;
     value = vec_fma(value, constants->scale, constants->shift);

@@ -126,7 +126,7 @@ struct plane_gather {
 struct channel_tile {
     ptrdiff_t input;                     /* of input row 0, column 0: one dilation above and left of the first output; it may lie
                                             outside the map */
-    ptrdiff_t sum, output;               /* of the first output, in `sum`, and in `output` and `residual` */
+    ptrdiff_t output;                    /* of the first output, in `output` and `residual` */
     uint8_t rows_there, columns_there;   /* bit i: input row (column) i lies inside the map; the others are zero */
     uint8_t rows, columns;               /* how many of the four output rows and columns lie inside */
 };
@@ -146,7 +146,7 @@ struct channel_gather {
     const struct channel_tile *tiles;
     const float *input;                  /* as channel_spread's output */
     ptrdiff_t position, pitch;
-    struct planar_finish finish;         /* pointers to the map's channel 0 */
+    struct planar_finish finish;         /* without sums; pointers to the map's channel 0 */
 };
 
 /* output[p][c] = act(start + Σ_tap Σ_k input[offsets[tap] + p * pixel + k * step] · weights[tap][k][c] + residual[p][c]), lanes
