@@ -16,6 +16,8 @@ static void *default_allocate(void *user, size_t size, size_t alignment)
     (void)user;
     void *pointer = NULL;
     const bool large = size >= LARGE_BYTES;
+    if (large && size <= SIZE_MAX - HUGE_PAGE)
+        size = (size + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
     if (posix_memalign(&pointer, large ? HUGE_PAGE : alignment, size) != 0)
         return NULL;
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
