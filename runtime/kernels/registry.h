@@ -90,6 +90,7 @@
     FAMILY(reference_shape)                                                                                            \
     FAMILY(reference_signal)                                                                                           \
     FAMILY(reference_skip_normalization)                                                                               \
+    FAMILY(reference_slice)                                                                                            \
     FAMILY(reference_softmax)                                                                                          \
     FAMILY(reference_text)                                                                                             \
     FAMILY(reference_tfidf)                                                                                            \
