@@ -227,11 +227,29 @@ static void make_head(const struct worker *w, const float *y, int pixels, ptrdif
         turn_pixels(w, output, pixels, at);
 }
 
-/* Rows of pieces are short: each begins where no prefetcher has looked yet. */
-static void fetch_ahead(const float *pixels, int floats)
+static void fetch(const float *pixels, int floats)
 {
     for (int i = 0; i < floats; i += ALIGN)
         __builtin_prefetch(pixels + i);
+}
+
+/* What the row below needs of maps: rows of pieces are so short that each begins where no prefetcher has looked yet. */
+static void fetch_row_below(const struct worker *w, const struct window *window, const struct planar_finish *finish)
+{
+    const struct dilated_block *b = &w->plan->block;
+    const ptrdiff_t below = ((ptrdiff_t)w->image * b->height + window->y + 1) * b->width + window->left;
+    const int floats = window->columns * b->outputs;
+    if (window->y + 1 == b->height)
+        return;
+    if (finish->output != w->row)
+        fetch(finish->output + (ptrdiff_t)b->width * b->outputs, floats);
+    if (finish->residual == w->row) {
+        for (int i = 0; i < b->source_count; i++)
+            if (b->sources[i].scale == SCALE_SAME && b->sources[i].layout == LAYOUT_CHANNELS_LAST)
+                fetch(w->sources[i] + below * b->sources[i].channels, window->columns * b->sources[i].channels);
+    } else if (finish->residual && finish->residual != finish->output) {
+        fetch(finish->residual + (ptrdiff_t)b->width * b->outputs, floats);
+    }
 }
 
 /* From the merged map to the result, of a row of a piece. */
@@ -239,9 +257,8 @@ static void end_row(struct worker *w, const struct window *window, const float *
 {
     const struct dilated_plan *plan = w->plan;
     const struct dilated_block *b = &plan->block;
-    const ptrdiff_t at = (ptrdiff_t)window->y * b->width + window->left, next_row = (ptrdiff_t)b->width * b->outputs;
-    const bool plain = b->output_layout == LAYOUT_PLAIN, goes_on = window->y + 1 < b->height;
-    const int floats = window->columns * b->outputs;
+    const ptrdiff_t at = (ptrdiff_t)window->y * b->width + window->left;
+    const bool plain = b->output_layout == LAYOUT_PLAIN;
     struct planar_finish finish = {.output = b->head || plain ? w->row : w->result + at * b->outputs, .step = b->outputs,
                                    .residual_first = b->shortcut_first, .scale = plan->scale, .shift = plan->offset,
                                    .slope = plan->last_slope, .activation = b->activation};
@@ -253,10 +270,7 @@ static void end_row(struct worker *w, const struct window *window, const float *
         make_shortcut(w, window, w->row);
         finish.residual = w->row;
     }
-    if (goes_on && finish.output != w->row)
-        fetch_ahead(finish.output + next_row, floats);
-    if (goes_on && finish.residual && finish.residual != finish.output && finish.residual != w->row)
-        fetch_ahead(finish.residual + next_row, floats);
+    fetch_row_below(w, window, &finish);
     const struct channel_finish call = {.pixels = window->columns, .channels = b->outputs, .input = merged, .pitch = b->outputs,
                                         .finish = finish};
     plan->blocks->channel_finish(&call);
