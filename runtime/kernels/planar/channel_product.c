@@ -171,6 +171,8 @@ static const struct tile tiles[3][14] = {
 /* The tile that the next of `rows` rows begin with: as few tiles as possible, of about the same height. */
 static const struct tile *next_tile(const struct tile *tile, int rows)
 {
+    if (rows > tile->rows * (tile->rows - 1)) /* the same, without divisions */
+        return tile;
     int count = (rows + tile->rows - 1) / tile->rows, height = (rows + count - 1) / count;
     while (tile[1].rows >= height || tile->rows > rows)
         tile++;
