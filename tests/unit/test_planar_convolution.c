@@ -9,6 +9,7 @@
 
 struct form {
     int64_t batch, channels, features, size[2], kernel[2], stride[2], dilation[2], pads[4];
+    int64_t groups; /* 0: one */
 };
 
 static const struct form forms[] = {
@@ -49,13 +50,25 @@ static const struct form forms[] = {
     {1, 96, 112, {14, 15}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}},
     {1, 72, 32, {15, 15}, {3, 3}, {2, 2}, {1, 1}, {1, 1, 1, 1}},
     {2, 96, 48, {9, 11}, {3, 3}, {1, 1}, {12, 6}, {12, 6, 12, 6}},
+    /* groups: less than a vector, parts of one at the end, more than a panel, narrow panels */
+    {1, 12, 6, {5, 7}, {1, 1}, {1, 1}, {1, 1}, {0}, 3},
+    {2, 24, 112, {9, 8}, {1, 1}, {1, 1}, {1, 1}, {0}, 4},
+    {1, 136, 136, {14, 13}, {1, 1}, {1, 1}, {1, 1}, {0}, 4},
+    {1, 20, 140, {16, 15}, {1, 1}, {1, 1}, {1, 1}, {0}, 2},
+    {3, 330, 288, {4, 5}, {1, 1}, {1, 1}, {1, 1}, {0}, 2},
 };
 enum { FORMS = sizeof forms / sizeof *forms };
 
+static int64_t groups_of(const struct form *f)
+{
+    return f->groups > 0 ? f->groups : 1;
+}
+
 static void set_up(struct rig *rig, const struct form *f, bool bias)
 {
-    int64_t x[] = {f->batch, f->channels, f->size[0], f->size[1]}, w[] = {f->features, f->channels, f->kernel[0], f->kernel[1]};
-    double range = sqrt(3.0 / (double)(f->channels * f->kernel[0] * f->kernel[1]));
+    int64_t x[] = {f->batch, f->channels, f->size[0], f->size[1]}, group = groups_of(f);
+    int64_t w[] = {f->features, f->channels / group, f->kernel[0], f->kernel[1]};
+    double range = sqrt(3.0 / (double)(f->channels / group * f->kernel[0] * f->kernel[1]));
     rig_input(rig, 4, x, -1, 1);
     rig_input(rig, 4, w, -range, range);
     if (bias)
@@ -63,6 +76,7 @@ static void set_up(struct rig *rig, const struct form *f, bool bias)
     rig_ints(rig, "strides", f->stride, 2);
     rig_ints(rig, "dilations", f->dilation, 2);
     rig_ints(rig, "pads", f->pads, 4);
+    rig_int(rig, "group", group);
 }
 
 static void check_run(struct rig *rig, const char *kernel)
@@ -87,14 +101,14 @@ static void check_form(const struct form *form, bool bfloat16)
     check_run(&rig, "Conv");
     mitral_tensor expected = rig.output.tensor;
     rig_int(&rig, "bfloat16", bfloat16);
-    for (int layouts = 0; layouts < 4; layouts++) {
+    for (int layouts = form->groups > 0 ? 2 : 0; layouts < 4; layouts++) { /* groups: to channels-last data alone */
         rig.inputs[0].tensor = rig_relayout(&rig, &rig.inputs[0].tensor, layouts & 1);
         rig.output.tensor = (mitral_tensor){.layout = layouts >> 1};
         rig.threads = 1;
         check_run(&rig, "planar.convolution");
         double distance = rig_distance(&rig.output.tensor, &expected);
         const bool rounded = strstr(rig.description, "bf16") != NULL;
-        assert_int_equal(rounded, bfloat16 && strstr(rig.description, "pointwise:channels") != NULL);
+        assert_int_equal(rounded, bfloat16 && form->groups == 0 && strstr(rig.description, "pointwise:channels") != NULL);
         if (!(distance <= (rounded ? rounded_tolerance : tolerance)))
             print_error("form %d, layouts %d: %s is %g off\n", (int)(form - forms), layouts, rig.description, distance);
         assert_true(distance <= (rounded ? rounded_tolerance : tolerance));
@@ -196,11 +210,12 @@ static void test_ends(void **state)
     static const char *const activations[] = {"", "Relu", "LeakyRelu", "PRelu", "Clip", "HardSigmoid", "HardSwish", "Sigmoid", "Swish",
                                               "GeluTanh", "Mish"};
     enum { ACTIVATIONS = sizeof activations / sizeof *activations };
-    static const int chosen[] = {0, 1, 5, 6, 11, 12, 17, 20, 23, 25};
+    static const int chosen[] = {0, 1, 5, 6, 11, 12, 17, 20, 23, 25, FORMS - 3};
     for (size_t i = 0; i < sizeof chosen / sizeof *chosen; i++)
         for (int a = 0; a < ACTIVATIONS; a++)
             for (int variant = 0; variant < 8; variant++)
-                if (variant < 4 || (*activations[a] && strcmp(activations[a], "PRelu") != 0))
+                if ((variant < 4 || (*activations[a] && strcmp(activations[a], "PRelu") != 0))
+                    && (variant >> 1 & 1 || forms[chosen[i]].groups == 0))
                     check_ends(&forms[chosen[i]], activations[a], variant & 1, variant >> 1 & 1, variant >> 2);
 }
 
@@ -208,7 +223,7 @@ static void test_stored_weights(void **state)
 {
     (void)state;
     for (int i = 0; i < FORMS; i++)
-        for (int layout = 0; layout < 2; layout++) {
+        for (int layout = forms[i].groups > 0; layout < 2; layout++) {
             struct rig rig;
             rig_open(&rig, 2);
             set_up(&rig, &forms[i], true);
@@ -221,6 +236,10 @@ static void test_stored_weights(void **state)
             check_run(&rig, "planar.convolution");
             assert_null(rig.packed[1].data);
             assert_memory_equal(rig.output.tensor.data, first.data, tensor_bytes(&first));
+            if (forms[i].groups > 0) {
+                rig_close(&rig);
+                continue;
+            }
             rig.output.tensor.layout = !layout; /* another way: packed again from what is stored */
             check_run(&rig, "planar.convolution");
             assert_true(rig_distance(&rig.output.tensor, &first) <= 2 * tolerance);
@@ -243,6 +262,11 @@ static void test_refusals(void **state)
     assert_int_equal(rig_run(&rig, "planar.convolution"), MITRAL_UNSUPPORTED);
     rig_int(&rig, "group", 3);
     assert_int_equal(rig_run(&rig, "planar.convolution"), MITRAL_INVALID);
+    rig_close(&rig);
+    rig_open(&rig, 2);
+    set_up(&rig, &forms[FORMS - 1], true);
+    assert_int_equal(rig_run(&rig, "planar.convolution"), MITRAL_UNSUPPORTED);
+    assert_non_null(strstr(mitral_context_message(rig.context), "channels-last 1x1"));
     rig_close(&rig);
 }
 

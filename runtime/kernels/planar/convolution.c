@@ -55,9 +55,11 @@ static bool winograd_pays(const struct convolution_shape *s)
 
 enum convolution_way planar_convolution_way(const struct convolution_shape *s)
 {
-    if (s->groups != 1 || (s->residual && s->residual_layout != s->output_layout))
+    if (s->residual && s->residual_layout != s->output_layout)
         return WAY_NONE;
     bool planes = s->output_layout == LAYOUT_PLAIN;
+    if (s->groups != 1)
+        return is_pointwise(s) && !planes ? WAY_POINTWISE_CHANNELS : WAY_NONE;
     if (is_pointwise(s))
         return planes ? WAY_POINTWISE_PLANES : WAY_POINTWISE_CHANNELS;
     if (planes)
@@ -83,12 +85,20 @@ static bool has_few_pixels(const struct convolution_shape *s)
     return s->output[0] >= 0 && s->output[1] >= 0 && s->output[0] * s->output[1] < 16;
 }
 
+/* Whether its vectors would mostly be empty: depthwise convolutions, and nearly so. */
+static bool has_thin_groups(const struct convolution_shape *s)
+{
+    return s->groups > 1 && (s->channels / s->groups < 4 || s->features / s->groups < 8);
+}
+
 bool planar_convolution_preferred(const struct convolution_shape *s)
 {
     switch (planar_convolution_way(s)) {
     case WAY_POINTWISE_CHANNELS:
         if (is_narrow() && !has_few_pixels(s))
-            return true;
+            return !has_thin_groups(s);
+        if (s->groups != 1)
+            return false;
         /* fall through */
     case WAY_POINTWISE_PLANES:
         return s->channels <= 512 && !(is_narrow() && s->channels > 32 && s->channels * s->features > 16 * 1024);
@@ -106,10 +116,20 @@ bool planar_convolution_preferred(const struct convolution_shape *s)
 
 /* ---- weights ------------------------------------------------------------------------------------------------------------ */
 
+static int group_channels(const struct convolution *c)
+{
+    return (int)(c->shape.channels / c->shape.groups);
+}
+
+static int group_features(const struct convolution *c)
+{
+    return (int)(c->shape.features / c->shape.groups);
+}
+
 /* Products on channels-last data walk taps, and the channels of a tap: of a row of taps all at once where they are neighbours. */
 static size_t depth_of(const struct convolution *c)
 {
-    return (size_t)(pack_depth((int)c->shape.channels, c->pairs) * c->shape.kernel[0] * c->shape.kernel[1]);
+    return (size_t)(pack_depth(group_channels(c), c->pairs) * c->shape.kernel[0] * c->shape.kernel[1]);
 }
 
 static bool by_planes(const struct convolution *c)
@@ -129,20 +149,37 @@ static size_t panel_floats(const struct convolution *c, int columns)
 int convolution_panel(const struct convolution *c)
 {
     enum { TILE = 16, DEEP = 64 };
-    const bool fits = c->shape.features % TILE == 0 || c->shape.features > PACK_PANEL;
-    return c->blocks->lanes == TILE / 2 && c->shape.channels > DEEP && fits ? TILE : PACK_PANEL;
+    const bool fits = group_features(c) % TILE == 0 || group_features(c) > PACK_PANEL;
+    return c->blocks->lanes == TILE / 2 && group_channels(c) > DEEP && fits ? TILE : PACK_PANEL;
+}
+
+static int group_panels(const struct convolution *c)
+{
+    const int panel = convolution_panel(c);
+    return (group_features(c) + panel - 1) / panel;
+}
+
+int convolution_panels(const struct convolution *c)
+{
+    return (int)c->shape.groups * group_panels(c);
+}
+
+int convolution_panel_first(const struct convolution *c, int index)
+{
+    return index / group_panels(c) * group_features(c) + index % group_panels(c) * convolution_panel(c);
 }
 
 int convolution_panel_columns(const struct convolution *c, int first)
 {
-    const int left = (int)c->shape.features - first, panel = convolution_panel(c);
+    const int left = group_features(c) - first % group_features(c), panel = convolution_panel(c);
     return left < panel ? left : panel;
 }
 
 size_t convolution_panel_offset(const struct convolution *c, int first)
 {
-    const int panel = convolution_panel(c);
-    return panel_floats(c, panel) * (size_t)(first / panel);
+    const int panel = convolution_panel(c), features = group_features(c), whole = group_panels(c) - 1;
+    const size_t group = panel_floats(c, panel) * (size_t)whole + panel_floats(c, features - whole * panel);
+    return group * (size_t)(first / features) + panel_floats(c, panel) * (size_t)(first % features / panel);
 }
 
 const char *convolution_panel_name(const struct convolution *c)
@@ -152,7 +189,7 @@ const char *convolution_panel_name(const struct convolution *c)
 
 size_t convolution_packed_floats(const struct convolution *c)
 {
-    const int features = (int)c->shape.features, panel = convolution_panel(c), last = (features - 1) / panel * panel;
+    const int features = (int)c->shape.features, last = convolution_panel_first(c, convolution_panels(c) - 1);
     if (by_planes(c))
         return depth_of(c) * (((size_t)features + 3) / 4 * 4);
     return convolution_panel_offset(c, last) + panel_floats(c, features - last);
@@ -161,27 +198,30 @@ size_t convolution_packed_floats(const struct convolution *c)
 static void pack_panel(const struct convolution *c, const float *weights, int columns, float *out)
 {
     const struct convolution_shape *s = &c->shape;
+    const int channels = group_channels(c);
     if (c->way == WAY_WINOGRAD) {
-        pack_channel_winograd(columns, (int)s->channels, pack_width((size_t)columns), weights, out);
+        pack_channel_winograd(columns, channels, pack_width((size_t)columns), weights, out);
         return;
     }
     int64_t taps = s->kernel[0] * s->kernel[1];
-    struct pack_matrix matrix = {.values = weights, .rows = columns, .depth = (int)s->channels,
-                                 .row = (ptrdiff_t)(s->channels * taps), .step = (ptrdiff_t)taps, .pairs = c->pairs};
+    struct pack_matrix matrix = {.values = weights, .rows = columns, .depth = channels,
+                                 .row = (ptrdiff_t)(channels * taps), .step = (ptrdiff_t)taps, .pairs = c->pairs};
     for (int64_t tap = 0; tap < taps; tap++, matrix.values++)
         out += pack_channel_weights(&matrix, out);
 }
 
 void convolution_pack(const struct convolution *c, const float *weights, float *out)
 {
-    const int features = (int)c->shape.features, depth = (int)(c->shape.channels * c->shape.kernel[0] * c->shape.kernel[1]);
+    const int features = (int)c->shape.features, depth = (int)(group_channels(c) * c->shape.kernel[0] * c->shape.kernel[1]);
     if (by_planes(c)) {
         struct pack_matrix matrix = {.values = weights, .rows = features, .depth = depth, .row = depth, .step = 1};
         pack_plane_weights(&matrix, out);
         return;
     }
-    for (int first = 0; first < features; first += convolution_panel(c))
+    for (int i = 0; i < convolution_panels(c); i++) {
+        const int first = convolution_panel_first(c, i);
         pack_panel(c, weights + (ptrdiff_t)first * depth, convolution_panel_columns(c, first), out + convolution_panel_offset(c, first));
+    }
 }
 
 void convolution_follow(const struct convolution *c, float *values, int rows, int columns, ptrdiff_t stride)
@@ -298,7 +338,7 @@ static mitral_status read_shape(struct kernel_call *call, struct state *state)
     TRY(read_activation(call, state));
     state->convolution.way = planar_convolution_way(s);
     if (state->convolution.way == WAY_NONE)
-        return call_fail(call, MITRAL_UNSUPPORTED, "one group, and a residual in the output's layout, expected");
+        return call_fail(call, MITRAL_UNSUPPORTED, "one group or a channels-last 1x1 kernel, and a residual in the output's layout, expected");
     return MITRAL_OK;
 }
 
@@ -342,7 +382,7 @@ static mitral_status prepare(struct kernel_call *call, void **out, size_t *scrat
     c->y_pitch = (ptrdiff_t)c->shape.features;
     c->threads = call->threads > 0 ? call->threads : 1;
     c->blocks = planar_blocks_of(cpu_isa());
-    c->pairs = c->way == WAY_POINTWISE_CHANNELS && attribute_int(call->attributes, "bfloat16", 0) && planar_pair_blocks();
+    c->pairs = c->way == WAY_POINTWISE_CHANNELS && c->shape.groups == 1 && attribute_int(call->attributes, "bfloat16", 0) && planar_pair_blocks();
     if (status == MITRAL_OK)
         status = pack(call, state);
     if (status != MITRAL_OK) {
@@ -393,7 +433,7 @@ static mitral_tensor packed(const void *opaque, size_t index)
     mitral_tensor tensor = {.data = NULL};
     if (index != W || !state->packed)
         return tensor;
-    const int64_t dims[] = {s->features, s->channels, s->kernel[0], s->kernel[1]};
+    const int64_t dims[] = {s->features, s->channels / s->groups, s->kernel[0], s->kernel[1]};
     tensor_set(&tensor, MITRAL_FLOAT, 4, dims);
     tensor.data = state->packed;
     tensor.layout = LAYOUT_PACKED;

@@ -23,7 +23,7 @@ enum convolution_way {
     WAY_WINOGRAD            /* 3×3 of stride 1, channels-last output: 36 products for 16 outputs */
 };
 
-/* The best way that planar.convolution has; WAY_NONE when it has none (groups). */
+/* The best way that planar.convolution has; WAY_NONE when it has none (groups of anything but 1×1 to channels-last). */
 enum convolution_way planar_convolution_way(const struct convolution_shape *shape);
 /* Whether what a thread holds of padded rows can be counted: windows, steps and paddings are attributes, which no tensor's size bounds. */
 bool convolution_fits(const struct convolution_shape *shape);
@@ -50,9 +50,11 @@ struct convolution {
 /* The function, if there is one, of `rows` rows of finished output, `stride` apart. */
 void convolution_follow(const struct convolution *c, float *values, int rows, int columns, ptrdiff_t stride);
 size_t convolution_packed_floats(const struct convolution *c);
-/* Of ways with channels-last output, weights are packed in panels of so many output channels, one behind the other; the columns of
- * the panel that begins at output channel `first`, and where it lies. */
+/* Of ways with channels-last output, weights are packed in panels of so many output channels of one group, one behind the other; how many
+ * there are, which output channel one begins at, the columns of the one that begins at output channel `first`, and where it lies. */
 int convolution_panel(const struct convolution *c);
+int convolution_panels(const struct convolution *c);
+int convolution_panel_first(const struct convolution *c, int index);
 int convolution_panel_columns(const struct convolution *c, int first);
 size_t convolution_panel_offset(const struct convolution *c, int first);
 /* What the layout of these panels is called behind the way's name: "", or that they are narrow. */

@@ -27,13 +27,13 @@ static void measure(const struct convolution *c, struct geometry *g)
     const struct convolution_shape *s = &c->shape;
     bool together = s->dilation[1] == 1;
     *g = (struct geometry){.parts = 1, .taps = (int)(s->kernel[0] * (together ? 1 : s->kernel[1])),
-                           .depth = (int)(s->channels * (together ? s->kernel[1] : 1))};
+                           .depth = (int)(s->channels / s->groups * (together ? s->kernel[1] : 1))};
     if (c->way == WAY_POINTWISE_CHANNELS) {
         int64_t pixels = s->output[0] * s->output[1];
         for (g->chunk = CHUNK_PIXELS; g->chunk > 56 && s->batch * divided(pixels, g->chunk) < 4 * c->threads; g->chunk /= 2)
             ;
         g->chunks = divided(pixels, g->chunk);
-        const int panels = divided(s->features, convolution_panel(c)), wanted = divided(4 * c->threads, s->batch * g->chunks);
+        const int panels = convolution_panels(c), wanted = divided(4 * c->threads, s->batch * g->chunks);
         g->parts = c->threads == 1 || c->pairs || wanted < 1 ? 1 : wanted < panels ? wanted : panels;
         g->depth = pack_depth(g->depth, c->pairs);
         g->thread = c->pairs ? ((size_t)g->chunk * (size_t)g->depth + PLANAR_SLACK + ALIGN - 1) / ALIGN * ALIGN : 0;
@@ -67,13 +67,18 @@ size_t convolution_channels_scratch(const struct convolution *c)
  * the output channels. */
 static void multiply(const struct convolution *c, const struct geometry *g, struct channel_product *product, ptrdiff_t at, int part)
 {
-    const int panel = convolution_panel(c), panels = divided(c->shape.features, panel), last = panels * (part + 1) / g->parts * panel;
+    const struct convolution_shape *s = &c->shape;
+    const int panels = convolution_panels(c), start = panels * part / g->parts, end = panels * (part + 1) / g->parts;
+    const ptrdiff_t group_features = (ptrdiff_t)(s->features / s->groups), group_step = (ptrdiff_t)(s->channels / s->groups) * product->step;
+    const float *input = product->input;
     product->depth = g->depth;
     product->taps = g->taps;
     product->stride = product->residual_stride = c->y_pitch;
-    product->activation = c->shape.activation;
-    for (int first = panels * part / g->parts * panel; first < last; first += panel) {
+    product->activation = s->activation;
+    for (int i = start; i < end; i++) {
+        const int first = convolution_panel_first(c, i);
         product->columns = convolution_panel_columns(c, first);
+        product->input = input + first / group_features * group_step;
         product->weights = c->weights + convolution_panel_offset(c, first);
         product->width = (ptrdiff_t)pack_width((size_t)product->columns);
         product->output = c->y + at * c->y_pitch + first;

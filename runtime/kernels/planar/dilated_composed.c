@@ -104,8 +104,8 @@ static void run_convolution(const struct composed_call *call, int index, const f
     const struct composed *c = call->composed;
     const struct composed_stage *stage = &c->stages[index];
     const struct dilated_stage *s = &c->form.stages[index];
-    int channels = s->channels / s->groups, outputs = s->outputs / s->groups;
-    for (int g = 0; g < s->groups; g++) {
+    const int channels = (int)stage->convolution.shape.channels, outputs = (int)stage->convolution.shape.features;
+    for (int g = 0; g < s->groups / (int)stage->convolution.shape.groups; g++) {
         struct convolution convolution = stage->convolution;
         convolution.shape.activation = end->activation;
         convolution.x = input + (ptrdiff_t)g * channels;

@@ -12,7 +12,7 @@ enum stage_method { METHOD_CONVOLUTION, METHOD_DEPTHWISE, METHOD_GROUPS, METHOD_
 struct composed_stage {
     enum stage_method method;
     struct convolution convolution; /* of the stage, or of each of its groups */
-    size_t group_floats;            /* packed weights of a group */
+    size_t group_floats;            /* packed weights of one call: of all groups, or of one */
     size_t result;                  /* floats into the scratch memory */
     ptrdiff_t pitch;                /* between its pixels; 0: one for all */
     bool skipped;                   /* a branch that is computed as it is merged */

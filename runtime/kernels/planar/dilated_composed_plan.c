@@ -22,8 +22,8 @@ static void plan_convolution(struct composed *c, int index)
     struct composed_stage *stage = &c->stages[index];
     stage->convolution = (struct convolution){.blocks = c->blocks, .threads = c->threads, .x_pitch = s->channels, .y_pitch = s->outputs};
     struct convolution_shape *shape = &stage->convolution.shape;
-    *shape = (struct convolution_shape){.batch = c->form.batch, .channels = s->channels / s->groups, .features = s->outputs / s->groups,
-                                        .groups = 1, .input_layout = LAYOUT_CHANNELS_LAST, .output_layout = LAYOUT_CHANNELS_LAST,
+    *shape = (struct convolution_shape){.batch = c->form.batch, .channels = s->channels, .features = s->outputs,
+                                        .groups = s->groups, .input_layout = LAYOUT_CHANNELS_LAST, .output_layout = LAYOUT_CHANNELS_LAST,
                                         .residual_layout = LAYOUT_CHANNELS_LAST, .activation = s->activation};
     for (int d = 0; d < 2; d++) {
         shape->input[d] = s->input_size[d];
@@ -34,6 +34,12 @@ static void plan_convolution(struct composed *c, int index)
         shape->pad_begin[d] = s->pad_begin[d];
     }
     stage->convolution.way = planar_convolution_way(shape);
+    if (stage->convolution.way == WAY_NONE) { /* then it is called once a group */
+        shape->channels /= s->groups;
+        shape->features /= s->groups;
+        shape->groups = 1;
+        stage->convolution.way = planar_convolution_way(shape);
+    }
     stage->group_floats = convolution_packed_floats(&stage->convolution);
     size_t bytes = stage->convolution.way == WAY_WINOGRAD ? convolution_winograd_scratch(&stage->convolution)
                                                           : convolution_channels_scratch(&stage->convolution);
@@ -134,7 +140,7 @@ size_t composed_packed_floats(const struct composed *c, int index)
     switch (c->stages[index].method) {
     case METHOD_CONVOLUTION:
     case METHOD_GROUPS:
-        return c->stages[index].group_floats * (size_t)s->groups;
+        return c->stages[index].group_floats * (size_t)(s->groups / c->stages[index].convolution.shape.groups);
     case METHOD_DEPTHWISE:
         return (size_t)(s->kernel[0] * s->kernel[1]) * pack_width((size_t)s->outputs);
     case METHOD_GLOBAL:
@@ -153,9 +159,9 @@ void composed_pack(const struct composed *c, int index, const float *weights, fl
         struct pack_matrix matrix = {.values = weights, .rows = s->outputs, .depth = (int)taps, .row = taps, .step = 1};
         pack_channel_weights(&matrix, out);
     } else if (stage->method == METHOD_CONVOLUTION || stage->method == METHOD_GROUPS) {
-        for (int g = 0; g < s->groups; g++)
-            convolution_pack(&stage->convolution, weights + (ptrdiff_t)g * (s->outputs / s->groups) * (s->channels / s->groups) * taps,
-                             out + (size_t)g * stage->group_floats);
+        const ptrdiff_t group_weights = (ptrdiff_t)stage->convolution.shape.features * (s->channels / s->groups) * taps;
+        for (int g = 0; g < s->groups / (int)stage->convolution.shape.groups; g++)
+            convolution_pack(&stage->convolution, weights + g * group_weights, out + (size_t)g * stage->group_floats);
     }
 }
 
