@@ -14,6 +14,8 @@ enum { AHEAD = 24 };
 /* Tiles of Winograd's products one after another: neighbouring rows of one product, or the same rows of neighbouring ones. */
 struct run {
     int count, depth;
+    const float *next;                               /* what to fetch meanwhile, so much for each tile; NULL: nothing */
+    ptrdiff_t next_tile;
     ptrdiff_t pixel, width, stride;                  /* between rows of input, weights and output */
     ptrdiff_t input_step, weight_step, output_step;  /* between tiles */
 };
@@ -35,6 +37,20 @@ struct run {
             }                                                                                                          \
             _Pragma("GCC unroll 8") for (int q = 0; q < (ROWS + 3) / 4; q++)                                           \
                 from[q] += (step);                                                                                     \
+        }                                                                                                              \
+    } while (0)
+
+/* The same of dense rows, while `share` floats from `next` on are asked for, to the second-level cache, in even portions. */
+#define CORE_FETCHING(ROWS, VECTORS, input, pixel, weights, width, depth, next, share)                                 \
+    do {                                                                                                               \
+        enum { STRETCH = 8, LINE = 16 };                                                                               \
+        const ptrdiff_t portion = (share) * STRETCH / (depth) + 1;                                                     \
+        const float *line = (next);                                                                                    \
+        for (int begun = 0; begun < (depth); begun += STRETCH) {                                                       \
+            const int stretch = (depth) - begun < STRETCH ? (depth) - begun : STRETCH;                                 \
+            for (const float *end = (next) + (begun / STRETCH + 1) * portion; line < end; line += LINE)                \
+                __builtin_prefetch(line, 0, 2);                                                                        \
+            CORE(ROWS, VECTORS, (input) + begun, pixel, 1, weights, width, stretch);                                   \
         }                                                                                                              \
     } while (0)
 
@@ -80,7 +96,8 @@ struct run {
             EACH(ROWS, VECTORS) finish_store(to + r * end.stride + v * LANES, sum[r][v], PART(VECTORS));               \
     }                                                                                                                  \
     INLINE void chains_##ROWS##_##VECTORS(int depth, ptrdiff_t pixel, ptrdiff_t width, ptrdiff_t stride,               \
-                                          const float *input, const float *weights, float *output)                     \
+                                          const float *input, const float *weights, float *output, const float *next,  \
+                                          ptrdiff_t next_tile)                                                         \
     {                                                                                                                  \
         const int parts = depth <= LONGEST_CHAIN ? 1 : (depth + CHAIN - 1) / CHAIN, most = (depth + parts - 1) / parts; \
         for (int done = 0; done < depth; done += most, input += most) {                                                \
@@ -90,7 +107,11 @@ struct run {
             _Pragma("GCC unroll 32") for (int r = 0; r < ROWS; r++)                                                    \
                 _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                              \
                     sum[r][v] = vec_set(0);                                                                            \
-            CORE(ROWS, VECTORS, input, pixel, 1, weights, width, count);                                               \
+            if (next)                                                                                                  \
+                CORE_FETCHING(ROWS, VECTORS, input, pixel, weights, width, count, next + done * next_tile / depth,     \
+                              count * next_tile / depth);                                                              \
+            else                                                                                                       \
+                CORE(ROWS, VECTORS, input, pixel, 1, weights, width, count);                                           \
             if (done > 0) {                                                                                            \
                 _Pragma("GCC unroll 32") for (int r = 0; r < ROWS; r++, at += stride)                                  \
                     _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                          \
@@ -108,11 +129,17 @@ struct run {
         enum { SQUARE = VECTORS * LANES };                                                                             \
         if (run->depth == SQUARE && run->pixel == SQUARE && run->width == SQUARE && run->stride == SQUARE) {           \
             for (int i = 0; i < run->count; i++, input += run->input_step, weights += run->weight_step, output += run->output_step) \
-                chains_##ROWS##_##VECTORS(SQUARE, SQUARE, SQUARE, SQUARE, input, weights, output);                     \
+                chains_##ROWS##_##VECTORS(SQUARE, SQUARE, SQUARE, SQUARE, input, weights, output, NULL, 0);            \
+            return;                                                                                                    \
+        }                                                                                                              \
+        if (run->next) {                                                                                               \
+            const float *next = run->next;                                                                             \
+            for (int i = 0; i < run->count; i++, input += run->input_step, output += run->output_step, next += run->next_tile) \
+                chains_##ROWS##_##VECTORS(run->depth, run->pixel, run->width, run->stride, input, weights, output, next, run->next_tile); \
             return;                                                                                                    \
         }                                                                                                              \
         for (int i = 0; i < run->count; i++, input += run->input_step, weights += run->weight_step, output += run->output_step) \
-            chains_##ROWS##_##VECTORS(run->depth, run->pixel, run->width, run->stride, input, weights, output);        \
+            chains_##ROWS##_##VECTORS(run->depth, run->pixel, run->width, run->stride, input, weights, output, NULL, 0); \
     }
 
 #if VECTOR_REGISTERS == 32
@@ -253,6 +280,10 @@ static void batch_panel(const struct channel_batch *b, const struct tile *talles
                 run.input_step = tile->rows * b->pitch;
                 run.weight_step = 0;
                 run.output_step = tile->rows * b->pitch_out;
+            }
+            if (column == 0 && b->next) {
+                run.next = b->next + row * b->next_row;
+                run.next_tile = tile->rows * b->next_row;
             }
             tile->plain(&run, b->input + i * b->position + row * b->pitch, b->weights + i * weight_step + column,
                         b->output + i * b->position_out + row * b->pitch_out + column);

@@ -73,7 +73,7 @@ static void place_tiles(const struct convolution *c, const struct geometry *g, i
     }
 }
 
-/* The three steps, of `count` tiles that begin at tile `at` of a group's scratch; the second one of a position and a panel. */
+/* The three steps, of `count` tiles that begin at tile `at` of a group's scratch; the second one of one product. */
 static void spread(const struct convolution *c, const struct geometry *g, const struct channel_tile *tiles, int at, int count, float *to)
 {
     const struct convolution_shape *s = &c->shape;
@@ -84,17 +84,33 @@ static void spread(const struct convolution *c, const struct geometry *g, const 
     c->blocks->channel_spread(&call);
 }
 
-static void multiply(const struct convolution *c, const struct geometry *g, int rows, int position, int panel, const float *from,
-                     float *to)
+/* Product `turn` of a group. Of one thread's, position by position: its spread tiles stay in the cache while the panels' weights pass by.
+ * Of a shared one panel by panel, so that each thread reads weights that lie together. */
+static const float *weights_of(const struct convolution *c, const struct geometry *g, int turn, int *position, int *first)
+{
+    const int panels = convolution_panels(c);
+    *position = g->shared ? turn % POSITIONS : turn / panels;
+    *first = (g->shared ? turn / POSITIONS : turn % panels) * convolution_panel(c);
+    return c->weights + convolution_panel_offset(c, *first)
+           + *position * c->shape.channels * (ptrdiff_t)pack_width((size_t)convolution_panel_columns(c, *first));
+}
+
+static void multiply(const struct convolution *c, const struct geometry *g, int rows, int turn, const float *from, float *to)
 {
     const struct convolution_shape *s = &c->shape;
-    const int first = panel * convolution_panel(c), columns = convolution_panel_columns(c, first);
-    ptrdiff_t width = (ptrdiff_t)pack_width((size_t)columns);
+    int position, first, next_position, next_first;
+    const float *weights = weights_of(c, g, turn, &position, &first);
+    const float *next = weights_of(c, g, (turn + 1) % (POSITIONS * convolution_panels(c)), &next_position, &next_first);
+    const int columns = convolution_panel_columns(c, first);
+    const ptrdiff_t width = (ptrdiff_t)pack_width((size_t)columns);
     struct channel_batch call = {.count = 1, .rows = rows, .columns = columns, .depth = (int)s->channels,
                                  .input = from + position * g->spread_position, .position = g->spread_position, .pitch = g->spread_pitch,
-                                 .weights = c->weights + convolution_panel_offset(c, first) + position * s->channels * width,
-                                 .width = width, .output = to + position * g->product_position + first,
-                                 .position_out = g->product_position, .pitch_out = g->product_pitch};
+                                 .weights = weights, .width = width, .output = to + position * g->product_position + first,
+                                 .position_out = g->product_position, .pitch_out = g->product_pitch,
+                                 .next_row = (s->channels * width + rows - 1) / rows};
+    /* Weights of all positions come from far, in a network that has many. Measured on AVX2, whose tiles have loads to spare. */
+    if (c->blocks->lanes == 8)
+        call.next = next;
     c->blocks->channel_batch(&call);
 }
 
@@ -113,12 +129,6 @@ static void gather(const struct convolution *c, const struct geometry *g, const 
             convolution_follow(c, c->y + tiles[i].output + r * call.finish.row, tiles[i].columns, (int)s->features, call.finish.step);
 }
 
-static int panels_of(const struct convolution *c)
-{
-    const int panel = convolution_panel(c);
-    return ((int)c->shape.features + panel - 1) / panel;
-}
-
 /* Group `index` of `groups` of about the same size. */
 static void run_group(const struct convolution *c, const struct geometry *g, int64_t index, int64_t groups, float *own)
 {
@@ -127,9 +137,8 @@ static void run_group(const struct convolution *c, const struct geometry *g, int
     int count = (int)(g->tiles * (index + 1) / groups - first);
     place_tiles(c, g, first, count, tiles);
     spread(c, g, tiles, 0, count, own);
-    /* Position by position: its spread tiles stay in the cache while the panels' weights pass by. */
-    for (int i = 0; i < POSITIONS * panels_of(c); i++)
-        multiply(c, g, count, i / panels_of(c), i % panels_of(c), own, own + g->spread);
+    for (int i = 0; i < POSITIONS * convolution_panels(c); i++)
+        multiply(c, g, count, i, own, own + g->spread);
     gather(c, g, tiles, 0, count, own + g->spread);
 }
 
@@ -138,7 +147,7 @@ static void share_group(const struct convolution *c, const struct geometry *g, i
 {
     float *from = c->scratch, *to = from + g->spread;
     int64_t first = g->tiles * index / groups;
-    int count = (int)(g->tiles * (index + 1) / groups - first), panels = panels_of(c);
+    int count = (int)(g->tiles * (index + 1) / groups - first);
 #pragma omp for schedule(static)
     for (int i = 0; i < count; i++) {
         struct channel_tile tile;
@@ -146,8 +155,8 @@ static void share_group(const struct convolution *c, const struct geometry *g, i
         spread(c, g, &tile, i, 1, from);
     }
 #pragma omp for schedule(static)
-    for (int i = 0; i < POSITIONS * panels; i++)
-        multiply(c, g, count, i % POSITIONS, i / POSITIONS, from, to);
+    for (int i = 0; i < POSITIONS * convolution_panels(c); i++)
+        multiply(c, g, count, i, from, to);
 #pragma omp for schedule(static)
     for (int i = 0; i < count; i++) {
         struct channel_tile tile;

@@ -177,6 +177,8 @@ struct channel_batch {
     ptrdiff_t width;
     float *output;
     ptrdiff_t position_out, pitch_out;
+    const float *next;                   /* of count 1: what is fetched into a cache meanwhile, next_row floats for each row; NULL: nothing */
+    ptrdiff_t next_row;
 };
 
 /* ---- rows: what a product's input may have to go through first ------------------------------------------------------ */
