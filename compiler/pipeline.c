@@ -18,6 +18,7 @@ static const struct pass {
     {"widen", pass_widen, INFERENCE},
     {"find-shuffle", pass_find_shuffle, INFERENCE},
     {"find-normalization", pass_find_normalization, INFERENCE},
+    {"find-one-hot", pass_find_one_hot, INFERENCE},
     {"fold-batch-norm", pass_fold_batch_norm, INFERENCE},
     {"dilated-parallel", pass_dilated_parallel, INFERENCE},
     {"fuse-convolution", pass_fuse_convolution, INFERENCE},
