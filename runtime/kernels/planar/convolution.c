@@ -14,21 +14,37 @@ static const char scheme[] = "planar.convolution";
 
 /* ---- ways -------------------------------------------------------------------------------------------------------------- */
 
+/* Below AVX-512 oneDNN's blocks are as wide as ours, and its choice of them richer. */
+static bool is_narrow(void)
+{
+    return cpu_isa() != ISA_AVX512;
+}
+
+static bool has_one_tap(const struct convolution_shape *s)
+{
+    return s->kernel[0] == 1 && s->kernel[1] == 1 && s->pad_begin[0] == 0 && s->pad_begin[1] == 0;
+}
+
+bool convolution_skips_pixels(const struct convolution_shape *s)
+{
+    return s->input[0] != s->output[0] || s->input[1] != s->output[1];
+}
+
 static bool is_pointwise(const struct convolution_shape *s)
 {
-    return s->kernel[0] == 1 && s->kernel[1] == 1 && s->stride[0] == 1 && s->stride[1] == 1 && s->pad_begin[0] == 0 && s->pad_begin[1] == 0
-           && s->input[0] == s->output[0] && s->input[1] == s->output[1];
+    return has_one_tap(s) && s->stride[0] == 1 && s->stride[1] == 1 && !convolution_skips_pixels(s);
+}
+
+/* Of some of the pixels: their channels are brought together first, which is worth it where the products are our best ones. */
+static bool is_strided_pointwise(const struct convolution_shape *s)
+{
+    return has_one_tap(s) && is_narrow() && s->channels > 16 && s->input_layout == LAYOUT_CHANNELS_LAST && s->output_layout == LAYOUT_CHANNELS_LAST
+           && (s->output[0] - 1) * s->stride[0] < s->input[0] && (s->output[1] - 1) * s->stride[1] < s->input[1];
 }
 
 static bool is_3x3(const struct convolution_shape *s)
 {
     return s->kernel[0] == 3 && s->kernel[1] == 3 && s->stride[0] == 1 && s->stride[1] == 1 && s->dilation[0] == s->dilation[1];
-}
-
-/* Below AVX-512 oneDNN's blocks are as wide as ours, and its choice of them richer. */
-static bool is_narrow(void)
-{
-    return cpu_isa() != ISA_AVX512;
 }
 
 /* Of a layer in both channels: so many that their transforms still are in a cache when the next run comes. */
@@ -58,8 +74,10 @@ enum convolution_way planar_convolution_way(const struct convolution_shape *s)
     if (s->residual && s->residual_layout != s->output_layout)
         return WAY_NONE;
     bool planes = s->output_layout == LAYOUT_PLAIN;
+    if (is_strided_pointwise(s) || (s->groups != 1 && is_pointwise(s) && !planes))
+        return WAY_POINTWISE_CHANNELS;
     if (s->groups != 1)
-        return is_pointwise(s) && !planes ? WAY_POINTWISE_CHANNELS : WAY_NONE;
+        return WAY_NONE;
     if (is_pointwise(s))
         return planes ? WAY_POINTWISE_PLANES : WAY_POINTWISE_CHANNELS;
     if (planes)
@@ -382,7 +400,7 @@ static mitral_status prepare(struct kernel_call *call, void **out, size_t *scrat
     c->y_pitch = (ptrdiff_t)c->shape.features;
     c->threads = call->threads > 0 ? call->threads : 1;
     c->blocks = planar_blocks_of(cpu_isa());
-    c->pairs = c->way == WAY_POINTWISE_CHANNELS && c->shape.groups == 1 && attribute_int(call->attributes, "bfloat16", 0) && planar_pair_blocks();
+    c->pairs = c->way == WAY_POINTWISE_CHANNELS && c->shape.groups == 1 && !convolution_skips_pixels(&c->shape) && attribute_int(call->attributes, "bfloat16", 0) && planar_pair_blocks();
     if (status == MITRAL_OK)
         status = pack(call, state);
     if (status != MITRAL_OK) {

@@ -17,7 +17,7 @@ struct convolution_shape {
 enum convolution_way {
     WAY_NONE,
     WAY_POINTWISE_PLANES,   /* 1×1, plain output: lanes along the pixels */
-    WAY_POINTWISE_CHANNELS, /* 1×1, channels-last output */
+    WAY_POINTWISE_CHANNELS, /* 1×1, channels-last output; of strides, channels-last input too */
     WAY_DIRECT_PLANES,      /* any, plain output: taps are offsets into padded rows */
     WAY_DIRECT_CHANNELS,    /* any, channels-last output */
     WAY_WINOGRAD            /* 3×3 of stride 1, channels-last output: 36 products for 16 outputs */
@@ -27,6 +27,8 @@ enum convolution_way {
 enum convolution_way planar_convolution_way(const struct convolution_shape *shape);
 /* Whether what a thread holds of padded rows can be counted: windows, steps and paddings are attributes, which no tensor's size bounds. */
 bool convolution_fits(const struct convolution_shape *shape);
+/* Of 1×1 kernels without padding: whether not all pixels of the input are read. */
+bool convolution_skips_pixels(const struct convolution_shape *shape);
 /* Whether that way is likely to beat oneDNN's best in these layouts. */
 bool planar_convolution_preferred(const struct convolution_shape *shape);
 /* Plain layout costs this convolution nothing: few channels in or out, or 1×1. For the choice of layouts. */

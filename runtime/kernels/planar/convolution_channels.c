@@ -36,7 +36,8 @@ static void measure(const struct convolution *c, struct geometry *g)
         const int panels = convolution_panels(c), wanted = divided(4 * c->threads, s->batch * g->chunks);
         g->parts = c->threads == 1 || c->pairs || wanted < 1 ? 1 : wanted < panels ? wanted : panels;
         g->depth = pack_depth(g->depth, c->pairs);
-        g->thread = c->pairs ? ((size_t)g->chunk * (size_t)g->depth + PLANAR_SLACK + ALIGN - 1) / ALIGN * ALIGN : 0;
+        const size_t pixel = c->pairs ? (size_t)g->depth : convolution_skips_pixels(s) ? (size_t)s->channels : 0;
+        g->thread = ((size_t)g->chunk * pixel + PLANAR_SLACK + ALIGN - 1) / ALIGN * ALIGN;
         return;
     }
     int64_t reach = (s->output[1] - 1) * s->stride[1] + (s->kernel[1] - 1) * s->dilation[1] + 1;
@@ -90,6 +91,29 @@ static void multiply(const struct convolution *c, const struct geometry *g, stru
     }
 }
 
+static void copy_pixels(float *to, const float *from, ptrdiff_t channels, int64_t count, ptrdiff_t pitch)
+{
+    if (pitch == channels) {
+        memcpy(to, from, (size_t)(count * channels) * sizeof *to);
+        return;
+    }
+    for (int64_t i = 0; i < count; i++)
+        memcpy(to + i * channels, from + i * pitch, (size_t)channels * sizeof *to);
+}
+
+/* The pixels that `count` outputs from `first` on read, one behind the other. */
+static void collect_pixels(const struct convolution *c, ptrdiff_t image, ptrdiff_t first, int count, float *to)
+{
+    const struct convolution_shape *s = &c->shape;
+    const float *input = c->x + image * (ptrdiff_t)(s->input[0] * s->input[1]) * c->x_pitch;
+    for (int64_t at = first, row; at < first + count; at += row, to += row * s->channels) {
+        const int64_t x = at % s->output[1], left = first + count - at;
+        row = s->output[1] - x < left ? s->output[1] - x : left;
+        copy_pixels(to, input + (at / s->output[1] * s->stride[0] * s->input[1] + x * s->stride[1]) * c->x_pitch, (ptrdiff_t)s->channels, row,
+                    (ptrdiff_t)s->stride[1] * c->x_pitch);
+    }
+}
+
 static void run_pointwise(const struct convolution *c, const struct geometry *g, int64_t item, float *own)
 {
     const struct convolution_shape *s = &c->shape;
@@ -99,7 +123,13 @@ static void run_pointwise(const struct convolution *c, const struct geometry *g,
     bool plain = s->input_layout == LAYOUT_PLAIN;
     struct channel_product product = {.rows = pixels - first < g->chunk ? (int)(pixels - first) : g->chunk,
                                       .pixel = plain ? 1 : c->x_pitch, .step = plain ? pixels : 1};
-    product.input = c->x + image * pixels * (plain ? (ptrdiff_t)s->channels : c->x_pitch) + first * product.pixel;
+    if (convolution_skips_pixels(s)) {
+        collect_pixels(c, image, first, product.rows, own);
+        product.input = own;
+        product.pixel = (ptrdiff_t)s->channels;
+    } else {
+        product.input = c->x + image * pixels * (plain ? (ptrdiff_t)s->channels : c->x_pitch) + first * product.pixel;
+    }
     if (c->pairs) {
         struct row_pairs pairs = {.pixels = product.rows, .channels = (int)s->channels, .planes = plain, .input = product.input,
                                   .pixel = product.pixel, .step = product.step, .output = own};
@@ -109,16 +139,6 @@ static void run_pointwise(const struct convolution *c, const struct geometry *g,
         planar_pair_blocks()->row_pairs(&pairs);
     }
     multiply(c, g, &product, image * pixels + first, part);
-}
-
-static void copy_pixels(float *to, const float *from, ptrdiff_t channels, int64_t count, ptrdiff_t pitch)
-{
-    if (pitch == channels) {
-        memcpy(to, from, (size_t)(count * channels) * sizeof *to);
-        return;
-    }
-    for (int64_t i = 0; i < count; i++)
-        memcpy(to + i * channels, from + i * pitch, (size_t)channels * sizeof *to);
 }
 
 static void fill_rows(const struct convolution *c, const struct geometry *g, ptrdiff_t image, int64_t first, float *own)
