@@ -20,13 +20,21 @@ struct run {
     ptrdiff_t input_step, weight_step, output_step;  /* between tiles */
 };
 
+/* Few registers make small tiles, in which counting and jumping is a good part of all instructions: it shows where another thread shares
+ * the core. */
+#if VECTOR_REGISTERS == 16
+#define DEPTH_UNROLLED _Pragma("GCC unroll 4")
+#else
+#define DEPTH_UNROLLED
+#endif
+
 /* sum[r][v] += Σ_k input[r * pixel + k * step] · weights[k * width + v], the loop that all the time goes into. */
 #define CORE(ROWS, VECTORS, input, pixel, step, weights, width, depth)                                                 \
     do {                                                                                                               \
         const float *from[(ROWS + 3) / 4];                                                                             \
         _Pragma("GCC unroll 8") for (int q = 0; q < (ROWS + 3) / 4; q++)                                               \
             from[q] = (input) + 4 * q * (pixel);                                                                       \
-        for (int k = 0; k < (depth); k++, weights += (width)) {                                                        \
+        DEPTH_UNROLLED for (int k = 0; k < (depth); k++, weights += (width)) {                                         \
             vec w[VECTORS];                                                                                            \
             _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                                  \
                 w[v] = vec_load(weights + v * LANES);                                                                  \
