@@ -350,5 +350,17 @@ def test_dynamic_quantized_lstm():
     compare_all(operators)
 
 
+def test_dynamic_quantized_lstm_of_many_steps():
+    """To the bit: the hidden state is rounded to 8 bits in each step, so that one bit at a tie would decide all that follows."""
+    operators = []
+    for hidden in (8, 61):
+        x = real(80, 2, 40)
+        w, r = (("const", byte(2, rows, 4 * hidden)) for rows in (40, hidden))
+        zeros, scales = const([128, 121], np.uint8), const([0.004, 0.006])
+        operators.append(microsoft("DynamicQuantizeLSTM", [x, w, r, ("const", real(2, 8 * hidden)), *[None] * 4, scales, zeros, scales, zeros],
+                                   outputs=3, tolerance=0, hidden_size=hidden, direction="bidirectional"))
+    compare_all(operators)
+
+
 if __name__ == "__main__":
     main(globals())

@@ -36,6 +36,8 @@ static float found_log(float v) { return vector_log(v); }
 static float found_log1p(float v) { return vector_log1p_unit(v); }
 static float found_sigmoid(float v) { return vector_sigmoid(v); }
 static float found_tanh(float v) { return vector_tanh(v); }
+static float found_quotient_sigmoid(float v) { return quotient_sigmoid(v); }
+static float found_quotient_tanh(float v) { return quotient_tanh(v); }
 static float found_erf(float v) { return vector_erf(v); }
 static float found_round(float v) { return vector_round(v); }
 
@@ -46,6 +48,8 @@ static void test_accuracy(void **state)
         {"exp", found_exp, exp, -103, 88.72, 2.5, 1.5e-45},   {"expm1", found_expm1, expm1_of, -90, 88.72, 3.5, 0},
         {"log", found_log, log, 0, INFINITY, 2.5, 0},      {"log1p", found_log1p, log1p_unit, 0, 1, 2.5, 0},
         {"sigmoid", found_sigmoid, sigmoid, -87, 90, 4, 0}, {"tanh", found_tanh, tanh, -INFINITY, INFINITY, 3.5, 0},
+        {"quotient_sigmoid", found_quotient_sigmoid, sigmoid, -INFINITY, INFINITY, 0, 2e-7},
+        {"quotient_tanh", found_quotient_tanh, tanh, -INFINITY, INFINITY, 0, 4e-7},
         {"erf", found_erf, erf, -INFINITY, INFINITY, 3.5, 0}, {"round", found_round, rint, -INFINITY, INFINITY, 0, 0}};
     for (size_t f = 0; f < sizeof(functions) / sizeof(functions[0]); f++) {
         const struct function *function = &functions[f];
@@ -90,6 +94,7 @@ static void test_special_values(void **state)
     assert_true(vector_sigmoid(INFINITY) == 1 && vector_sigmoid(-INFINITY) == 0 && isnan(vector_sigmoid(NAN))
                 && vector_sigmoid(0) == 0.5f);
     assert_true(vector_tanh(INFINITY) == 1 && vector_tanh(-INFINITY) == -1 && isnan(vector_tanh(NAN)));
+    assert_true(isnan(quotient_sigmoid(NAN)) && isnan(quotient_tanh(NAN)) && quotient_sigmoid(0) == 0.5f && quotient_sigmoid(-INFINITY) >= 0);
     assert_true(signbit(vector_tanh(-0.0f)) && signbit(vector_erf(-0.0f)) && signbit(vector_round(-0.4f)));
     assert_true(vector_erf(INFINITY) == 1 && vector_erf(-INFINITY) == -1 && isnan(vector_erf(NAN)));
     assert_true(vector_round(2.5f) == 2 && vector_round(3.5f) == 4 && vector_round(-2.5f) == -2

@@ -261,13 +261,13 @@ static bool is_usual(const struct recurrent_parameters *p, const struct recurren
            && !p->input_forget && !peepholes;
 }
 
-VECTORISED static void usual_cell(int64_t hidden, const float *restrict gates, float *restrict h, float *restrict c)
+VECTORISED_FUSED static void usual_cell(int64_t hidden, const float *restrict gates, float *restrict h, float *restrict c)
 {
     const float *restrict out = gates + hidden, *restrict forget = gates + 2 * hidden, *restrict cell = gates + 3 * hidden;
     for (int64_t j = 0; j < hidden; j++) {
-        const float state = vector_sigmoid(forget[j]) * c[j] + vector_sigmoid(gates[j]) * vector_tanh(cell[j]);
+        const float state = quotient_sigmoid(forget[j]) * c[j] + quotient_sigmoid(gates[j]) * quotient_tanh(cell[j]);
         c[j] = state;
-        h[j] = vector_sigmoid(out[j]) * vector_tanh(state);
+        h[j] = quotient_sigmoid(out[j]) * quotient_tanh(state);
     }
 }
 
