@@ -1,6 +1,8 @@
-/* onednn.max_pool, onednn.average_pool, onednn.global_average_pool, onednn.global_max_pool: X, with the operators' attributes. */
+/* onednn.max_pool, onednn.average_pool, onednn.global_average_pool, onednn.global_max_pool: X, with the operators' attributes. Maxima of
+ * floats are channels/max_pool.c's. */
 #include <string.h>
 
+#include "runtime/kernels/channels/max_pool.h"
 #include "runtime/kernels/onednn/program.h"
 #include "runtime/kernels/reference/pooling.h"
 #include "runtime/kernels/reference/shapes.h"
@@ -101,17 +103,27 @@ static mitral_status attempt(struct kernel_call *call, const struct request *req
     return onednn_program_finish(program, call, add_pooling(program, call, request, p, layout), state, scratch_bytes);
 }
 
+/* Of floats, by own loops where the maps are channels-last: oneDNN passes over NaN, the reference kernel and these do not. */
+static mitral_status prepare_maximum(struct kernel_call *call, const struct pool_parameters *p, void **state, size_t *scratch_bytes)
+{
+    struct onednn_program *program;
+    TRY(onednn_program_create(&program, call));
+    return onednn_program_finish(program, call, channels_add_max_pool(program, call, p), state, scratch_bytes);
+}
+
 static mitral_status prepare(struct kernel_call *call, const struct request *request, void **state, size_t *scratch_bytes)
 {
     struct onednn_program *program;
     struct pool_parameters p;
     const mitral_tensor *x = call_input(call, 0), *y = call_output(call, 0);
-    const bool only_values = y && !call_output(call, 1);
-    if (only_values && tensor_count(y) && tensor_count(x) && (onednn_computes(x->dtype) || x->dtype == MITRAL_INT8 || x->dtype == MITRAL_UINT8)
-        && window_of(call, request, &p)) {
+    const bool only_values = y && !call_output(call, 1), bytes = x->dtype == MITRAL_INT8 || x->dtype == MITRAL_UINT8;
+    const bool own = request->algorithm == dnnl_pooling_max && (x->dtype == MITRAL_FLOAT || x->dtype == MITRAL_BFLOAT16 || x->dtype == MITRAL_FLOAT16);
+    if (only_values && tensor_count(y) && tensor_count(x) && (own || bytes || onednn_computes(x->dtype)) && window_of(call, request, &p)) {
+        if (own && (p.channels > FEW_CHANNELS || x->layout != LAYOUT_PLAIN || y->layout != LAYOUT_PLAIN))
+            return prepare_maximum(call, &p, state, scratch_bytes);
         const int first = x->layout == y->layout ? x->layout : LAYOUT_CHANNELS_LAST;
-        mitral_status status = attempt(call, request, &p, first, state, scratch_bytes);
-        if (status == MITRAL_DEFERRED && p.channels >= FEW_CHANNELS)
+        mitral_status status = own ? MITRAL_DEFERRED : attempt(call, request, &p, first, state, scratch_bytes);
+        if (status == MITRAL_DEFERRED && !own && p.channels >= FEW_CHANNELS)
             status = attempt(call, request, &p, LAYOUT_PLAIN + LAYOUT_CHANNELS_LAST - first, state, scratch_bytes);
         if (status != MITRAL_DEFERRED)
             return status;

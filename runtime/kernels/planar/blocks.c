@@ -22,6 +22,7 @@ const struct planar_blocks BLOCK(planar_blocks) = {
     .channel_depthwise = BLOCK(channel_depthwise),
     .row_upsample = BLOCK(row_upsample),
     .row_pool = BLOCK(row_pool),
+    .pixel_maximum = BLOCK(pixel_maximum),
     .row_planes = BLOCK(row_planes),
     .row_function = BLOCK(row_function),
 };

@@ -209,6 +209,17 @@ struct row_pool {
     ptrdiff_t output_step;
 };
 
+/* Channels last: one output pixel, the maximum of `count` (1 or more) input pixels, and of what is there already where `onto` is set. A
+ * NaN is the largest. */
+struct pixel_maximum {
+    ptrdiff_t channels;
+    const float *input;
+    const ptrdiff_t *offsets;            /* of the pixels from `input` */
+    int count;
+    bool onto;
+    float *output;
+};
+
 /* Pixels of a channels-last map to planes. */
 struct row_planes {
     int pixels, channels;
@@ -273,6 +284,7 @@ struct planar_blocks {
     void (*channel_depthwise)(const struct channel_depthwise *depthwise);
     void (*row_upsample)(const struct row_upsample *upsample);
     void (*row_pool)(const struct row_pool *pool);
+    void (*pixel_maximum)(const struct pixel_maximum *maximum);
     void (*row_planes)(const struct row_planes *planes);
     void (*row_function)(const struct row_function *function);
     void (*row_pairs)(const struct row_pairs *pairs); /* of planar_pair_blocks() alone */

@@ -153,6 +153,39 @@ void BLOCK(row_pool)(const struct row_pool *p)
     }
 }
 
+/* `vectors` vectors of one pixel; `part` lanes of the last (0: all). What is not a number is marked by all bits. */
+INLINE void pixel_vectors(const struct pixel_maximum *m, ptrdiff_t at, int vectors, int part)
+{
+    typedef int32_t mask __attribute__((vector_size(LANES * 4)));
+    vec best[4];
+    mask missing[4];
+    for (int v = 0; v < vectors; v++) {
+        best[v] = finish_load((m->onto ? m->output : m->input + m->offsets[0]) + at + v * LANES, part);
+        missing[v] = best[v] != best[v];
+    }
+    for (int k = m->onto ? 0 : 1; k < m->count; k++) {
+        const float *from = m->input + m->offsets[k] + at;
+        for (int v = 0; v < vectors; v++) {
+            const vec value = finish_load(from + v * LANES, part);
+            best[v] = vec_max(best[v], value);
+            missing[v] |= value != value;
+        }
+    }
+    for (int v = 0; v < vectors; v++)
+        finish_store(m->output + at + v * LANES, (vec)((mask)best[v] | missing[v]), part);
+}
+
+void BLOCK(pixel_maximum)(const struct pixel_maximum *m)
+{
+    ptrdiff_t c = 0;
+    for (; c + 4 * LANES <= m->channels; c += 4 * LANES)
+        pixel_vectors(m, c, 4, 0);
+    for (; c + LANES <= m->channels; c += LANES)
+        pixel_vectors(m, c, 1, 0);
+    if (c < m->channels)
+        pixel_vectors(m, c, 1, (int)(m->channels - c));
+}
+
 /* A square of LANES × LANES: as many perfect shuffles as a lane's number has bits turn it over. */
 INLINE void turn_square(vec square[LANES])
 {

@@ -1,14 +1,14 @@
-/* Pooling in one computing type: included with REAL, LOWEST and NAME(x) defined. A plane [spatial…] of one channel
- * belongs to one thread. */
+/* Pooling in one computing type: included with REAL, LOWEST, IS_NAN(x) and NAME(x) defined. A plane [spatial…] of one channel
+ * belongs to one thread. A NaN is the largest of its window, wherever it is there. */
 
 VECTOR_CLONES static void NAME(take_larger)(REAL *restrict y, const REAL *restrict x, int64_t stride, int64_t count)
 {
     if (stride == 1)
         for (int64_t i = 0; i < count; i++)
-            y[i] = x[i] > y[i] ? x[i] : y[i];
+            y[i] = x[i] > y[i] || IS_NAN(x[i]) ? x[i] : y[i];
     else
         for (int64_t i = 0; i < count; i++)
-            y[i] = x[i * stride] > y[i] ? x[i * stride] : y[i];
+            y[i] = x[i * stride] > y[i] || IS_NAN(x[i * stride]) ? x[i * stride] : y[i];
 }
 
 static void NAME(max_pool)(const struct pool_parameters *p, int threads, const REAL *x, REAL *y)
@@ -53,7 +53,7 @@ static void NAME(max_pool_indices)(const struct pool_parameters *p, int threads,
                 const int64_t offset = window_row(p, &rows, k);
                 for (int64_t j = 0, at = span.first; j < span.count; j++, at += p->dilations[last]) {
                     const REAL value = x[base + offset + at];
-                    if (best_at < 0 || value > best) {
+                    if (best_at < 0 || value > best || (IS_NAN(value) && !IS_NAN(best))) {
                         best = value;
                         best_at = offset + at;
                     }

@@ -77,7 +77,7 @@ static void NAME(global_pool)(char kind, int64_t power, int64_t planes, int64_t 
         REAL most = size ? from[0] : 0;
         for (int64_t i = 0; i < size; i++) {
             if (kind == 'M')
-                most = from[i] > most ? from[i] : most;
+                most = from[i] > most || IS_NAN(from[i]) ? from[i] : most;
             else
                 sum += kind == 'A' ? (double)from[i] : absolute_power((double)from[i], power);
         }
