@@ -147,6 +147,8 @@ mitral_status graph_verify(const struct graph *graph);
 /* Types and shapes of all values, and the values that are known before a run, from the shape functions of the kernels
  * (compiler/infer.c). */
 mitral_status graph_infer(struct graph *graph);
+/* The same for a graph as it was imported, whose declared element types must be what follows (compiler/declared.c). */
+mitral_status graph_infer_declared(struct graph *graph);
 /* The graph as text, one node a line, stable; malloc'ed, freed with mitral_release. */
 mitral_status graph_dump(const struct graph *graph, char **out);
 

@@ -67,7 +67,7 @@ mitral_status mitral_model_save(mitral_context *context, const mitral_model *mod
 /* Types that break a constraint of the schema make the clearer message, of what inference refuses too. */
 static mitral_status infer_and_check(struct graph *graph)
 {
-    const mitral_status status = graph_infer(graph);
+    const mitral_status status = graph_infer_declared(graph);
     if (status != MITRAL_OK && status != MITRAL_INVALID && status != MITRAL_UNSUPPORTED)
         return status;
     const mitral_status checked = schema_check_types(graph);

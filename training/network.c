@@ -82,7 +82,7 @@ mitral_status interface_read(struct interface *out, struct graph *graph, const c
         if (wanted[i])
             type->dims[i] = wanted[i];
     }
-    TRY(graph_infer(graph));
+    TRY(graph_infer_declared(graph));
     return check_interface(out, graph, whose);
 }
 

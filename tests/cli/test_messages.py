@@ -77,6 +77,27 @@ def test_subgraphs_that_do_not_fit(folder):
             "expected a subgraph of 0 inputs and 1 outputs, found 0 and 0")
 
 
+def test_declared_types_that_do_not_follow(folder):
+    """Of outputs, of values between and of branches; a declared shape is but a remark, as in ONNX Runtime."""
+    relu, shape = helper.make_node("Relu", ["x"], ["y"], name="relu"), [2, 3]
+    x, condition = value("x", FLOAT, shape), value("c", TensorProto.BOOL, [])
+    done = compile_model(folder, [relu], [x], [value("y", INT64, shape)])
+    refused(done, 1, "node 'relu' (Relu): expected its output 'y' to be declared float32, found int64")
+
+    def branch(op, name, dtype, **attributes):
+        return helper.make_graph([helper.make_node(op, ["x"], [name], name=f"of_{name}", **attributes)], name, [], [value(name, dtype, shape)])
+
+    def choose(then, other, declared):
+        return compile_model(folder, [helper.make_node("If", ["c"], ["y"], name="choice", then_branch=then, else_branch=other)], [x, condition],
+                             [value("y", declared, shape)])
+
+    refused(choose(branch("Relu", "t", INT64), branch("Abs", "e", FLOAT), FLOAT), 1, "'of_t' (Relu)", "'t' to be declared float32, found int64")
+    refused(choose(branch("Relu", "t", FLOAT), branch("Cast", "e", INT64, to=INT64), FLOAT), 1, "'choice' (If)",
+            "expected 'e' of its subgraph 'e' to be float32 like the output 'y', found int64")
+    refused(choose(branch("Relu", "t", FLOAT), branch("Abs", "e", FLOAT), INT64), 1, "'choice' (If)", "to be int64 like the output 'y', found float32")
+    assert compile_model(folder, [relu], [x], [value("y", FLOAT, [3, 3])]).returncode == 0
+
+
 def test_values_that_no_type_would_mend(folder):
     """Another type is offered only where the type is at fault."""
     done = compile_model(folder, [helper.make_node("Range", ["a", "b", "c"], ["y"])], [], [value("y", FLOAT, None)],
