@@ -52,6 +52,9 @@ static void check(struct graph *graph, int32_t dtype)
         if (graph->nodes[i].op && (node_is(&graph->nodes[i], "Conv") || node_is(&graph->nodes[i], "Relu")))
             assert_int_equal(graph->values[graph->nodes[i].outputs[0]].type.dtype, dtype);
     assert_int_equal(graph->values[graph->outputs[0]].type.dtype, MITRAL_FLOAT);
+    if (dtype == MITRAL_FLOAT) /* nothing on the way from the input to the output is rounded */
+        for (value_id v = graph->outputs[0]; graph->values[v].producer != NO_NODE; v = graph->nodes[graph->values[v].producer].inputs[0])
+            assert_int_equal(graph->values[v].type.dtype, MITRAL_FLOAT);
     test_close(graph);
 }
 
