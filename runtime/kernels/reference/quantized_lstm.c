@@ -254,13 +254,6 @@ static void multiply_packed(const struct quantized_step *step, const float *valu
         scale_sums(columns, b->sums + row * columns, affine.scale, scale, each, out + row * columns);
 }
 
-/* The usual cell: sigmoid, tanh, tanh, nothing clipped or coupled, no peepholes. */
-static bool is_usual(const struct recurrent_parameters *p, const struct recurrent_activations *f, const float *peepholes)
-{
-    return f[0].function == ACTIVATION_SIGMOID && f[1].function == ACTIVATION_TANH && f[2].function == ACTIVATION_TANH && p->clip <= 0
-           && !p->input_forget && !peepholes;
-}
-
 VECTORISED_FUSED static void usual_cell(int64_t hidden, const float *restrict gates, float *restrict h, float *restrict c)
 {
     const float *restrict out = gates + hidden, *restrict forget = gates + 2 * hidden, *restrict cell = gates + 3 * hidden;
@@ -313,7 +306,7 @@ static void run_direction(const struct kernel_call *call, const struct recurrent
             add_to_gates(columns, b->products + (t * batch + s) * columns, bias ? (const float *)bias->data + direction * 2 * columns : NULL, gates);
             const struct recurrent_activations *f = p->activations + direction * 3;
             const float *peephole = peepholes ? (const float *)peepholes->data + direction * 3 * hidden : NULL;
-            if (is_usual(p, f, peephole))
+            if (recurrent_is_usual(p, f) && !peephole)
                 usual_cell(hidden, gates, b->h + s * hidden, b->c + s * hidden);
             else
                 lstm_cell_float(p, f, peephole, gates, b->h + s * hidden, b->c + s * hidden);

@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "runtime/kernels/reference/operand.h"
+#include "runtime/kernels/reference/vector_math.h"
 #include "runtime/kernels/reference/shapes.h"
 
 static const struct {
@@ -173,6 +174,12 @@ mitral_status shape_gru(struct kernel_call *call)
 mitral_status shape_lstm(struct kernel_call *call)
 {
     return shape(call, RECURRENT_LSTM);
+}
+
+bool recurrent_is_usual(const struct recurrent_parameters *p, const struct recurrent_activations *f)
+{
+    return f[0].function == ACTIVATION_SIGMOID && f[1].function == ACTIVATION_TANH && (p->kind != RECURRENT_LSTM || f[2].function == ACTIVATION_TANH)
+           && p->kind != RECURRENT_RNN && !(p->clip > 0) && !p->input_forget;
 }
 
 #define REAL float

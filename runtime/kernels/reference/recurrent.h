@@ -34,6 +34,9 @@ struct recurrent_parameters {
 mitral_status call_recurrent_parameters(const struct kernel_call *call, enum recurrent_kind kind,
                                         struct recurrent_parameters *out);
 
+/* GRU or LSTM of sigmoid and tanh, nothing clipped or coupled, in the direction of these activations. */
+bool recurrent_is_usual(const struct recurrent_parameters *p, const struct recurrent_activations *f);
+
 /* One step of an LSTM from the sums of its four gates (input, output, forget, cell): h and c are replaced. peepholes
  * may be NULL.
  */

@@ -78,6 +78,29 @@ static void NAME(add_hidden_products)(const struct recurrent_parameters *p, cons
     NAME(dot_products)(h, r + at * p->hidden, p->hidden, (last - first) * p->hidden, bias ? bias + at : NULL, true, gates + at);
 }
 
+/* The cells that people use: sigmoid and tanh, nothing clipped or coupled, no peepholes. */
+VECTORISED static void NAME(usual_lstm)(int64_t hidden, const REAL *restrict gates, REAL *restrict h, REAL *restrict c)
+{
+    const REAL *restrict out = gates + hidden, *restrict forget = gates + 2 * hidden, *restrict cell = gates + 3 * hidden;
+    for (int64_t j = 0; j < hidden; j++) {
+        const REAL state = SIGMOID(forget[j]) * c[j] + SIGMOID(gates[j]) * TANH(cell[j]);
+        c[j] = state;
+        h[j] = SIGMOID(out[j]) * TANH(state);
+    }
+}
+
+VECTORISED static void NAME(usual_gates)(int64_t count, REAL *restrict gates)
+{
+    for (int64_t j = 0; j < count; j++)
+        gates[j] = SIGMOID(gates[j]);
+}
+
+VECTORISED static void NAME(usual_gru)(int64_t hidden, const REAL *restrict update, const REAL *restrict candidate, REAL *restrict h)
+{
+    for (int64_t j = 0; j < hidden; j++)
+        h[j] = (1 - update[j]) * TANH(candidate[j]) + update[j] * h[j];
+}
+
 static void NAME(step_rnn)(const struct recurrent_parameters *p, const struct recurrent_activations *f, const REAL *r,
                            const REAL *r_bias, REAL *gates, REAL *h)
 {
@@ -92,8 +115,12 @@ static void NAME(step_gru)(const struct recurrent_parameters *p, const struct re
     const int64_t hidden = p->hidden;
     REAL *update = gates, *reset = gates + hidden, *candidate = gates + 2 * hidden;
     NAME(add_hidden_products)(p, h, r, r_bias, 0, 2, gates);
-    for (int64_t j = 0; j < 2 * hidden; j++)
-        gates[j] = NAME(activate)(&f[0], (double)p->clip, (double)gates[j]);
+    const bool usual = recurrent_is_usual(p, f);
+    if (usual)
+        NAME(usual_gates)(2 * hidden, gates);
+    else
+        for (int64_t j = 0; j < 2 * hidden; j++)
+            gates[j] = NAME(activate)(&f[0], (double)p->clip, (double)gates[j]);
     const REAL *r_candidate = r + 2 * hidden * hidden, *bias = r_bias ? r_bias + 2 * hidden : NULL;
     if (p->linear_before_reset) {
         NAME(dot_products)(h, r_candidate, hidden, hidden, bias, false, spare);
@@ -103,6 +130,10 @@ static void NAME(step_gru)(const struct recurrent_parameters *p, const struct re
         for (int64_t j = 0; j < hidden; j++)
             spare[j] = reset[j] * h[j];
         NAME(dot_products)(spare, r_candidate, hidden, hidden, bias, true, candidate);
+    }
+    if (usual) {
+        NAME(usual_gru)(hidden, update, candidate, h);
+        return;
     }
     for (int64_t j = 0; j < hidden; j++) {
         const REAL value = NAME(activate)(&f[1], (double)p->clip, (double)candidate[j]);
@@ -162,7 +193,10 @@ static void NAME(run_sequence)(const struct recurrent_parameters *p, const struc
                 NAME(step_gru)(p, f, r, r_bias, products, h, spare);
             } else {
                 NAME(add_hidden_products)(p, h, r, r_bias, 0, 4, products);
-                NAME(lstm_cell)(p, f, peepholes, products, h, c);
+                if (recurrent_is_usual(p, f) && !peepholes)
+                    NAME(usual_lstm)(hidden, products, h, c);
+                else
+                    NAME(lstm_cell)(p, f, peepholes, products, h, c);
             }
         }
         for (int64_t j = 0; o->y && j < hidden; j++)
