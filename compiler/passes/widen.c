@@ -156,8 +156,22 @@ static mitral_status widen_output(struct widening *widening, size_t id, size_t i
     return add_cast(graph, graph->values[value].name, wide, value, widening->narrow);
 }
 
-/* Casts of the file between float32 and the narrow type are conversions like those made here: what float32 they come from, or have become,
- * is taken as it is. */
+static bool moves_data(const struct node *node)
+{
+    return node->op && (node->op->traits & OP_MOVES_DATA) && !node_is(node, "Cast");
+}
+
+static bool is_moved(const struct graph *graph, size_t node_count, value_id value)
+{
+    for (size_t i = 0; i < node_count; i++)
+        for (size_t j = 0; moves_data(&graph->nodes[i]) && j < graph->nodes[i].input_count; j++)
+            if (graph->nodes[i].inputs[j] == value)
+                return true;
+    return false;
+}
+
+/* Casts of the file between float32 and the narrow type, next to what computes, are conversions like those made here: what float32 they
+ * come from, or have become, is taken as it is. Next to what only moves elements, which ONNX Runtime does in the narrow type, they round. */
 static void pass_over_casts(struct widening *widening, bool into)
 {
     struct graph *graph = widening->graph;
@@ -165,14 +179,14 @@ static void pass_over_casts(struct widening *widening, bool into)
         struct node *node = &graph->nodes[i];
         if (!node->op || !node_is(node, "Cast") || node_input(node, 0) == NO_VALUE || node_output(node, 0) == NO_VALUE)
             continue;
-        const value_id from = node->inputs[0], to = node->outputs[0];
-        const struct value_type *wide = &graph->values[into ? from : to].type;
-        if (!is_narrow(widening, into ? to : from) || wide->kind != MITRAL_TENSOR || wide->dtype != MITRAL_FLOAT)
+        const value_id from = node->inputs[0], to = node->outputs[0], wide = widening->wide[from];
+        const struct value_type *type = &graph->values[into ? from : to].type;
+        if (!is_narrow(widening, into ? to : from) || type->kind != MITRAL_TENSOR || type->dtype != MITRAL_FLOAT)
             continue;
-        if (into)
+        if (into && !is_moved(graph, widening->node_count, to))
             widening->wide[to] = from;
-        else if (widening->wide[from] != NO_VALUE)
-            node->inputs[0] = widening->wide[from];
+        else if (!into && wide != NO_VALUE && graph->values[wide].producer != NO_NODE && !moves_data(&graph->nodes[graph->values[wide].producer]))
+            node->inputs[0] = wide;
     }
 }
 
