@@ -127,6 +127,14 @@ mitral_status lower_resize(struct lowering *lowering, const struct node *node, b
     return lower_node(lowering, node, node_is(node, "Upsample") ? "channels.upsample" : "channels.resize", done);
 }
 
+/* The interpreter keeps the reference kernel. */
+mitral_status lower_lstm(struct lowering *lowering, const struct node *node, bool *done)
+{
+    if (lowering->level == 0 || lowering->training || node_input(node, 0) == NO_VALUE || lowering_type(lowering, node_input(node, 0))->dtype != MITRAL_FLOAT)
+        return MITRAL_OK;
+    return lower_node(lowering, node, "onednn.lstm", done);
+}
+
 mitral_status lower_softmax(struct lowering *lowering, const struct node *node, bool *done)
 {
     /* The standard defines soft-max by operators that each round to the type: of narrow types the reference kernel does. */

@@ -18,6 +18,7 @@
     FAMILY(onednn_pooling)                                                                                             \
     FAMILY(onednn_quantized_convolution)                                                                               \
     FAMILY(onednn_quantized_matmul)                                                                                    \
+    FAMILY(onednn_recurrent)                                                                                           \
     FAMILY(onednn_reorder)                                                                                             \
     FAMILY(planar_attention)                                                                                           \
     FAMILY(planar_convolution)                                                                                         \

@@ -11,6 +11,7 @@
     FUNCTION(engine_create)                                                                                            \
     FUNCTION(get_effective_cpu_isa)                                                                                    \
     FUNCTION(layer_normalization_forward_primitive_desc_create)                                                        \
+    FUNCTION(lstm_forward_primitive_desc_create)                                                                       \
     FUNCTION(matmul_primitive_desc_create)                                                                             \
     FUNCTION(memory_create)                                                                                            \
     FUNCTION(memory_desc_create_with_strides)                                                                          \
