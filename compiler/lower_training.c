@@ -52,19 +52,17 @@ mitral_status lower_gradient_weights(struct lowering *lowering, const struct nod
 }
 
 /* The larger map is twice as high and wide as the smaller one; both of known sizes. */
-static bool doubles(const struct lowering *lowering, const struct value_type *large, const struct value_type *small)
+static bool doubles(const struct value_type *large, const struct value_type *small)
 {
-    bool yes = lowering->level > 0 && large->dtype == MITRAL_FLOAT && large->rank == 4 && small->rank == 4 && type_is_static(large)
-               && type_is_static(small);
+    bool yes = large->dtype == MITRAL_FLOAT && large->rank == 4 && small->rank == 4 && type_is_static(large) && type_is_static(small);
     for (int d = 0; yes && d < 4; d++)
         yes = large->dims[d] == small->dims[d] * (d < 2 ? 1 : 2);
     return yes;
 }
 
-/* Windows of 2×2 with stride 2 and nothing around them. */
-static bool halves(const struct lowering *lowering, const struct node *node, value_id x, value_id y)
+bool pools_by_two(const struct graph *graph, const struct node *node, value_id large, value_id small)
 {
-    bool yes = x != NO_VALUE && y != NO_VALUE && doubles(lowering, lowering_type(lowering, x), lowering_type(lowering, y))
+    bool yes = large != NO_VALUE && small != NO_VALUE && doubles(&graph->values[large].type, &graph->values[small].type)
                && strncmp(attribute_string(&node->attributes, "auto_pad", "NOTSET"), "SAME", 4) != 0;
     for (size_t i = 0; yes && i < 4; i++)
         yes = node_int_at(node, "kernel_shape", i % 2, 1) == 2 && node_int_at(node, "strides", i % 2, 1) == 2
@@ -74,13 +72,14 @@ static bool halves(const struct lowering *lowering, const struct node *node, val
 
 bool lowers_to_training_max_pool(const struct lowering *lowering, const struct node *node)
 {
-    return halves(lowering, node, node_input(node, 0), node_output(node, 0)) && node_output(node, 1) == NO_VALUE;
+    return lowering->level > 0 && pools_by_two(lowering->graph, node, node_input(node, 0), node_output(node, 0))
+           && node_output(node, 1) == NO_VALUE;
 }
 
 mitral_status lower_max_pool_gradient(struct lowering *lowering, const struct node *node, bool *done)
 {
-    return halves(lowering, node, node_input(node, 1), node_input(node, 0)) ? lower_node(lowering, node, "training.max_pool_gradient", done)
-                                                                           : MITRAL_OK;
+    return lowering->level > 0 && pools_by_two(lowering->graph, node, node_input(node, 1), node_input(node, 0))
+               ? lower_node(lowering, node, "training.max_pool_gradient", done) : MITRAL_OK;
 }
 
 /* Scales of 2, or sizes (which `doubles` compares). */
@@ -106,7 +105,7 @@ mitral_status lower_resize_gradient(struct lowering *lowering, const struct node
     const char *coordinates = attribute_string(attributes, "coordinate_transformation_mode", "half_pixel");
     size_t axes;
     attribute_ints(attributes, "axes", &axes);
-    if (dy == NO_VALUE || dx == NO_VALUE || !doubles(lowering, lowering_type(lowering, dy), lowering_type(lowering, dx)) || axes
+    if (dy == NO_VALUE || dx == NO_VALUE || lowering->level == 0 || !doubles(lowering_type(lowering, dy), lowering_type(lowering, dx)) || axes
         || strcmp(attribute_string(attributes, "forward", "Resize"), "Resize") != 0 || attribute_int(attributes, "forward_version", 13) < 11
         || strcmp(attribute_string(attributes, "mode", "nearest"), "linear") != 0 || attribute_int(attributes, "antialias", 0)
         || strcmp(attribute_string(attributes, "keep_aspect_ratio_policy", "stretch"), "stretch") != 0 || !scales_by_two(lowering, node)

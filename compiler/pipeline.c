@@ -30,6 +30,7 @@ static const struct pass {
     {"layout", pass_layout, INFERENCE},
     {"fuse-normalization", pass_fuse_normalization, TRAINING},
     {"fuse-addend", pass_fuse_addend, TRAINING},
+    {"fuse-pool", pass_fuse_pool, TRAINING},
     {"fuse-divergence", pass_fuse_divergence, TRAINING},
     {"fuse-points", pass_fuse_points, TRAINING},
     {"fuse-branches", pass_fuse_branches, TRAINING},

@@ -99,6 +99,50 @@ static void projected_block_is_fused(void **state)
     test_close(graph);
 }
 
+/* A block's output y that is pooled and, with `skip`, read by another convolution as well; its gradient by `skip`'s and the pooling's. */
+static struct graph *pooled_block(bool skip, int64_t window)
+{
+    struct graph *graph = test_open();
+    struct attributes keep = {0}, pool = {0};
+    const int64_t kernel[] = {window, window}, two[] = {2, 2}, pads[] = {0, 0, window - 2, window - 2};
+    value_id x = test_input(graph, "x", 4, (int64_t[]){2, 4, 8, 6}), gradient;
+    value_id y = test_node(graph, "Relu", "y", NULL, (value_id[]){sum(graph, "s", norm(graph, "n", convolution(graph, "c", x, 4, 4, 3), 4), x)}, 1);
+    assert_ok(graph->context, attributes_set_ints(&pool, graph->arena, "kernel_shape", kernel, 2));
+    assert_ok(graph->context, attributes_set_ints(&pool, graph->arena, "strides", two, 2));
+    assert_ok(graph->context, attributes_set_ints(&pool, graph->arena, "pads", pads, 4));
+    assert_ok(graph->context, attributes_set_int(&keep, graph->arena, "keepdims", 0));
+    value_id small = test_node(graph, "MaxPool", "small", &pool, &y, 1), losses[2], loss;
+    small = convolution(graph, "k", small, 4, 3, 3);
+    losses[0] = test_node(graph, "ReduceMean", "m", &keep, (value_id[]){test_node(graph, "Mul", "q", NULL, (value_id[]){small, small}, 2)}, 1);
+    losses[1] = test_node(graph, "ReduceMean", "t", &keep, (value_id[]){convolution(graph, "u", y, 4, 2, 3)}, 1);
+    loss = skip ? sum(graph, "loss", losses[0], losses[1]) : losses[0];
+    assert_ok(graph->context, graph_infer(graph));
+    assert_ok(graph->context, gradient_build(graph, loss, &x, 1, &gradient));
+    assert_ok(graph->context, graph_infer(graph));
+    assert_ok(graph->context, graph_add_output(graph, loss));
+    assert_ok(graph->context, graph_add_output(graph, gradient));
+    return graph;
+}
+
+static void poolings_are_fused(void **state)
+{
+    static const char *const all[] = {"fuse-normalization", "fuse-addend", "fuse-pool"};
+    static const struct {
+        bool skip;
+        int64_t window;
+        size_t forward, backward; /* that are left */
+    } cases[] = {{true, 2, 0, 0}, {false, 2, 0, 1}, {true, 3, 1, 1}};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct graph *graph = pooled_block(cases[i].skip, cases[i].window);
+        test_passes_keep_results(graph, all, 3, tolerance);
+        assert_int_equal(test_count(graph, NULL, "MaxPool"), cases[i].forward);
+        assert_int_equal(test_count(graph, "mitral", "MaxPoolGradient"), cases[i].backward);
+        assert_int_equal(test_count(graph, "mitral", "FusedNormalizationGradient"), 1);
+        test_close(graph);
+    }
+}
+
 /* What is read between the normalisation and its ReLU stays a value. */
 static void read_between(void **state)
 {
@@ -155,7 +199,7 @@ static void divergence_comes_with_its_gradient(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(block_is_fused), cmocka_unit_test(projected_block_is_fused), cmocka_unit_test(read_between),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(block_is_fused), cmocka_unit_test(projected_block_is_fused), cmocka_unit_test(poolings_are_fused), cmocka_unit_test(read_between),
                                        cmocka_unit_test(divergence_comes_with_its_gradient)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -202,6 +202,79 @@ static void test_normalization(void **state)
         check_form(&forms[i]);
 }
 
+/* A map that is pooled where it is normalised, and the gradient of that: as one after the other. */
+static void check_pooled(const int64_t parts[2], const int64_t size[2])
+{
+    struct rig forward, pool, backward, unpool;
+    mitral_value found[MOST_OUTPUTS], alone[MOST_OUTPUTS], small[MOST_OUTPUTS], passed[MOST_OUTPUTS], expected[MOST_OUTPUTS], gradients[MOST_OUTPUTS];
+    const int64_t channels = parts[0] + parts[1], dims[] = {2, channels, size[0], size[1]}, half[] = {2, channels, size[0] / 2, size[1] / 2};
+    const int64_t first[] = {2, parts[0], size[0], size[1]}, second[] = {2, parts[1], size[0], size[1]}, two[] = {2, 2};
+    static const bool unpooled[MOST_OUTPUTS] = {[5] = true};
+    rig_open(&forward, 3);
+    rig_open(&pool, 4);
+    rig_open(&backward, 5);
+    rig_open(&unpool, 6);
+    rig_input(&forward, 4, first, -1, 1);
+    for (int i = 1; i < 5; i++)
+        rig_input(&forward, 1, &channels, i == 4 ? 0.5 : -1, 1);
+    rig_input(&forward, 4, dims, -1, 1);
+    rig_input(&forward, 4, second, -1, 1);
+    rig_int(&forward, "relu", 1);
+    check_run(&forward, "training.normalization", 6, unpooled, alone);
+    check_run(&forward, "training.normalization", 6, NULL, found);
+    assert_memory_equal(found[0].tensor.data, alone[0].tensor.data, tensor_bytes(&found[0].tensor));
+    pool.input_list[pool.input_count++] = &found[0];
+    check_run(&pool, "training.max_pool", 1, NULL, small);
+    assert_memory_equal(found[5].tensor.data, small[0].tensor.data, tensor_bytes(&small[0].tensor));
+    check_threads(&forward, "training.normalization", 6, NULL, found);
+    /* Backward. */
+    rig_ints(&unpool, "kernel_shape", two, 2);
+    rig_ints(&unpool, "strides", two, 2);
+    rig_input(&unpool, 4, half, -1, 1);
+    unpool.input_list[unpool.input_count++] = &found[0];
+    rig_input(&unpool, 4, dims, -1, 1);
+    check_run(&unpool, "training.max_pool_gradient", 1, NULL, passed);
+    const mitral_value *inputs[] = {&passed[0], forward.input_list[1], &found[3], &found[4], &found[0], forward.input_list[0], forward.input_list[6]};
+    for (int i = 0; i < 7; i++)
+        backward.input_list[backward.input_count++] = inputs[i];
+    check_run(&backward, "training.normalization_gradient", 5, NULL, expected);
+    const mitral_value *pooled[] = {unpool.input_list[2], inputs[1], inputs[2], inputs[3], inputs[4], unpool.input_list[0], inputs[5], inputs[6]};
+    for (backward.input_count = 0; backward.input_count < 8; backward.input_count++)
+        backward.input_list[backward.input_count] = pooled[backward.input_count];
+    rig_int(&backward, "pooled", 1);
+    check_run(&backward, "training.normalization_gradient", 5, NULL, gradients);
+    assert_memory_equal(gradients[3].tensor.data, expected[3].tensor.data, tensor_bytes(&expected[3].tensor));
+    for (int i = 0; i < 5; i++)
+        check_near("gradient", &gradients[i].tensor, &expected[i].tensor, 2e-6); /* sums in another order */
+    check_threads(&backward, "training.normalization_gradient", 5, NULL, gradients);
+    static const bool lost[MOST_OUTPUTS] = {[3] = true};
+    assert_int_equal(run(&backward, "training.normalization_gradient", 5, lost, gradients), MITRAL_INVALID);
+    backward.input_list[5] = &found[0];
+    assert_int_equal(run(&backward, "training.normalization_gradient", 5, NULL, gradients), MITRAL_INVALID);
+    rig_close(&unpool);
+    rig_close(&backward);
+    rig_close(&pool);
+    rig_close(&forward);
+}
+
+static void test_pooled_normalization(void **state)
+{
+    (void)state;
+    check_pooled((int64_t[]){3, 2}, (int64_t[]){8, 10});
+    check_pooled((int64_t[]){4, 4}, (int64_t[]){56, 38});
+    check_pooled((int64_t[]){1, 2}, (int64_t[]){2, 2});
+    check_pooled((int64_t[]){2, 2}, (int64_t[]){1024, 800}); /* past the caches */
+    struct rig rig;
+    mitral_value outputs[MOST_OUTPUTS];
+    const int64_t x[] = {2, 3, 4, 5}, vector[] = {3};
+    rig_open(&rig, 1);
+    rig_input(&rig, 4, x, -1, 1);
+    for (int i = 0; i < 4; i++)
+        rig_input(&rig, 1, vector, 0, 1);
+    assert_int_equal(run(&rig, "training.normalization", 6, NULL, outputs), MITRAL_INVALID); /* an odd width */
+    rig_close(&rig);
+}
+
 static void test_refused_normalization(void **state)
 {
     (void)state;
@@ -331,6 +404,7 @@ static void test_resizing(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_normalization), cmocka_unit_test(test_refused_normalization),
+                                       cmocka_unit_test(test_pooled_normalization),
                                        cmocka_unit_test(test_pooling), cmocka_unit_test(test_pooling_gradient),
                                        cmocka_unit_test(test_means), cmocka_unit_test(test_resizing)};
     rig_bench = argc > 1 && strcmp(argv[1], "--bench") == 0;

@@ -318,9 +318,38 @@ void BLOCK(training_denormalise_pair)(const struct training_denormalise_pair *ro
 
 /* ---- pooling and resizing backwards -------------------------------------------------------------------------------------- */
 
-INLINE vec when(mask condition, vec value)
+/* Neighbours in the other's place, and those with even numbers in both places. */
+#if LANES == 16
+#define LANES_SWAPPED 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14
+#define LANES_EVEN_TWICE 0, 0, 2, 2, 4, 4, 6, 6, 8, 8, 10, 10, 12, 12, 14, 14
+#elif LANES == 8
+#define LANES_SWAPPED 1, 0, 3, 2, 5, 4, 7, 6
+#define LANES_EVEN_TWICE 0, 0, 2, 2, 4, 4, 6, 6
+#else
+#define LANES_SWAPPED 1, 0, 3, 2
+#define LANES_EVEN_TWICE 0, 0, 2, 2
+#endif
+
+INLINE mask swapped(mask x)
 {
-    return (vec)(condition & (mask)value);
+    return (mask)__builtin_shufflevector((vec)x, (vec)x, LANES_SWAPPED);
+}
+
+/* Of two neighbours of which both are set the first. */
+INLINE mask first_of_two(mask set)
+{
+    mask odd;
+    _Pragma("GCC unroll 16") for (int k = 0; k < LANES; k++)
+        odd[k] = k % 2 ? -1 : 0;
+    return set & ~((mask)__builtin_shufflevector((vec)set, (vec)set, LANES_EVEN_TWICE) & odd);
+}
+
+/* Whose maximum each element of windows that lie side by side is: upper[i] and lower[i], one of four at most in a window. */
+INLINE void find_largest(vec u, vec l, mask *upper, mask *lower)
+{
+    const vec larger = vec_max(u, l), largest = vec_max(larger, (vec)swapped((mask)larger));
+    *upper = first_of_two(u == largest);
+    *lower = first_of_two((l == largest) & ~(*upper | swapped(*upper)));
 }
 
 INLINE void unpool_rows(const struct training_unpool *rows, bool add)
@@ -328,22 +357,14 @@ INLINE void unpool_rows(const struct training_unpool *rows, bool add)
     const struct training_unpool r = *rows; /* a copy that no store can change */
     ptrdiff_t i = 0;
     for (; i + LANES <= r.count; i += LANES) {
-        const vec u0 = vec_load(r.upper + 2 * i), u1 = vec_load(r.upper + 2 * i + LANES), l0 = vec_load(r.lower + 2 * i),
-                  l1 = vec_load(r.lower + 2 * i + LANES), g = vec_load(r.dy + i);
-        const vec a = vec_even(u0, u1), b = vec_odd(u0, u1), c = vec_even(l0, l1), d = vec_odd(l0, l1);
-        const mask right = b > a, right_below = d > c;
-        const vec high = (vec)((right & (mask)b) | (~right & (mask)a)), low = (vec)((right_below & (mask)d) | (~right_below & (mask)c));
-        const mask below = low > high;
-        const vec ga = when(~below & ~right, g), gb = when(~below & right, g), gc = when(below & ~right_below, g),
-                  gd = when(below & right_below, g);
-        vec upper[2] = {vec_low(ga, gb), vec_high(ga, gb)}, lower[2] = {vec_low(gc, gd), vec_high(gc, gd)};
+        const vec g = vec_load(r.dy + i), twice[2] = {vec_low(g, g), vec_high(g, g)};
         _Pragma("GCC unroll 2") for (int k = 0; k < 2; k++) {
-            if (add) {
-                upper[k] += vec_load(r.add_upper + 2 * i + k * LANES);
-                lower[k] += vec_load(r.add_lower + 2 * i + k * LANES);
-            }
-            vec_store(r.to_upper + 2 * i + k * LANES, upper[k]);
-            vec_store(r.to_lower + 2 * i + k * LANES, lower[k]);
+            const ptrdiff_t at = 2 * i + k * LANES;
+            mask upper, lower;
+            find_largest(vec_load(r.upper + at), vec_load(r.lower + at), &upper, &lower);
+            const vec u = (vec)(upper & (mask)twice[k]), l = (vec)(lower & (mask)twice[k]);
+            vec_store(r.to_upper + at, add ? u + vec_load(r.add_upper + at) : u);
+            vec_store(r.to_lower + at, add ? l + vec_load(r.add_lower + at) : l);
         }
     }
     for (; i < r.count; i++) {

@@ -2,16 +2,19 @@
  * parts (a concatenation that is not made), with the addition and the ReLU that follow it.
  *
  * Forward: X, scale, B, mean, variance, residual?, further parts of X… → Y, next mean, next variance (unbiased), the batch's mean, its
- * inverse deviation. With attribute `known` mean and variance are the batch's mean and inverse deviation, and Y alone is made.
+ * inverse deviation, the 2×2 maximum of Y with stride 2. With attribute `known` mean and variance are the batch's mean and inverse deviation,
+ * and Y alone is made.
  *
  * Backward: dY, scale, mean, inverse deviation, Y? or B? (of a ReLU), X, further parts… → dX, dscale, dB, dZ? (the gradient before the
- * ReLU), further parts of dX…. B, a vector, serves where there was no residual: then the sign of Y follows from X. A channel is one thread's
- * from beginning to end, so that it stays in the cache between the sums and what they are for. */
+ * ReLU), further parts of dX…. B, a vector, serves where there was no residual: then the sign of Y follows from X. With attribute `pooled` the
+ * gradient of the 2×2 maximum of Y stands before X, and what it is to Y is added to dY; then dZ is wanted. A channel is one thread's from
+ * beginning to end, so that it stays in the cache between the sums and what they are for. */
 #include "runtime/kernels/training/normalization.h"
 
 #include <math.h>
+#include <omp.h>
 
-enum { RESIDUAL = 5, FORWARD_PARTS = 6, BACKWARD_PARTS = 5, GRADIENT_PARTS = 4, PIVOT_ELEMENTS = 64 };
+enum { RESIDUAL = 5, FORWARD_PARTS = 6, POOLED_OUTPUT = 5, SIGN = 4, POOLED_INPUT = 5, BACKWARD_PARTS = 5, GRADIENT_PARTS = 4, PIVOT_ELEMENTS = 64 };
 
 mitral_status normalised_parts_read(const struct kernel_call *call, size_t first, size_t next, struct normalised_parts *out)
 {
@@ -76,6 +79,11 @@ bool normalised_is_large(const struct normalised_parts *parts)
     return training_is_large(parts->batch * parts->channels * parts->plane);
 }
 
+static bool is_poolable(const mitral_tensor *map)
+{
+    return map->rank == 4 && map->dims[2] % 2 == 0 && map->dims[3] % 2 == 0 && map->dims[3] < INT32_MAX;
+}
+
 /* ---- forward ------------------------------------------------------------------------------------------------------------- */
 
 static mitral_status forward_shape(struct kernel_call *call)
@@ -88,7 +96,33 @@ static mitral_status forward_shape(struct kernel_call *call)
     call_set_output(call, 0, MITRAL_FLOAT, whole.rank, whole.dims);
     for (size_t i = 1; i < 5; i++)
         call_set_output(call, i, MITRAL_FLOAT, 1, &parts.channels);
+    if (!call_output(call, POOLED_OUTPUT))
+        return MITRAL_OK;
+    if (!is_poolable(&whole))
+        return call_fail(call, MITRAL_INVALID, "maps of even height and width expected where their maximum is wanted");
+    call_set_output(call, POOLED_OUTPUT, MITRAL_FLOAT, 4, (const int64_t[]){whole.dims[0], whole.dims[1], whole.dims[2] / 2, whole.dims[3] / 2});
     return MITRAL_OK;
+}
+
+static int64_t width_of(const struct normalised_parts *parts)
+{
+    return parts->inputs[0]->dims[3];
+}
+
+static mitral_status forward_prepare(struct kernel_call *call, void **state, size_t *scratch_bytes)
+{
+    struct normalised_parts parts;
+    (void)state;
+    TRY(normalised_parts_read(call, 0, FORWARD_PARTS, &parts));
+    if (call_output(call, POOLED_OUTPUT))
+        *scratch_bytes = normalised_pool_floats(width_of(&parts)) * sizeof(float) * (size_t)(call->threads > 0 ? call->threads : 1);
+    return MITRAL_OK;
+}
+
+/* Of the thread. */
+static float *pool_scratch(const struct kernel_call *call, const struct normalised_parts *parts)
+{
+    return (float *)call->scratch + (size_t)omp_get_thread_num() * normalised_pool_floats(width_of(parts));
 }
 
 const float *normalised_vector(const struct kernel_call *call, size_t index)
@@ -152,7 +186,7 @@ mitral_status normalised_run(const struct kernel_call *call, const struct normal
 
 static void forward_channel(const struct kernel_call *call, const struct training_blocks *blocks, const struct normalised_parts *parts, int64_t c)
 {
-    mitral_tensor *y = call_output(call, 0);
+    mitral_tensor *y = call_output(call, 0), *pooled = call_output(call, POOLED_OUTPUT);
     const float *residual = normalised_vector(call, RESIDUAL);
     int64_t own = c;
     const mitral_tensor *part = parts->inputs[normalised_part_of(parts, &own)];
@@ -165,13 +199,16 @@ static void forward_channel(const struct kernel_call *call, const struct trainin
         inverse = 1 / sqrt(variance + (double)attribute_float(call->attributes, "epsilon", 1e-5f));
     }
     normalised_line(normalised_vector(call, 1)[c], normalised_vector(call, 2)[c], mean, inverse, line);
-    for (int64_t n = 0; y && n < parts->batch; n++) {
+    for (int64_t n = 0; (y || pooled) && n < parts->batch; n++) {
         const int64_t at = (n * parts->channels + c) * parts->plane;
         struct training_normalise row = {.count = (ptrdiff_t)parts->plane, .a = (float)line[0], .b = (float)line[1], .c = 1,
                                          .x = (const float *)part->data + (n * part->dims[1] + own) * parts->plane,
-                                         .residual = residual ? residual + at : NULL, .y = (float *)y->data + at,
+                                         .residual = residual ? residual + at : NULL, .y = y ? (float *)y->data + at : NULL,
                                          .relu = attribute_int(call->attributes, "relu", 0) != 0, .through = normalised_is_large(parts)};
-        blocks->normalise(&row);
+        if (pooled)
+            normalised_pool(blocks, &row, width_of(parts), pool_scratch(call, parts), (float *)pooled->data + at / 4);
+        else
+            blocks->normalise(&row);
     }
     normalised_put_statistics(call, 3, 1, c, (double)parts->batch * (double)parts->plane, mean, variance, inverse);
 }
@@ -185,14 +222,20 @@ static mitral_status forward_run(struct kernel_call *call)
 
 /* ---- backward ------------------------------------------------------------------------------------------------------------ */
 
+static bool is_pooled(const struct kernel_call *call)
+{
+    return attribute_int(call->attributes, "pooled", 0) != 0;
+}
+
 static mitral_status backward_parts(const struct kernel_call *call, struct normalised_parts *parts)
 {
-    return normalised_parts_read(call, BACKWARD_PARTS, BACKWARD_PARTS + 1, parts);
+    const size_t first = is_pooled(call) ? BACKWARD_PARTS + 1 : BACKWARD_PARTS;
+    return normalised_parts_read(call, first, first + 1, parts);
 }
 
 static enum training_sign sign_of(const struct kernel_call *call)
 {
-    const mitral_tensor *y = call_input(call, 4);
+    const mitral_tensor *y = call_input(call, SIGN);
     return !y ? SIGN_ALL : y->rank == 1 ? SIGN_BY_LINE : SIGN_BY_Y;
 }
 
@@ -206,6 +249,13 @@ static mitral_status backward_shape(struct kernel_call *call)
         return call_fail(call, MITRAL_INVALID, "input 0: a gradient expected, found none");
     TRY(normalised_check_whole(call, 0, &whole));
     TRY(sign_of(call) == SIGN_BY_LINE ? normalised_check_vectors(call, 4, 5, parts.channels) : normalised_check_whole(call, 4, &whole));
+    if (is_pooled(call)) {
+        const mitral_tensor *pooled = call_input(call, POOLED_INPUT);
+        const bool fits = is_poolable(&whole) && pooled && pooled->dtype == MITRAL_FLOAT && pooled->rank == 4 && pooled->dims[0] == whole.dims[0]
+                          && pooled->dims[1] == whole.dims[1] && 2 * pooled->dims[2] == whole.dims[2] && 2 * pooled->dims[3] == whole.dims[3];
+        if (!fits || sign_of(call) != SIGN_BY_Y || !call_output(call, 3))
+            return call_fail(call, MITRAL_INVALID, "Y, a gradient of half its height and width, and an output for dZ expected");
+    }
     if (call->output_count != (size_t)(GRADIENT_PARTS + parts.count - 1) && (parts.count > 1 || call->output_count > GRADIENT_PARTS))
         return call_fail(call, MITRAL_INVALID, "%d outputs expected, found %zu", GRADIENT_PARTS + parts.count - 1, call->output_count);
     call_set_output(call, 0, MITRAL_FLOAT, whole.rank, parts.inputs[0]->dims);
@@ -223,7 +273,8 @@ static void backward_channel(const struct kernel_call *call, const struct traini
     const double count = (double)parts->batch * (double)parts->plane;
     const double mean = (double)normalised_vector(call, 2)[c], inverse = (double)normalised_vector(call, 3)[c];
     const enum training_sign sign = sign_of(call);
-    const float *dy = normalised_vector(call, 0), *y = sign == SIGN_BY_Y ? normalised_vector(call, 4) : NULL;
+    const float *dy = normalised_vector(call, 0), *y = sign == SIGN_BY_Y ? normalised_vector(call, SIGN) : NULL;
+    const float *pooled = is_pooled(call) ? normalised_vector(call, POOLED_INPUT) : NULL;
     const mitral_tensor *dz = call_output(call, 3);
     int64_t own = c;
     const int index = normalised_part_of(parts, &own);
@@ -231,7 +282,7 @@ static void backward_channel(const struct kernel_call *call, const struct traini
     double sums[2] = {0, 0}, line[2];
     struct training_denormalise row = {.count = (ptrdiff_t)parts->plane, .sign = sign, .mean = (float)mean, .through = normalised_is_large(parts)};
     if (sign == SIGN_BY_LINE) {
-        normalised_line(normalised_vector(call, 1)[c], normalised_vector(call, 4)[c], mean, inverse, line);
+        normalised_line(normalised_vector(call, 1)[c], normalised_vector(call, SIGN)[c], mean, inverse, line);
         row.line[0] = (float)line[0];
         row.line[1] = (float)line[1];
     }
@@ -240,7 +291,11 @@ static void backward_channel(const struct kernel_call *call, const struct traini
         row.dy = dy + at;
         row.y = y ? y + at : NULL;
         row.x = (const float *)part->data + (n * part->dims[1] + own) * parts->plane;
-        blocks->denormalise_sums(&row, sums);
+        row.dz = dz ? (float *)dz->data + at : NULL;
+        if (pooled)
+            denormalised_pool_sums(blocks, &row, width_of(parts), pooled + at / 4, sums);
+        else
+            blocks->denormalise_sums(&row, sums);
     }
     const double product = sums[1] * inverse, a = (double)normalised_vector(call, 1)[c] * inverse, b = -a * inverse * product / count;
     normalised_put(call, 1, c, product);
@@ -248,13 +303,14 @@ static void backward_channel(const struct kernel_call *call, const struct traini
     row.a = (float)a;
     row.b = (float)b;
     row.c = (float)(-a * sums[0] / count - b * mean);
-    for (int64_t n = 0; (dx || dz) && n < parts->batch; n++) {
+    row.sign = pooled ? SIGN_ALL : sign; /* dz is there */
+    for (int64_t n = 0; (dx || (dz && !pooled)) && n < parts->batch; n++) {
         const int64_t at = (n * parts->channels + c) * parts->plane, at_part = (n * part->dims[1] + own) * parts->plane;
-        row.dy = dy + at;
+        row.dy = pooled ? (const float *)dz->data + at : dy + at;
         row.y = y ? y + at : NULL;
         row.x = (const float *)part->data + at_part;
         row.dx = dx ? (float *)dx->data + at_part : NULL;
-        row.dz = dz ? (float *)dz->data + at : NULL;
+        row.dz = dz && !pooled ? (float *)dz->data + at : NULL;
         blocks->denormalise(&row);
     }
 }
@@ -267,7 +323,7 @@ static mitral_status backward_run(struct kernel_call *call)
 }
 
 const struct kernel training_normalization[] = {
-    {.name = "training.normalization", .shape = forward_shape, .run = forward_run},
+    {.name = "training.normalization", .shape = forward_shape, .prepare = forward_prepare, .run = forward_run},
     {.name = "training.normalization_gradient", .flags = KERNEL_IN_PLACE, .shape = backward_shape, .run = backward_run},
 };
 const size_t training_normalization_count = sizeof training_normalization / sizeof *training_normalization;

@@ -2,6 +2,7 @@
 #ifndef MITRAL_TRAINING_NORMALIZATION_H
 #define MITRAL_TRAINING_NORMALIZATION_H
 
+#include "runtime/kernels/planar/micro.h"
 #include "runtime/kernels/reference/gradient.h"
 #include "runtime/kernels/training/blocks.h"
 
@@ -35,6 +36,12 @@ void normalised_put_statistics(const struct kernel_call *call, size_t input, siz
                                double inverse);
 /* y = line[0] x + line[1] of a channel. The statistics are taken as the backward half, and who computes it again, find them: rounded. */
 void normalised_line(float scale, float shift, double mean, double inverse, double line[2]);
+/* With the 2×2 maximum of stride 2 of what is made, which may be wanted alone (y NULL). `scratch` has so many floats. */
+size_t normalised_pool_floats(int64_t width);
+void normalised_pool(const struct training_blocks *blocks, const struct training_normalise *plane, int64_t width, float *scratch, float *pooled);
+/* The sums of a gradient that is dy plus that of such a maximum of y, `pooled`; dz is made meanwhile. */
+void denormalised_pool_sums(const struct training_blocks *blocks, const struct training_denormalise *plane, int64_t width, const float *pooled,
+                            double sums[2]);
 /* Every channel by itself, shared out to the threads. */
 typedef void normalised_channel(const struct kernel_call *call, const struct training_blocks *blocks, const struct normalised_parts *parts,
                                 int64_t c);
