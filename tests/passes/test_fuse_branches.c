@@ -57,6 +57,7 @@ static void branches_are_one(void **state)
         int64_t dilations[4], channels, size[2];
     } cases[] = {{{1, 2, 4, 8}, 4, {70, 40}}, {{1, 2, 4, 8}, 8, {96, 224}}, {{1, 2, 3, 4}, 5, {14, 14}},
                  {{1, 2, 4, 8}, 8, {280, 240}}, /* large enough to be written past the caches */
+                 {{1, 2, 4, 8}, 24, {70, 40}}, {{1, 2, 3, 4}, 20, {30, 50}}, {{1, 2, 4, 8}, 24, {160, 144}}, /* across the columns, too */
                  {{1, 1, 1, 1}, 3, {3, 7}},   {{6, 12, 18, 1}, 4, {50, 300}}, {{5, 7, 11, 13}, 3, {40, 500}}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct graph *graph = block(cases[i].dilations, cases[i].channels, cases[i].size, false);

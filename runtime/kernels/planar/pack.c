@@ -106,6 +106,20 @@ static void transform_filter(const float *filter, double out[WINOGRAD_INPUTS][WI
             out[i][j] = rows[i][0] * filter_rows[j][0] + rows[i][1] * filter_rows[j][1] + rows[i][2] * filter_rows[j][2];
 }
 
+size_t pack_plane_square(int outputs, int channels, const float *weights, float *out)
+{
+    const size_t depth = (size_t)channels, each = ((size_t)outputs + 3) / 4 * 4 * depth;
+    memset(out, 0, WINOGRAD_INPUTS * WINOGRAD_INPUTS * each * sizeof *out);
+    for (size_t r = 0; r < (size_t)outputs; r++)
+        for (size_t k = 0; k < depth; k++) {
+            double values[WINOGRAD_INPUTS][WINOGRAD_INPUTS];
+            transform_filter(weights + (r * depth + k) * 9, values);
+            for (size_t i = 0; i < WINOGRAD_INPUTS * WINOGRAD_INPUTS; i++)
+                out[i * each + (r / 4 * depth + k) * 4 + r % 4] = (float)values[i / WINOGRAD_INPUTS][i % WINOGRAD_INPUTS];
+        }
+    return WINOGRAD_INPUTS * WINOGRAD_INPUTS * each;
+}
+
 size_t pack_channel_winograd(int outputs, int channels, size_t width, const float *weights, float *out)
 {
     const size_t each = (size_t)channels * width;

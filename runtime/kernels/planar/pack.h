@@ -38,7 +38,9 @@ size_t pack_plane_winograd(int outputs, int channels, const float *weights, floa
 size_t pack_plane_winograd_pairs(int outputs, int channels, const float *weights, float *out);
 /* The way back for gradients: those of a filter's six values to those of its three. */
 void pack_winograd_gradient(const double values[WINOGRAD_INPUTS], double filter[3]);
-/* Filters transformed in both directions: thirty-six products of depth C for channel_batch, `width` ≥ outputs floats to a row. */
+/* Filters transformed in both directions: thirty-six products of depth C for plane_batch. */
+size_t pack_plane_square(int outputs, int channels, const float *weights, float *out);
+/* The same for channel_batch, `width` ≥ outputs floats to a row. */
 size_t pack_channel_winograd(int outputs, int channels, size_t width, const float *weights, float *out);
 
 #endif

@@ -23,6 +23,17 @@ struct training_spread {
     ptrdiff_t position, pitch;
 };
 
+/* The second half of F(4×4, 3×3): six rows of each channel, at rows[i * row + c * row_pitch + x], and tiles[(6i + j) * position + c * pitch + t] of
+ * the 36 positions. Of every TRAINING_COLUMNS columns, a group, there are as many tiles as lanes; tiles read two dilations beyond it. */
+enum { TRAINING_COLUMNS = 32 };
+struct training_columns {
+    int channels, groups, dilation; /* 1, 2, 4 or 8 */
+    float *rows;
+    ptrdiff_t row, row_pitch;
+    float *tiles;
+    ptrdiff_t position, pitch;
+};
+
 /* to[r * pitch + x] = from[offsets[r] + x]: rows brought together, where they are read several times and lie so far apart that caches have
  * few places for all of them. */
 struct training_collect {
@@ -104,6 +115,8 @@ struct training_blocks {
     int lanes;
     void (*spread_input)(const struct training_spread *spread);
     void (*spread_gradient)(const struct training_spread *spread);
+    void (*spread_columns)(const struct training_columns *columns); /* rows to tiles; NULL where it would be no quicker, or is not known to be */
+    void (*gather_columns)(const struct training_columns *columns); /* tiles to rows */
     void (*outer)(const struct training_outer *outer);
     void (*collect)(const struct training_collect *rows);
     double (*sum)(const float *x, ptrdiff_t count);

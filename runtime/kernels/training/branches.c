@@ -5,7 +5,6 @@
 #include <omp.h>
 #include <string.h>
 
-#include "runtime/kernels/planar/pack.h"
 #include "runtime/kernels/reference/gradient.h"
 #include "runtime/kernels/training/convolution.h"
 
@@ -86,6 +85,8 @@ static mitral_status decode(const struct kernel_call *call, struct branches *b)
         b->calls[k] = (struct planes_call){.slide = slide, .planar = planar_blocks_of(cpu_isa()), .blocks = training_blocks_of(cpu_isa()),
                                            .threads = b->threads};
         planes_measure(&b->calls[k], &b->geometry[k]);
+        const size_t packed = aligned(PLANAR_SLACK + planes_packed_floats(&b->calls[k]));
+        b->packed = packed > b->packed ? packed : b->packed;
         b->spread += aligned(b->geometry[k].spread);
         b->products = aligned(b->geometry[k].products) > b->products ? aligned(b->geometry[k].products) : b->products;
     }
@@ -97,7 +98,6 @@ static mitral_status decode(const struct kernel_call *call, struct branches *b)
         b->sum = aligned((size_t)(b->features * b->band * first->dims[3]) + PLANAR_SLACK);
     }
     b->turned = b->transposed ? aligned((size_t)(9 * b->channels * b->features)) : 0;
-    b->packed = aligned(PLANAR_SLACK + WINOGRAD_INPUTS * (size_t)((b->features + 3) / 4 * 4) * 3 * (size_t)b->channels);
     b->offsets = aligned((size_t)(3 * b->channels) * sizeof(ptrdiff_t) / sizeof(float));
     return MITRAL_OK;
 }
@@ -187,7 +187,7 @@ static mitral_status run(struct kernel_call *call)
             turn_over(&b, weights, turned);
             weights = turned;
         }
-        pack_plane_winograd((int)b.features, (int)b.channels, weights, packed + (size_t)k * b.packed);
+        planes_pack(c, weights, packed + (size_t)k * b.packed);
         planes_place(c, &b.geometry[k], (ptrdiff_t *)(void *)(tables + (size_t)k * b.offsets));
         c->weights = packed + (size_t)k * b.packed;
         c->x = call_input(call, 1 + (size_t)(b.inputs == 1 ? 0 : k))->data;

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "runtime/kernels/planar/convolution.h"
-#include "runtime/kernels/planar/pack.h"
 #include "runtime/kernels/reference/convolution.h"
 #include "runtime/kernels/reference/gradient.h"
 #include "runtime/kernels/training/points.h"
@@ -169,14 +168,12 @@ static mitral_status prepare(struct kernel_call *call, const struct slide *slide
         mitral_release(call->context, state);
         return call_fail(call, MITRAL_LIMIT, "smaller windows, steps or paddings expected");
     }
-    const size_t rows = (size_t)(slide->features + 3) / 4 * 4;
     state->points = (struct points){.inputs = 1, .outputs = 1, .threads = threads, .batch = slide->batch, .height = slide->output[0],
                                     .width = slide->output[1], .pixels = slide->output[0] * slide->output[1], .channels = {slide->channels},
                                     .features = {slide->features}, .depth = slide->channels, .transposed = data, .blocks = c->blocks,
                                     .training = state->planes.blocks};
     state->packed = state->way == BY_POINTS ? 0
-                    : aligned(PLANAR_SLACK + (state->way == BY_ROWS ? WINOGRAD_INPUTS * rows * 3 * (size_t)slide->channels
-                                                                    : convolution_packed_floats(c)));
+                    : aligned(PLANAR_SLACK + (state->way == BY_ROWS ? planes_packed_floats(&state->planes) : convolution_packed_floats(c)));
     *scratch_bytes = weights_floats(state) * sizeof(float)
                      + (state->way == BY_POINTS ? points_scratch(&state->points)
                         : state->way == BY_ROWS ? planes_scratch(&state->planes) : convolution_planes_scratch(c));
@@ -238,7 +235,7 @@ static mitral_status run(struct kernel_call *call)
     }
     if (state->way == BY_ROWS) {
         struct planes_call c = state->planes;
-        pack_plane_winograd((int)s->features, (int)s->channels, weights, packed);
+        planes_pack(&c, weights, packed);
         c.x = call_input(call, X)->data;
         c.weights = packed;
         c.bias = bias ? bias->data : NULL;

@@ -29,24 +29,29 @@ static inline int64_t segment_row(int64_t index, int64_t dilation)
     return index / dilation * 4 * dilation + index % dilation;
 }
 
-/* The same convolution by Winograd along the rows of planes. */
+/* The same convolution by Winograd along the rows of planes, and across their columns where that pays. */
 struct planes_call {
     struct slide slide;
     const struct planar_blocks *planar;
     const struct training_blocks *blocks;
     int threads;
-    const float *x, *weights, *bias, *addend; /* weights packed by pack_plane_winograd */
+    const float *x, *weights, *bias, *addend; /* weights packed by planes_pack */
     float *y;
     bool through; /* y is too large to be found in a cache later */
     void *scratch;
 };
+size_t planes_packed_floats(const struct planes_call *call);
+void planes_pack(const struct planes_call *call, const float *weights, float *out);
 size_t planes_scratch(const struct planes_call *call); /* bytes */
 void planes_run(const struct planes_call *call);
 
 /* The same in pieces: groups of one image, as many as the segments take together. `own` is a thread's: `spread` floats that are zero at first
  * and belong to this convolution alone, and `products` floats; `offsets` has 3 entries a channel. */
 struct planes_geometry {
-    struct segments segments;
+    struct segments segments;      /* of tiles where columns are transformed, too */
+    int groups;                    /* of columns of a row (struct training_columns); 0: only along the rows */
+    ptrdiff_t row_pitch;           /* of rows that are transformed one way, at the beginning of each scratch memory */
+    size_t rows;                   /* floats of these */
     ptrdiff_t spread_position, product_pitch, product_position;
     size_t spread, products;
 };

@@ -7,6 +7,10 @@
 
 void BLOCK(training_spread_input)(const struct training_spread *spread);
 void BLOCK(training_spread_gradient)(const struct training_spread *spread);
+#if LANES == 8
+void BLOCK(training_spread_columns)(const struct training_columns *columns);
+void BLOCK(training_gather_columns)(const struct training_columns *columns);
+#endif
 void BLOCK(training_outer)(const struct training_outer *outer);
 void BLOCK(training_collect)(const struct training_collect *rows);
 double BLOCK(training_sum)(const float *x, ptrdiff_t count);

@@ -13,6 +13,10 @@ const struct training_blocks BLOCK(training_blocks) = {
     .lanes = LANES,
     .spread_input = BLOCK(training_spread_input),
     .spread_gradient = BLOCK(training_spread_gradient),
+#if LANES == 8
+    .spread_columns = BLOCK(training_spread_columns),
+    .gather_columns = BLOCK(training_gather_columns),
+#endif
     .outer = BLOCK(training_outer),
     .collect = BLOCK(training_collect),
     .sum = BLOCK(training_sum),

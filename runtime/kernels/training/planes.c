@@ -1,10 +1,15 @@
-/* 3×3 convolutions of stride 1 by Winograd along the rows: eighteen products for thirty-six, whatever the dilation. */
+/* 3×3 convolutions of stride 1 by Winograd along the rows: eighteen products for thirty-six, whatever the dilation. With enough channels the
+ * columns, too, where their transforms take less than they save: nine. */
 #include <omp.h>
 #include <string.h>
 
+#include "runtime/kernels/planar/pack.h"
 #include "runtime/kernels/training/convolution.h"
 
 enum { ALIGN = 16, ITEM_COLUMNS = 256, ITEM_BYTES = 384 << 10 };
+/* Both ways: channels from which on, channels and features whose weights do not become too large, a width that fills its tiles, channels whose
+ * rows stay in the first cache level, and what an item holds: so much, or so many tiles. */
+enum { SQUARE_CHANNELS = 20, SQUARE_MOST = 512, SQUARE_WIDTH = 24, POSITIONS = WINOGRAD_INPUTS * WINOGRAD_INPUTS, SQUARE_TOGETHER = 4, SQUARE_BYTES = 304 << 10, SQUARE_TILES = 32 };
 
 static int64_t larger(int64_t a, int64_t b)
 {
@@ -27,9 +32,44 @@ void segments_measure(struct segments *out, const struct slide *s, int64_t colum
     out->width = rounded((int64_t)out->together * out->step + s->pad[1] + 2 * across) + TRAINING_SLACK;
 }
 
+static bool is_square(const struct planes_call *c)
+{
+    const struct slide *s = &c->slide;
+    const int64_t d = s->dilation[1];
+    return c->blocks->spread_columns && s->channels >= SQUARE_CHANNELS && s->features >= SQUARE_CHANNELS
+           && s->channels + s->features <= SQUARE_MOST && s->output[1] >= SQUARE_WIDTH
+           && (d == 1 || d == 2 || d == 4 || d == 8);
+}
+
+/* Every group of rows is a few groups of columns, and its tiles a segment. */
+static void measure_square(const struct planes_call *c, struct planes_geometry *g)
+{
+    const struct slide *s = &c->slide;
+    struct segments *q = &g->segments;
+    segments_measure(q, s, 1, 1);
+    g->groups = (int)((s->output[1] + TRAINING_COLUMNS - 1) / TRAINING_COLUMNS);
+    g->row_pitch = rounded((int64_t)g->groups * TRAINING_COLUMNS + 2 * s->dilation[1] + s->pad[1]) + ALIGN;
+    g->rows = (size_t)(WINOGRAD_INPUTS * SQUARE_TOGETHER * g->row_pitch);
+    q->step = g->groups * c->blocks->lanes;
+    const int64_t tiles = larger(SQUARE_BYTES / (POSITIONS * (s->channels + s->features) * (int64_t)sizeof(float)), SQUARE_TILES), wanted = tiles / q->step;
+    q->together = (int)(wanted < 1 || q->down < 1 ? 1 : wanted < q->down ? wanted : q->down);
+    q->items = (q->down + q->together - 1) / q->together;
+    q->width = rounded((int64_t)q->together * q->step) + ALIGN;
+    g->spread_position = (ptrdiff_t)s->channels * q->width + ALIGN;
+    g->product_pitch = q->width;
+    g->product_position = (ptrdiff_t)((s->features + 3) / 4 * 4) * g->product_pitch + ALIGN;
+    g->spread = g->rows + (size_t)rounded(POSITIONS * g->spread_position + PLANAR_SLACK);
+    g->products = g->rows + (size_t)rounded(POSITIONS * g->product_position + PLANAR_SLACK);
+}
+
 void planes_measure(const struct planes_call *c, struct planes_geometry *g)
 {
     const struct slide *s = &c->slide;
+    *g = (struct planes_geometry){0};
+    if (is_square(c)) {
+        measure_square(c, g);
+        return;
+    }
     int64_t columns = ITEM_BYTES / (WINOGRAD_INPUTS * (s->channels + s->features) * (int64_t)sizeof(float));
     segments_measure(&g->segments, s, columns < ITEM_COLUMNS ? columns : ITEM_COLUMNS, 1);
     g->spread_position = (ptrdiff_t)s->channels * g->segments.width + ALIGN;
@@ -37,6 +77,21 @@ void planes_measure(const struct planes_call *c, struct planes_geometry *g)
     g->product_position = (ptrdiff_t)((s->features + 3) / 4 * 4) * g->product_pitch + ALIGN;
     g->spread = (size_t)rounded(WINOGRAD_INPUTS * g->spread_position + PLANAR_SLACK);
     g->products = (size_t)rounded(WINOGRAD_INPUTS * g->product_position + PLANAR_SLACK);
+}
+
+size_t planes_packed_floats(const struct planes_call *c)
+{
+    const size_t rows = (size_t)((c->slide.features + 3) / 4 * 4);
+    return (is_square(c) ? POSITIONS : WINOGRAD_INPUTS * 3) * rows * (size_t)c->slide.channels;
+}
+
+void planes_pack(const struct planes_call *c, const float *weights, float *out)
+{
+    const int features = (int)c->slide.features, channels = (int)c->slide.channels;
+    if (is_square(c))
+        pack_plane_square(features, channels, weights, out);
+    else
+        pack_plane_winograd(features, channels, weights, out);
 }
 
 static size_t offsets_bytes(const struct slide *s)
@@ -71,49 +126,121 @@ static void look_ahead(const struct planes_piece *piece, struct plane_batch *bat
     batch->ahead_lines = (int)((s->input[1] * (int64_t)sizeof(float) + 63) / 64);
 }
 
+/* Where a group of rows comes from. */
+static struct training_spread spread_of(const struct planes_call *c, int64_t image, int64_t group)
+{
+    const struct slide *s = &c->slide;
+    const ptrdiff_t plane = (ptrdiff_t)(s->input[0] * s->input[1]);
+    struct training_spread spread = {.channels = (int)s->channels, .columns = (int)s->input[1], .channel = plane};
+    const int64_t top = segment_row(group, s->dilation[0]) - s->pad[0];
+    for (int r = 0; r < WINOGRAD_INPUTS; r++) {
+        const int64_t row = top + r * s->dilation[0];
+        spread.rows[r] = row < 0 || row >= s->input[0] ? NULL : c->x + image * s->channels * plane + row * s->input[1];
+    }
+    return spread;
+}
+
+/* Where it goes to, and what is done on the way. */
+static struct plane_gather gather_of(const struct planes_call *c, const struct planes_piece *piece, int64_t group)
+{
+    const struct slide *s = &c->slide;
+    const ptrdiff_t plane = (ptrdiff_t)(s->output[0] * s->output[1]);
+    const int64_t y = segment_row(group, s->dilation[0]), rows = (s->output[0] - y + s->dilation[0] - 1) / s->dilation[0];
+    const ptrdiff_t at = piece->image * s->features * plane + (ptrdiff_t)(y * s->output[1]);
+    struct plane_gather gather = {.channels = (int)s->features, .columns = (int)s->output[1],
+                                  .rows = rows < WINOGRAD_OUTPUTS ? (int)rows : WINOGRAD_OUTPUTS,
+                                  .finish = {.output = c->y + at, .residual = c->addend ? c->addend + at : NULL, .step = plane,
+                                             .row = (ptrdiff_t)(s->dilation[0] * s->output[1]), .shift = c->bias, .through = c->through,
+                                             .sum_step = piece->sum_step, .sum_row = (ptrdiff_t)(s->dilation[0] * s->output[1]),
+                                             .read_sum = piece->read_sum, .write_sum = piece->write_sum}};
+    if (piece->sum)
+        gather.finish.sum = piece->sum + (y - piece->sum_first) * s->output[1];
+    return gather;
+}
+
+/* Down the rows of a few channels, then across their columns. */
+static void spread_square(const struct planes_call *c, const struct planes_geometry *g, const struct planes_piece *piece, int i)
+{
+    struct training_spread spread = spread_of(c, piece->image, piece->first + i);
+    struct training_columns columns = {.groups = g->groups, .dilation = (int)c->slide.dilation[1], .rows = piece->spread,
+                                       .row = SQUARE_TOGETHER * g->row_pitch, .row_pitch = g->row_pitch,
+                                       .tiles = piece->spread + g->rows + i * g->segments.step, .position = g->spread_position, .pitch = g->segments.width};
+    spread.output = piece->spread + c->slide.pad[1];
+    spread.position = columns.row;
+    spread.pitch = columns.row_pitch;
+    for (int left = spread.channels; left > 0; left -= SQUARE_TOGETHER, columns.tiles += SQUARE_TOGETHER * columns.pitch) {
+        spread.channels = columns.channels = left < SQUARE_TOGETHER ? left : SQUARE_TOGETHER;
+        c->blocks->spread_input(&spread);
+        c->blocks->spread_columns(&columns);
+        for (int r = 0; r < WINOGRAD_INPUTS; r++)
+            spread.rows[r] += spread.rows[r] ? SQUARE_TOGETHER * spread.channel : 0;
+    }
+}
+
+/* The way back. */
+static void gather_square(const struct planes_call *c, const struct planes_geometry *g, const struct planes_piece *piece, int i)
+{
+    struct plane_gather gather = gather_of(c, piece, piece->first + i);
+    struct planar_finish *f = &gather.finish;
+    struct training_columns columns = {.groups = g->groups, .dilation = (int)c->slide.dilation[1], .rows = piece->products,
+                                       .row = SQUARE_TOGETHER * g->row_pitch, .row_pitch = g->row_pitch,
+                                       .tiles = piece->products + g->rows + i * g->segments.step, .position = g->product_position,
+                                       .pitch = g->product_pitch};
+    gather.input = columns.rows;
+    gather.position = columns.row;
+    gather.pitch = columns.row_pitch;
+    for (int left = gather.channels; left > 0; left -= SQUARE_TOGETHER, columns.tiles += SQUARE_TOGETHER * columns.pitch) {
+        gather.channels = columns.channels = left < SQUARE_TOGETHER ? left : SQUARE_TOGETHER;
+        c->blocks->gather_columns(&columns);
+        c->planar->plane_gather(&gather);
+        f->output += SQUARE_TOGETHER * f->step;
+        f->residual += f->residual ? SQUARE_TOGETHER * f->step : 0;
+        f->shift += f->shift ? SQUARE_TOGETHER : 0;
+        f->sum += f->sum ? SQUARE_TOGETHER * f->sum_step : 0;
+    }
+}
+
+static void spread_rows(const struct planes_call *c, const struct planes_geometry *g, const struct planes_piece *piece, int i)
+{
+    struct training_spread spread = spread_of(c, piece->image, piece->first + i);
+    spread.output = piece->spread + i * g->segments.step + c->slide.pad[1];
+    spread.position = g->spread_position;
+    spread.pitch = g->segments.width;
+    c->blocks->spread_input(&spread);
+}
+
+static void gather_rows(const struct planes_call *c, const struct planes_geometry *g, const struct planes_piece *piece, int i)
+{
+    struct plane_gather gather = gather_of(c, piece, piece->first + i);
+    gather.input = piece->products + i * g->segments.step;
+    gather.position = g->product_position;
+    gather.pitch = g->product_pitch;
+    c->planar->plane_gather(&gather);
+}
+
 void planes_groups(const struct planes_call *c, const struct planes_geometry *g, const struct planes_piece *piece)
 {
     const struct slide *s = &c->slide;
-    const struct segments *q = &g->segments;
-    const ptrdiff_t in_plane = (ptrdiff_t)(s->input[0] * s->input[1]), out_plane = (ptrdiff_t)(s->output[0] * s->output[1]);
-    const int64_t image = piece->image;
-    for (int i = 0; i < piece->count; i++) {
-        struct training_spread spread = {.channels = (int)s->channels, .columns = (int)s->input[1], .channel = in_plane,
-                                         .output = piece->spread + i * q->step + s->pad[1], .position = g->spread_position, .pitch = q->width};
-        const int64_t top = segment_row(piece->first + i, s->dilation[0]) - s->pad[0];
-        for (int r = 0; r < WINOGRAD_INPUTS; r++) {
-            const int64_t row = top + r * s->dilation[0];
-            spread.rows[r] = row < 0 || row >= s->input[0] ? NULL : c->x + image * s->channels * in_plane + row * s->input[1];
-        }
-        c->blocks->spread_input(&spread);
-    }
-    struct plane_batch batch = {.count = WINOGRAD_INPUTS, .rows = (int)s->features,
-                                .columns = (int)((piece->count - 1) * q->step + s->output[1]), .depth = (int)(3 * s->channels),
-                                .weights = c->weights, .input = piece->spread, .position = g->spread_position, .offsets = piece->offsets,
-                                .output = piece->products, .position_out = g->product_position, .pitch_out = g->product_pitch,
-                                .written = c->y, .read = c->y, .ahead_rows = 1};
+    const bool square = g->groups > 0;
+    for (int i = 0; i < piece->count; i++)
+        (square ? spread_square : spread_rows)(c, g, piece, i);
+    struct plane_batch batch = {.count = square ? POSITIONS : WINOGRAD_INPUTS, .rows = (int)s->features,
+                                .columns = (int)((piece->count - 1) * g->segments.step + (square ? g->segments.step : s->output[1])),
+                                .depth = (int)(square ? s->channels : 3 * s->channels), .weights = c->weights, .input = piece->spread + g->rows,
+                                .position = g->spread_position, .offsets = piece->offsets, .output = piece->products + g->rows,
+                                .position_out = g->product_position, .pitch_out = g->product_pitch, .written = c->y, .read = c->y, .ahead_rows = 1};
     look_ahead(piece, &batch);
     c->planar->plane_batch(&batch);
-    for (int i = 0; i < piece->count; i++) {
-        const int64_t y = segment_row(piece->first + i, s->dilation[0]), rows = (s->output[0] - y + s->dilation[0] - 1) / s->dilation[0];
-        const ptrdiff_t at = image * s->features * out_plane + (ptrdiff_t)(y * s->output[1]);
-        struct plane_gather gather = {.channels = (int)s->features, .columns = (int)s->output[1],
-                                      .rows = rows < WINOGRAD_OUTPUTS ? (int)rows : WINOGRAD_OUTPUTS, .input = piece->products + i * q->step,
-                                      .position = g->product_position, .pitch = g->product_pitch,
-                                      .finish = {.output = c->y + at, .residual = c->addend ? c->addend + at : NULL, .step = out_plane,
-                                                 .row = (ptrdiff_t)(s->dilation[0] * s->output[1]), .shift = c->bias, .through = c->through,
-                                                 .sum_step = piece->sum_step, .sum_row = (ptrdiff_t)(s->dilation[0] * s->output[1]),
-                                                 .read_sum = piece->read_sum, .write_sum = piece->write_sum}};
-        if (piece->sum)
-            gather.finish.sum = piece->sum + (y - piece->sum_first) * s->output[1];
-        c->planar->plane_gather(&gather);
-    }
+    for (int i = 0; i < piece->count; i++)
+        (square ? gather_square : gather_rows)(c, g, piece, i);
 }
 
 void planes_place(const struct planes_call *c, const struct planes_geometry *g, ptrdiff_t *offsets)
 {
     const struct slide *s = &c->slide;
-    for (int64_t k = 0; k < 3 * s->channels; k++)
+    for (int64_t k = 0; g->groups && k < s->channels; k++)
+        offsets[k] = (ptrdiff_t)k * g->segments.width;
+    for (int64_t k = 0; !g->groups && k < 3 * s->channels; k++)
         offsets[k] = (ptrdiff_t)(k / 3) * g->segments.width + (ptrdiff_t)(k % 3 * s->dilation[1]);
 }
 
