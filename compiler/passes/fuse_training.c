@@ -1,6 +1,6 @@
 /* What a training graph can do in one pass over its maps. Batch norms take the addition and the ReLU that follow them along, and a
  * concatenation before them is not made: the parts are read where they are; backward the same (mitral.FusedNormalization and
- * mitral.FusedNormalizationGradient). Two that are added up become one (mitral.FusedNormalizationPair). Convolutions, their data gradients and those of poolings take what is added to them as an addend. */
+ * mitral.FusedNormalizationGradient), where running sums of parts have their gradients added up, too. Two that are added up become one (mitral.FusedNormalizationPair). Convolutions, their data gradients and those of poolings take what is added to them as an addend. */
 #include <string.h>
 
 #include "compiler/passes/activation.h"
@@ -288,6 +288,55 @@ static mitral_status fuse_pair(const struct search *search, node_id id, bool *ch
                           11 + further, outputs, 6 + further, NULL);
 }
 
+/* ---- running sums of branches ------------------------------------------------------------------------------------------------ */
+
+/* Backward, a branch has its own part's gradient and those of the parts that it went on in: the gradient of the parts adds them up. `id` adds
+ * the gradients of a part, which nobody else reads, and of the part after it, as that is by now. */
+static mitral_status fuse_running(const struct search *search, node_id id, bool *changed)
+{
+    const struct node *add = node_at(search, id);
+    const node_id producer = add && node_is(add, "Add") ? producer_of(search, add->inputs[0]) : NO_NODE;
+    const struct node *found = node_at(search, producer);
+    const bool pair = found && node_is_own(found, "FusedNormalizationPairGradient");
+    if (!found || (!pair && !node_is_own(found, "FusedNormalizationGradient")) || producer_of(search, add->inputs[1]) != producer
+        || attribute_int(&found->attributes, "pooled", 0))
+        return MITRAL_OK;
+    const size_t count = found->input_count - (pair ? 10 : 5), next = pair ? 5 : 3; /* of part i from the second on at next + i */
+    const struct node node = *found;
+    size_t places[MOST_PARTS], place = count;
+    if (count < 2 || count > MOST_PARTS || node.output_count != next + count)
+        return MITRAL_OK;
+    for (size_t i = 0; i < count; i++) {
+        places[i] = i || pair ? next + i : 0;
+        if (i && !same_shape(search, node_output(&node, places[i - 1]), node_output(&node, places[i])))
+            return MITRAL_OK;
+    }
+    for (size_t i = 0; i + 1 < count; i++)
+        for (size_t k = 0; k < 2; k++)
+            if (add->inputs[k] == node.outputs[places[i]] && add->inputs[1 - k] == node.outputs[places[i + 1]])
+                place = i;
+    if (place == count)
+        return MITRAL_OK;
+    const value_id own = node.outputs[places[place]], after = node.outputs[places[place + 1]], sum = add->outputs[0];
+    if (sole_reader(search, own) != id || (graph_use_count(&search->uses, after) < 2 && !search->uses.is_output[after]))
+        return MITRAL_OK;
+    struct attributes attributes = {0};
+    value_id outputs[5 + MOST_PARTS];
+    int64_t sums[MOST_PARTS] = {0};
+    size_t known;
+    const int64_t *before = attribute_ints(&node.attributes, "sums", &known);
+    memcpy(sums, before ? before : sums, known * sizeof *sums);
+    sums[place] = 1;
+    TRY(attributes_copy(&attributes, search->graph->arena, &node.attributes));
+    TRY(attributes_set_ints(&attributes, search->graph->arena, "sums", sums, count));
+    memcpy(outputs, node.outputs, node.output_count * sizeof *outputs);
+    outputs[places[place]] = sum;
+    remove_node(search, id);
+    remove_node(search, producer);
+    *changed = true;
+    return graph_add_node(search->graph, node.op, 1, node.name, &attributes, node.inputs, node.input_count, outputs, node.output_count, NULL);
+}
+
 /* ---- addends --------------------------------------------------------------------------------------------------------------- */
 
 /* Which input of the node takes the addend; 0: none. `op` is what the node becomes. */
@@ -396,7 +445,7 @@ mitral_status pass_fuse_normalization(struct graph *graph, const struct pass_opt
     bool paired = false;
     TRY(for_each(graph, fuse_pair, &paired));
     *changed |= paired;
-    return MITRAL_OK;
+    return for_each(graph, fuse_running, changed);
 }
 
 mitral_status pass_fuse_addend(struct graph *graph, const struct pass_options *options, bool *changed)

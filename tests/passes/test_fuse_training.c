@@ -66,6 +66,15 @@ static struct graph *block(bool read_between, bool projected)
     return graph;
 }
 
+/* Gradients of norms that add up those of their parts. */
+static int summing(const struct graph *graph)
+{
+    int count = 0;
+    for (size_t i = 0; i < graph->node_count; i++)
+        count += graph->nodes[i].op && attribute_has(&graph->nodes[i].attributes, "sums");
+    return count;
+}
+
 /* Means and sums in another order. */
 static const double tolerance = 1e-5;
 
@@ -81,6 +90,7 @@ static void block_is_fused(void **state)
     assert_int_equal(test_count(graph, NULL, "Concat"), 0);
     assert_int_equal(test_count(graph, NULL, "Split"), 0);
     assert_int_equal(test_count(graph, "mitral", "Convolution"), 1); /* b takes a */
+    assert_int_equal(summing(graph), 1); /* backward, a has what b has */
     test_close(graph);
 }
 
@@ -95,6 +105,7 @@ static void projected_block_is_fused(void **state)
     assert_int_equal(test_count(graph, "mitral", "FusedNormalization"), 1);
     assert_int_equal(test_count(graph, "mitral", "FusedNormalizationGradient"), 1);
     assert_int_equal(test_count(graph, "mitral", "BatchNormalizationGradient"), 0);
+    assert_int_equal(summing(graph), 1);
     assert_int_equal(test_count(graph, NULL, "Concat"), 0);
     test_close(graph);
 }
@@ -199,7 +210,8 @@ static void divergence_comes_with_its_gradient(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(block_is_fused), cmocka_unit_test(projected_block_is_fused), cmocka_unit_test(poolings_are_fused), cmocka_unit_test(read_between),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(block_is_fused), cmocka_unit_test(projected_block_is_fused),
+                                       cmocka_unit_test(poolings_are_fused), cmocka_unit_test(read_between),
                                        cmocka_unit_test(divergence_comes_with_its_gradient)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,7 +4,7 @@
 
 #include "planar_support.h"
 
-enum { MOST_OUTPUTS = 8 };
+enum { MOST_OUTPUTS = 9 };
 
 /* A call with several outputs; they are new each time. */
 static mitral_status run(struct rig *rig, const char *name, int count, const bool *absent, mitral_value outputs[MOST_OUTPUTS])
@@ -200,6 +200,50 @@ static void test_normalization(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++)
         check_form(&forms[i]);
+}
+
+/* With `sums` parts' gradients are running sums, from the last one on, to the bit. */
+static void check_sums(bool pair)
+{
+    struct rig rig;
+    mitral_value alone[MOST_OUTPUTS], found[MOST_OUTPUTS];
+    const int64_t part[] = {2, 3, 9, 11}, whole[] = {2, 12, 9, 11}, channels = 12, sums[] = {0, 1, 1, 0}, last[] = {0, 1, 1, 1}, few[] = {1, 0};
+    const char *name = pair ? "training.normalization_pair_gradient" : "training.normalization_gradient";
+    const int outputs = pair ? 9 : 7, places[] = {pair ? 5 : 0, pair ? 6 : 4, pair ? 7 : 5, pair ? 8 : 6};
+    rig_open(&rig, 11);
+    rig_input(&rig, 4, whole, -1, 1);
+    for (int i = 0; i < (pair ? 8 : 3); i++)
+        rig_input(&rig, 1, &channels, 0.5, 1);
+    rig_input(&rig, 4, whole, -1, 1); /* the second map, or Y */
+    for (int i = 0; i < 4; i++)
+        rig_input(&rig, 4, part, -1, 1);
+    rig_int(&rig, "relu", 1);
+    check_run(&rig, name, outputs, NULL, alone);
+    rig_ints(&rig, "sums", sums, 4);
+    check_run(&rig, name, outputs, NULL, found);
+    for (int64_t k = 0, count = tensor_count(&alone[places[0]].tensor); k < count; k++) {
+        float *from[4], sum = 0;
+        for (int i = 3; i >= 0; i--) {
+            from[i] = alone[places[i]].tensor.data;
+            from[i][k] += sum;
+            sum = i && sums[i - 1] ? from[i][k] : 0;
+        }
+    }
+    for (int i = 0; i < outputs; i++)
+        assert_memory_equal(found[i].tensor.data, alone[i].tensor.data, tensor_bytes(&alone[i].tensor));
+    check_threads(&rig, name, outputs, NULL, found);
+    rig_ints(&rig, "sums", last, 4);
+    assert_int_equal(run(&rig, name, outputs, NULL, found), MITRAL_INVALID);
+    rig_ints(&rig, "sums", few, 2);
+    assert_int_equal(run(&rig, name, outputs, NULL, found), MITRAL_INVALID);
+    rig_close(&rig);
+}
+
+static void test_summed_gradients(void **state)
+{
+    (void)state;
+    check_sums(false);
+    check_sums(true);
 }
 
 /* A map that is pooled where it is normalised, and the gradient of that: as one after the other. */
@@ -404,7 +448,7 @@ static void test_resizing(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_normalization), cmocka_unit_test(test_refused_normalization),
-                                       cmocka_unit_test(test_pooled_normalization),
+                                       cmocka_unit_test(test_pooled_normalization), cmocka_unit_test(test_summed_gradients),
                                        cmocka_unit_test(test_pooling), cmocka_unit_test(test_pooling_gradient),
                                        cmocka_unit_test(test_means), cmocka_unit_test(test_resizing)};
     rig_bench = argc > 1 && strcmp(argv[1], "--bench") == 0;

@@ -80,13 +80,14 @@ enum training_sign {
     SIGN_BY_LINE /* where the same line of x as forward is > 0: then y need not be read */
 };
 
-/* Backward: dz is dy where the ReLU let it through. First Σ dz and Σ dz (x − mean); then dx = a dz + (b x + c), and dz itself where it is
- * wanted. Both may lie where an input does. */
+/* Backward: dz is dy where the ReLU let it through. First Σ dz and Σ dz (x − mean); then dx = a dz + (b x + c) + addend, and dz itself where it
+ * is wanted. Both may lie where an input does. */
 struct training_denormalise {
     ptrdiff_t count;
     enum training_sign sign;
     const float *dy, *y, *x;
     float line[2]; /* y = line[0] x + line[1] */
+    const float *addend; /* NULL: none */
     float *dz, *dx;
     float mean, a, b, c;
     bool through; /* what is written is too large */
@@ -98,6 +99,7 @@ struct training_denormalise_pair {
     bool relu;
     const float *dy, *x[2];
     float line[3]; /* y = line[0] x[0] + line[1] + line[2] x[1] */
+    const float *addend; /* of dx[0]; NULL: none */
     float *dx[2];
     float mean[2], a[2], b[2], c[2];
     bool through; /* dx are too large */

@@ -208,7 +208,10 @@ INLINE void denormalise_row(const struct training_denormalise *row, enum trainin
     const vec a = vec_set(r.a), b = vec_set(r.b), c = vec_set(r.c);
 #define DENORMALISE(i, part)                                                                                           \
     do {                                                                                                               \
-        const vec x = load(r.x + (i), part), dz = let_through(&r, sign, x, i, part), dx = vec_fma(a, dz, vec_fma(b, x, c)); \
+        const vec x = load(r.x + (i), part), dz = let_through(&r, sign, x, i, part);                                   \
+        vec dx = vec_fma(a, dz, vec_fma(b, x, c));                                                                     \
+        if (r.addend)                                                                                                  \
+            dx += load(r.addend + (i), part);                                                                          \
         if (r.dx && through)                                                                                           \
             store_through(r.dx + (i), dx, part);                                                                       \
         else if (r.dx)                                                                                                 \
@@ -295,6 +298,8 @@ INLINE void denormalise_pair(const struct training_denormalise_pair *row, bool r
         vec dx[2];                                                                                                     \
         _Pragma("GCC unroll 2") for (int k = 0; k < 2; k++)                                                            \
             dx[k] = vec_fma(a[k], dz, vec_fma(b[k], x[k], c[k]));                                                      \
+        if (r.addend)                                                                                                  \
+            dx[0] += load(r.addend + (i), part);                                                                       \
         _Pragma("GCC unroll 2") for (int k = 0; k < 2; k++)                                                            \
             if (r.dx[k] && through)                                                                                    \
                 store_through(r.dx[k] + (i), dx[k], part);                                                             \

@@ -7,7 +7,8 @@
  *
  * Backward: dY, scale, mean, inverse deviation, Y? or B? (of a ReLU), X, further parts… → dX, dscale, dB, dZ? (the gradient before the
  * ReLU), further parts of dX…. B, a vector, serves where there was no residual: then the sign of Y follows from X. With attribute `pooled` the
- * gradient of the 2×2 maximum of Y stands before X, and what it is to Y is added to dY; then dZ is wanted. A channel is one thread's from
+ * gradient of the 2×2 maximum of Y stands before X, and what it is to Y is added to dY; then dZ is wanted. With attribute
+ * `sums` the gradient of a part has that of the part after it added, where there is a 1. A channel is one thread's from
  * beginning to end, so that it stays in the cache between the sums and what they are for. */
 #include "runtime/kernels/training/normalization.h"
 
@@ -173,14 +174,41 @@ void normalised_line(float scale, float shift, double mean, double inverse, doub
     line[1] = (double)shift - (double)(float)mean * line[0];
 }
 
+static const int64_t *sums_of(const struct kernel_call *call, size_t *count)
+{
+    return attribute_ints(call->attributes, "sums", count);
+}
+
+mitral_status normalised_check_sums(const struct kernel_call *call, const struct normalised_parts *parts, size_t first, size_t next)
+{
+    size_t count;
+    const int64_t *sums = sums_of(call, &count);
+    bool fits = count == 0 || (count == (size_t)parts->count && !sums[count - 1]);
+    for (size_t i = 0; fits && i + 1 < count; i++)
+        fits = tensor_same_shape(parts->inputs[i], parts->inputs[i + 1])
+               && (!sums[i] || (call_output(call, i ? next + i - 1 : first) && call_output(call, next + i)));
+    return fits ? MITRAL_OK : call_fail(call, MITRAL_INVALID, "attribute sums: one of %d for each of equal parts, and their gradients, expected", parts->count);
+}
+
+const mitral_tensor *normalised_addend(const struct kernel_call *call, int index, size_t next)
+{
+    size_t count;
+    const int64_t *sums = sums_of(call, &count);
+    return count && sums[index] ? call_output(call, next + (size_t)index) : NULL;
+}
+
 mitral_status normalised_run(const struct kernel_call *call, const struct normalised_parts *parts, normalised_channel *channel)
 {
     const struct training_blocks *blocks = training_blocks_of(cpu_isa());
+    size_t sums;
+    sums_of(call, &sums);
+    const int64_t units = sums ? parts->inputs[0]->dims[1] : parts->channels;
     if (parts->batch * parts->plane == 0)
         return MITRAL_OK;
 #pragma omp parallel for num_threads(call->threads) schedule(static) if (call->threads > 1)
-    for (int64_t c = 0; c < parts->channels; c++)
-        channel(call, blocks, parts, c);
+    for (int64_t unit = 0; unit < units; unit++)
+        for (int64_t part = sums ? parts->count : 1; part-- > 0;)
+            channel(call, blocks, parts, part * units + unit);
     return MITRAL_OK;
 }
 
@@ -258,6 +286,7 @@ static mitral_status backward_shape(struct kernel_call *call)
     }
     if (call->output_count != (size_t)(GRADIENT_PARTS + parts.count - 1) && (parts.count > 1 || call->output_count > GRADIENT_PARTS))
         return call_fail(call, MITRAL_INVALID, "%d outputs expected, found %zu", GRADIENT_PARTS + parts.count - 1, call->output_count);
+    TRY(normalised_check_sums(call, &parts, 0, GRADIENT_PARTS));
     call_set_output(call, 0, MITRAL_FLOAT, whole.rank, parts.inputs[0]->dims);
     call_set_output(call, 1, MITRAL_FLOAT, 1, &parts.channels);
     call_set_output(call, 2, MITRAL_FLOAT, 1, &parts.channels);
@@ -279,6 +308,7 @@ static void backward_channel(const struct kernel_call *call, const struct traini
     int64_t own = c;
     const int index = normalised_part_of(parts, &own);
     const mitral_tensor *part = parts->inputs[index], *dx = call_output(call, index ? (size_t)(GRADIENT_PARTS + index - 1) : 0);
+    const mitral_tensor *addend = normalised_addend(call, index, GRADIENT_PARTS);
     double sums[2] = {0, 0}, line[2];
     struct training_denormalise row = {.count = (ptrdiff_t)parts->plane, .sign = sign, .mean = (float)mean, .through = normalised_is_large(parts)};
     if (sign == SIGN_BY_LINE) {
@@ -309,6 +339,7 @@ static void backward_channel(const struct kernel_call *call, const struct traini
         row.dy = pooled ? (const float *)dz->data + at : dy + at;
         row.y = y ? y + at : NULL;
         row.x = (const float *)part->data + at_part;
+        row.addend = addend ? (const float *)addend->data + at_part : NULL;
         row.dx = dx ? (float *)dx->data + at_part : NULL;
         row.dz = dz && !pooled ? (float *)dz->data + at : NULL;
         blocks->denormalise(&row);

@@ -42,7 +42,12 @@ void normalised_pool(const struct training_blocks *blocks, const struct training
 /* The sums of a gradient that is dy plus that of such a maximum of y, `pooled`; dz is made meanwhile. */
 void denormalised_pool_sums(const struct training_blocks *blocks, const struct training_denormalise *plane, int64_t width, const float *pooled,
                             double sums[2]);
-/* Every channel by itself, shared out to the threads. */
+/* Attribute `sums` of a gradient: whether what part i's gradient is has that of the part after it added, as running sums of branches have it.
+ * Output `first` is the first part's, those of the others are from `next` on. */
+mitral_status normalised_check_sums(const struct kernel_call *call, const struct normalised_parts *parts, size_t first, size_t next);
+/* What is added to that of part `index`; NULL: nothing. */
+const mitral_tensor *normalised_addend(const struct kernel_call *call, int index, size_t next);
+/* Every channel by itself, shared out to the threads; with `sums` the channels of all parts that are added up, from the last part on. */
 typedef void normalised_channel(const struct kernel_call *call, const struct training_blocks *blocks, const struct normalised_parts *parts,
                                 int64_t c);
 mitral_status normalised_run(const struct kernel_call *call, const struct normalised_parts *parts, normalised_channel *channel);

@@ -3,7 +3,8 @@
  *
  * Forward: X, scale, B, mean, variance, X2, scale2, B2, mean2, variance2, further parts of X… → Y, next mean, next variance, the batch's mean,
  * its inverse deviation, and those four of the second. Backward, with the same attribute `relu`: dY, scale, B, mean, inverse deviation, those
- * four of the second, X2, X, further parts of X… → dX2, dscale, dB, dscale2, dB2, dX, further parts of dX…. */
+ * four of the second, X2, X, further parts of X… → dX2, dscale, dB, dscale2, dB2, dX, further parts of dX…, which `sums` adds up as
+ * training.normalization_gradient does. */
 #include "runtime/kernels/training/normalization.h"
 
 #include <math.h>
@@ -93,6 +94,7 @@ static mitral_status backward_shape(struct kernel_call *call)
     TRY(check_second(call, BACKWARD_SECOND, &whole));
     if (call->output_count > (size_t)(GRADIENT_PARTS + parts.count))
         return call_fail(call, MITRAL_INVALID, "at most %d outputs expected, found %zu", GRADIENT_PARTS + parts.count, call->output_count);
+    TRY(normalised_check_sums(call, &parts, GRADIENT_PARTS, GRADIENT_PARTS + 1));
     call_set_output(call, 0, MITRAL_FLOAT, whole.rank, whole.dims);
     for (size_t i = 1; i < GRADIENT_PARTS; i++)
         call_set_output(call, i, MITRAL_FLOAT, 1, &parts.channels);
@@ -109,6 +111,7 @@ static void backward_channel(const struct kernel_call *call, const struct traini
     int64_t own = c;
     const int index = normalised_part_of(parts, &own);
     const mitral_tensor *part = parts->inputs[index], *dx = call_output(call, (size_t)(GRADIENT_PARTS + index)), *dx2 = call_output(call, 0);
+    const mitral_tensor *addend = normalised_addend(call, index, GRADIENT_PARTS + 1);
     double sums[3] = {0, 0, 0}, mean[2], inverse[2], line[2][2];
     struct training_denormalise_pair row = {.count = (ptrdiff_t)parts->plane, .relu = attribute_int(call->attributes, "relu", 0) != 0,
                                             .through = normalised_is_large(parts)};
@@ -127,6 +130,7 @@ static void backward_channel(const struct kernel_call *call, const struct traini
             row.dy = dy + at;
             row.x[0] = (const float *)part->data + at_part;
             row.x[1] = second + at;
+            row.addend = addend ? (const float *)addend->data + at_part : NULL;
             row.dx[0] = dx ? (float *)dx->data + at_part : NULL;
             row.dx[1] = dx2 ? (float *)dx2->data + at : NULL;
             if (pass)
