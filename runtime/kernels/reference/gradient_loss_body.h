@@ -23,7 +23,8 @@ LEAF_LOOP static void NAME(soft_block)(int64_t channels, int64_t plane, int64_t 
             p[c * plane + i] /= sum[i];
 }
 
-/* partial[chunk] = {Σ weight · -log p_label, Σ weight}; p always receives the probabilities. */
+/* partial[chunk] = {Σ weight · -log p_label, Σ weight}; p always receives the probabilities. Where all weigh the same one logarithm serves for the
+ * product of many sums. */
 static void NAME(cross_entropy)(const struct class_map *map, int threads, const REAL *x, const REAL *weights, REAL *p, double *partial)
 {
     const int64_t chunks = class_map_chunks(map), chunks_each = chunks / (map->batch ? map->batch : 1);
@@ -31,7 +32,7 @@ static void NAME(cross_entropy)(const struct class_map *map, int threads, const 
     for (int64_t chunk = 0; chunk < chunks; chunk++) {
         const int64_t n = chunk / chunks_each, first = chunk % chunks_each * REDUCTION_CHUNK;
         const int64_t end = smaller(map->plane, first + REDUCTION_CHUNK);
-        double loss = 0, total = 0;
+        double loss = 0, total = 0, product = 1;
         for (int64_t start = first; start < end; start += SOFT_BLOCK) {
             const int64_t count = smaller(end - start, SOFT_BLOCK), base = n * map->channels * map->plane + start;
             REAL top[SOFT_BLOCK], sum[SOFT_BLOCK];
@@ -41,10 +42,20 @@ static void NAME(cross_entropy)(const struct class_map *map, int threads, const 
                 if (label == map->ignored)
                     continue;
                 const double weight = weights ? (double)weights[label] : 1;
-                loss += weight * (log((double)sum[i]) - (double)(x[base + label * map->plane + i] - top[i]));
+                loss -= weight * (double)(x[base + label * map->plane + i] - top[i]);
                 total += weight;
+                if (weights) {
+                    loss += weight * log((double)sum[i]);
+                    continue;
+                }
+                product *= (double)sum[i]; /* from 1 to the number of classes */
+                if (product > 1e200) {
+                    loss += log(product);
+                    product = 1;
+                }
             }
         }
+        loss += log(product);
         partial[2 * chunk] = loss;
         partial[2 * chunk + 1] = total;
     }
