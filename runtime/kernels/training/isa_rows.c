@@ -357,31 +357,28 @@ INLINE void find_largest(vec u, vec l, mask *upper, mask *lower)
     *lower = first_of_two((l == largest) & ~(*upper | swapped(*upper)));
 }
 
+/* LANES windows from `i` on, or `part` of them (0: all). */
+INLINE void unpool_windows(const struct training_unpool *r, ptrdiff_t i, int part, bool add)
+{
+    const vec g = load(r->dy + i, part), twice[2] = {vec_low(g, g), vec_high(g, g)};
+    _Pragma("GCC unroll 2") for (int k = 0; k < 2; k++) {
+        const ptrdiff_t at = 2 * i + k * LANES;
+        const int left = part ? 2 * part - k * LANES : LANES, some = left < LANES ? left : 0;
+        mask upper, lower;
+        if (left <= 0)
+            break;
+        find_largest(load(r->upper + at, some), load(r->lower + at, some), &upper, &lower);
+        const vec u = (vec)(upper & (mask)twice[k]), l = (vec)(lower & (mask)twice[k]);
+        store(r->to_upper + at, add ? u + load(r->add_upper + at, some) : u, some);
+        store(r->to_lower + at, add ? l + load(r->add_lower + at, some) : l, some);
+    }
+}
+
 INLINE void unpool_rows(const struct training_unpool *rows, bool add)
 {
     const struct training_unpool r = *rows; /* a copy that no store can change */
-    ptrdiff_t i = 0;
-    for (; i + LANES <= r.count; i += LANES) {
-        const vec g = vec_load(r.dy + i), twice[2] = {vec_low(g, g), vec_high(g, g)};
-        _Pragma("GCC unroll 2") for (int k = 0; k < 2; k++) {
-            const ptrdiff_t at = 2 * i + k * LANES;
-            mask upper, lower;
-            find_largest(vec_load(r.upper + at), vec_load(r.lower + at), &upper, &lower);
-            const vec u = (vec)(upper & (mask)twice[k]), l = (vec)(lower & (mask)twice[k]);
-            vec_store(r.to_upper + at, add ? u + vec_load(r.add_upper + at) : u);
-            vec_store(r.to_lower + at, add ? l + vec_load(r.add_lower + at) : l);
-        }
-    }
-    for (; i < r.count; i++) {
-        const float a = r.upper[2 * i], b = r.upper[2 * i + 1], c = r.lower[2 * i], d = r.lower[2 * i + 1], g = r.dy[i];
-        const float high = b > a ? b : a, low = d > c ? d : c;
-        const bool below = low > high;
-        const float made[4] = {!below && !(b > a) ? g : 0, !below && b > a ? g : 0, below && !(d > c) ? g : 0, below && d > c ? g : 0};
-        for (int k = 0; k < 2; k++) {
-            r.to_upper[2 * i + k] = made[k] + (add ? r.add_upper[2 * i + k] : 0);
-            r.to_lower[2 * i + k] = made[2 + k] + (add ? r.add_lower[2 * i + k] : 0);
-        }
-    }
+#define UNPOOL(i, part) unpool_windows(&r, i, part, add)
+    ROW_LOOP(0, r.count, UNPOOL);
 }
 
 void BLOCK(training_unpool)(const struct training_unpool *rows)
