@@ -6,7 +6,7 @@
 #include "runtime/kernels/planar/convolution.h"
 #include "runtime/kernels/planar/pack.h"
 
-enum { ALIGN = 16, CHUNK_PIXELS = 224, CHUNK_BYTES = 128 << 10, SHALLOW = 32 };
+enum { ALIGN = 16, CHUNK_PIXELS = 224, TILE_ROWS = 6 /* on AVX2 */, CHUNK_BYTES = 128 << 10, SHALLOW = 32 };
 
 struct geometry {
     int chunk, chunks;                 /* pixels (1×1), or rows, of an item; of an image */
@@ -33,6 +33,12 @@ static void measure(const struct convolution *c, struct geometry *g)
         for (g->chunk = CHUNK_PIXELS; g->chunk > 56 && s->batch * divided(pixels, g->chunk) < 4 * c->threads; g->chunk /= 2)
             ;
         g->chunks = divided(pixels, g->chunk);
+        if (g->chunks > 1 && c->blocks->lanes == 8) { /* of about the same size, and of whole tiles where no thread waits for another */
+            g->chunk = divided(pixels, g->chunks);
+            if (c->threads == 1)
+                g->chunk = divided(g->chunk, TILE_ROWS) * TILE_ROWS;
+            g->chunks = divided(pixels, g->chunk);
+        }
         const int panels = convolution_panels(c), wanted = divided(4 * c->threads, s->batch * g->chunks);
         g->parts = c->threads == 1 || c->pairs || wanted < 1 ? 1 : wanted < panels ? wanted : panels;
         g->depth = pack_depth(g->depth, c->pairs);
