@@ -38,8 +38,9 @@ static bool is_pointwise(const struct convolution_shape *s)
 /* Of some of the pixels: their channels are brought together first, which is worth it where the products are our best ones. */
 static bool is_strided_pointwise(const struct convolution_shape *s)
 {
-    return has_one_tap(s) && is_narrow() && s->channels > 16 && s->input_layout == LAYOUT_CHANNELS_LAST && s->output_layout == LAYOUT_CHANNELS_LAST
-           && (s->output[0] - 1) * s->stride[0] < s->input[0] && (s->output[1] - 1) * s->stride[1] < s->input[1];
+    return has_one_tap(s) && is_narrow() && s->channels > 16 && s->input_layout == LAYOUT_CHANNELS_LAST
+           && s->output_layout == LAYOUT_CHANNELS_LAST && (s->output[0] - 1) * s->stride[0] < s->input[0]
+           && (s->output[1] - 1) * s->stride[1] < s->input[1];
 }
 
 static bool is_3x3(const struct convolution_shape *s)
@@ -400,7 +401,8 @@ static mitral_status prepare(struct kernel_call *call, void **out, size_t *scrat
     c->y_pitch = (ptrdiff_t)c->shape.features;
     c->threads = call->threads > 0 ? call->threads : 1;
     c->blocks = planar_blocks_of(cpu_isa());
-    c->pairs = c->way == WAY_POINTWISE_CHANNELS && c->shape.groups == 1 && !convolution_skips_pixels(&c->shape) && attribute_int(call->attributes, "bfloat16", 0) && planar_pair_blocks();
+    c->pairs = c->way == WAY_POINTWISE_CHANNELS && c->shape.groups == 1 && !convolution_skips_pixels(&c->shape)
+               && attribute_int(call->attributes, "bfloat16", 0) && planar_pair_blocks();
     if (status == MITRAL_OK)
         status = pack(call, state);
     if (status != MITRAL_OK) {

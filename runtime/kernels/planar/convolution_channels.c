@@ -76,7 +76,8 @@ static void multiply(const struct convolution *c, const struct geometry *g, stru
 {
     const struct convolution_shape *s = &c->shape;
     const int panels = convolution_panels(c), start = panels * part / g->parts, end = panels * (part + 1) / g->parts;
-    const ptrdiff_t group_features = (ptrdiff_t)(s->features / s->groups), group_step = (ptrdiff_t)(s->channels / s->groups) * product->step;
+    const ptrdiff_t group_features = (ptrdiff_t)(s->features / s->groups);
+    const ptrdiff_t group_step = (ptrdiff_t)(s->channels / s->groups) * product->step;
     const float *input = product->input;
     product->depth = g->depth;
     product->taps = g->taps;
@@ -115,8 +116,8 @@ static void collect_pixels(const struct convolution *c, ptrdiff_t image, ptrdiff
     for (int64_t at = first, row; at < first + count; at += row, to += row * s->channels) {
         const int64_t x = at % s->output[1], left = first + count - at;
         row = s->output[1] - x < left ? s->output[1] - x : left;
-        copy_pixels(to, input + (at / s->output[1] * s->stride[0] * s->input[1] + x * s->stride[1]) * c->x_pitch, (ptrdiff_t)s->channels, row,
-                    (ptrdiff_t)s->stride[1] * c->x_pitch);
+        copy_pixels(to, input + (at / s->output[1] * s->stride[0] * s->input[1] + x * s->stride[1]) * c->x_pitch,
+                    (ptrdiff_t)s->channels, row, (ptrdiff_t)s->stride[1] * c->x_pitch);
     }
 }
 
