@@ -1,6 +1,7 @@
 /* What a training graph can do in one pass over its maps. Batch norms take the addition and the ReLU that follow them along, and a
  * concatenation before them is not made: the parts are read where they are; backward the same (mitral.FusedNormalization and
- * mitral.FusedNormalizationGradient), where running sums of parts have their gradients added up, too. Two that are added up become one (mitral.FusedNormalizationPair). Convolutions, their data gradients and those of poolings take what is added to them as an addend. */
+ * mitral.FusedNormalizationGradient), where running sums of parts have their gradients added up, too. Two that are added up become one
+ * (mitral.FusedNormalizationPair). Convolutions, their data gradients and those of poolings take what is added to them as an addend. */
 #include <string.h>
 
 #include "compiler/passes/activation.h"

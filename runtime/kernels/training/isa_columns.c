@@ -36,8 +36,10 @@ INLINE void load_tiles(vec x[6], const float *from, int dilation)
         }
     } else {
         const vec a = vec_load(from), b = vec_load(from + 8), c = vec_load(from + 16), d = vec_load(from + 24);
-        const vec ab = MIXED(a, b, SINGLES_LOW), cd = MIXED(c, d, SINGLES_LOW), ab_high = MIXED(a, b, SINGLES_HIGH), cd_high = MIXED(c, d, SINGLES_HIGH);
-        const vec next = MIXED(vec_load(from + 4), vec_load(from + 12), SINGLES_LOW), last = MIXED(vec_load(from + 20), vec_load(from + 28), SINGLES_LOW);
+        const vec ab = MIXED(a, b, SINGLES_LOW), cd = MIXED(c, d, SINGLES_LOW);
+        const vec ab_high = MIXED(a, b, SINGLES_HIGH), cd_high = MIXED(c, d, SINGLES_HIGH);
+        const vec next = MIXED(vec_load(from + 4), vec_load(from + 12), SINGLES_LOW);
+        const vec last = MIXED(vec_load(from + 20), vec_load(from + 28), SINGLES_LOW);
         x[0] = MIXED(ab, cd, PAIRS_LOW);
         x[1] = MIXED(ab, cd, PAIRS_HIGH);
         x[2] = MIXED(ab_high, cd_high, PAIRS_LOW);
@@ -57,14 +59,15 @@ INLINE void store_tiles(float *to, const vec y[4], int dilation)
         row[2] = MIXED(y[0], y[1], HALVES_HIGH);
         row[3] = MIXED(y[2], y[3], HALVES_HIGH);
     } else if (dilation == 2) {
-        const vec a = MIXED(y[0], y[1], PAIRS_LOW), b = MIXED(y[0], y[1], PAIRS_HIGH), c = MIXED(y[2], y[3], PAIRS_LOW), d = MIXED(y[2], y[3], PAIRS_HIGH);
+        const vec a = MIXED(y[0], y[1], PAIRS_LOW), b = MIXED(y[0], y[1], PAIRS_HIGH);
+        const vec c = MIXED(y[2], y[3], PAIRS_LOW), d = MIXED(y[2], y[3], PAIRS_HIGH);
         row[0] = MIXED(a, c, HALVES_LOW);
         row[1] = MIXED(b, d, HALVES_LOW);
         row[2] = MIXED(a, c, HALVES_HIGH);
         row[3] = MIXED(b, d, HALVES_HIGH);
     } else if (dilation == 1) {
-        const vec a = MIXED(y[0], y[1], SINGLES_LOW), b = MIXED(y[0], y[1], SINGLES_HIGH), c = MIXED(y[2], y[3], SINGLES_LOW),
-                  d = MIXED(y[2], y[3], SINGLES_HIGH);
+        const vec a = MIXED(y[0], y[1], SINGLES_LOW), b = MIXED(y[0], y[1], SINGLES_HIGH);
+        const vec c = MIXED(y[2], y[3], SINGLES_LOW), d = MIXED(y[2], y[3], SINGLES_HIGH);
         row[0] = MIXED(a, c, PAIRS_LOW);
         row[1] = MIXED(a, c, PAIRS_HIGH);
         row[2] = MIXED(b, d, PAIRS_LOW);

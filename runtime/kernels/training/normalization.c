@@ -101,7 +101,8 @@ static mitral_status forward_shape(struct kernel_call *call)
         return MITRAL_OK;
     if (!is_poolable(&whole))
         return call_fail(call, MITRAL_INVALID, "maps of even height and width expected where their maximum is wanted");
-    call_set_output(call, POOLED_OUTPUT, MITRAL_FLOAT, 4, (const int64_t[]){whole.dims[0], whole.dims[1], whole.dims[2] / 2, whole.dims[3] / 2});
+    const int64_t half[4] = {whole.dims[0], whole.dims[1], whole.dims[2] / 2, whole.dims[3] / 2};
+    call_set_output(call, POOLED_OUTPUT, MITRAL_FLOAT, 4, half);
     return MITRAL_OK;
 }
 
@@ -187,7 +188,9 @@ mitral_status normalised_check_sums(const struct kernel_call *call, const struct
     for (size_t i = 0; fits && i + 1 < count; i++)
         fits = tensor_same_shape(parts->inputs[i], parts->inputs[i + 1])
                && (!sums[i] || (call_output(call, i ? next + i - 1 : first) && call_output(call, next + i)));
-    return fits ? MITRAL_OK : call_fail(call, MITRAL_INVALID, "attribute sums: one of %d for each of equal parts, and their gradients, expected", parts->count);
+    return fits ? MITRAL_OK
+                : call_fail(call, MITRAL_INVALID, "attribute sums: one for each of %d equal parts, 0 for the last, and their gradients expected",
+                            parts->count);
 }
 
 const mitral_tensor *normalised_addend(const struct kernel_call *call, int index, size_t next)

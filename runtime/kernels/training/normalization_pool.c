@@ -28,7 +28,8 @@ void normalised_pool(const struct training_blocks *blocks, const struct training
         rows.through = false;
         blocks->normalise(&rows);
         planar->row_pool(&(struct row_pool){.planes = (int)(rows.count / (2 * width)), .columns = (int)(width / 2), .above = rows.y,
-                                            .below = rows.y + width, .step = (ptrdiff_t)(2 * width), .output = pooled, .output_step = (ptrdiff_t)(width / 2)});
+                                            .below = rows.y + width, .step = (ptrdiff_t)(2 * width), .output = pooled,
+                                            .output_step = (ptrdiff_t)(width / 2)});
         if (plane->y && plane->through) /* a copy past the caches */
             blocks->normalise(&(struct training_normalise){.count = rows.count, .x = rows.y, .y = plane->y + first, .a = 1, .through = true});
     }

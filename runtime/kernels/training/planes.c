@@ -9,7 +9,8 @@
 enum { ALIGN = 16, ITEM_COLUMNS = 256, ITEM_BYTES = 384 << 10 };
 /* Both ways: channels from which on, channels and features whose weights do not become too large, a width that fills its tiles, channels whose
  * rows stay in the first cache level, and what an item holds: so much, or so many tiles. */
-enum { SQUARE_CHANNELS = 20, SQUARE_MOST = 512, SQUARE_WIDTH = 24, POSITIONS = WINOGRAD_INPUTS * WINOGRAD_INPUTS, SQUARE_TOGETHER = 4, SQUARE_BYTES = 304 << 10, SQUARE_TILES = 32 };
+enum { SQUARE_CHANNELS = 20, SQUARE_MOST = 512, SQUARE_WIDTH = 24, SQUARE_TOGETHER = 4, SQUARE_BYTES = 304 << 10, SQUARE_TILES = 32,
+       POSITIONS = WINOGRAD_INPUTS * WINOGRAD_INPUTS };
 
 static int64_t larger(int64_t a, int64_t b)
 {
@@ -51,7 +52,8 @@ static void measure_square(const struct planes_call *c, struct planes_geometry *
     g->row_pitch = rounded((int64_t)g->groups * TRAINING_COLUMNS + 2 * s->dilation[1] + s->pad[1]) + ALIGN;
     g->rows = (size_t)(WINOGRAD_INPUTS * SQUARE_TOGETHER * g->row_pitch);
     q->step = g->groups * c->blocks->lanes;
-    const int64_t tiles = larger(SQUARE_BYTES / (POSITIONS * (s->channels + s->features) * (int64_t)sizeof(float)), SQUARE_TILES), wanted = tiles / q->step;
+    const int64_t fits = SQUARE_BYTES / (POSITIONS * (s->channels + s->features) * (int64_t)sizeof(float));
+    const int64_t wanted = larger(fits, SQUARE_TILES) / q->step;
     q->together = (int)(wanted < 1 || q->down < 1 ? 1 : wanted < q->down ? wanted : q->down);
     q->items = (q->down + q->together - 1) / q->together;
     q->width = rounded((int64_t)q->together * q->step) + ALIGN;
@@ -164,7 +166,8 @@ static void spread_square(const struct planes_call *c, const struct planes_geome
     struct training_spread spread = spread_of(c, piece->image, piece->first + i);
     struct training_columns columns = {.groups = g->groups, .dilation = (int)c->slide.dilation[1], .rows = piece->spread,
                                        .row = SQUARE_TOGETHER * g->row_pitch, .row_pitch = g->row_pitch,
-                                       .tiles = piece->spread + g->rows + i * g->segments.step, .position = g->spread_position, .pitch = g->segments.width};
+                                       .tiles = piece->spread + g->rows + i * g->segments.step, .position = g->spread_position,
+                                       .pitch = g->segments.width};
     spread.output = piece->spread + c->slide.pad[1];
     spread.position = columns.row;
     spread.pitch = columns.row_pitch;
