@@ -21,12 +21,24 @@ struct run {
 };
 
 /* Few registers make small tiles, in which counting and jumping is a good part of all instructions: it shows where another thread shares
- * the core. */
-#if VECTOR_REGISTERS == 16
-#define DEPTH_UNROLLED _Pragma("GCC unroll 4")
-#else
-#define DEPTH_UNROLLED
-#endif
+ * the core. Channels that are not neighbours need their addresses too much for that. */
+#define WRITTEN_OUT(step) (VECTOR_REGISTERS == 16 && (step) == 1)
+
+/* One step of the depth. */
+#define CORE_STEP(ROWS, VECTORS, pixel, step, weights, width)                                                          \
+    do {                                                                                                               \
+        vec w[VECTORS];                                                                                                \
+        _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                                      \
+            w[v] = vec_load(weights + v * LANES);                                                                      \
+        _Pragma("GCC unroll 32") for (int r = 0; r < ROWS; r++) {                                                      \
+            vec x = vec_set(from[r / 4][r % 4 * (pixel)]);                                                             \
+            _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                                  \
+                sum[r][v] = vec_product(x, w[v], sum[r][v]);                                                           \
+        }                                                                                                              \
+        _Pragma("GCC unroll 8") for (int q = 0; q < (ROWS + 3) / 4; q++)                                               \
+            from[q] += (step);                                                                                         \
+        weights += (width);                                                                                            \
+    } while (0)
 
 /* sum[r][v] += Σ_k input[r * pixel + k * step] · weights[k * width + v], the loop that all the time goes into. */
 #define CORE(ROWS, VECTORS, input, pixel, step, weights, width, depth)                                                 \
@@ -34,17 +46,12 @@ struct run {
         const float *from[(ROWS + 3) / 4];                                                                             \
         _Pragma("GCC unroll 8") for (int q = 0; q < (ROWS + 3) / 4; q++)                                               \
             from[q] = (input) + 4 * q * (pixel);                                                                       \
-        DEPTH_UNROLLED for (int k = 0; k < (depth); k++, weights += (width)) {                                         \
-            vec w[VECTORS];                                                                                            \
-            _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                                  \
-                w[v] = vec_load(weights + v * LANES);                                                                  \
-            _Pragma("GCC unroll 32") for (int r = 0; r < ROWS; r++) {                                                  \
-                vec x = vec_set(from[r / 4][r % 4 * (pixel)]);                                                         \
-                _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                              \
-                    sum[r][v] = vec_product(x, w[v], sum[r][v]);                                                       \
-            }                                                                                                          \
-            _Pragma("GCC unroll 8") for (int q = 0; q < (ROWS + 3) / 4; q++)                                           \
-                from[q] += (step);                                                                                     \
+        if (WRITTEN_OUT(step)) {                                                                                       \
+            _Pragma("GCC unroll 4") for (int k = 0; k < (depth); k++)                                                  \
+                CORE_STEP(ROWS, VECTORS, pixel, 1, weights, width);                                                    \
+        } else {                                                                                                       \
+            for (int k = 0; k < (depth); k++)                                                                          \
+                CORE_STEP(ROWS, VECTORS, pixel, step, weights, width);                                                 \
         }                                                                                                              \
     } while (0)
 
