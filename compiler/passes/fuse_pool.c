@@ -52,7 +52,8 @@ static mitral_status fuse_backward(const struct search *search, node_id id, bool
     const struct node node = graph->nodes[id];
     const struct node *found = producer_of(search, node.inputs[0]);
     if (!found || !node_is_own(found, "MaxPoolGradient") || node_input(found, 2) == NO_VALUE || node_input(&node, SIGN) == NO_VALUE
-        || node_output(&node, DZ) == NO_VALUE || search->uses.is_output[node.inputs[0]] || graph_use_count(&search->uses, node.inputs[0]) != 1 || node.input_count >= MOST_INPUTS
+        || node_output(&node, DZ) == NO_VALUE || search->uses.is_output[node.inputs[0]]
+        || graph_use_count(&search->uses, node.inputs[0]) != 1 || node.input_count >= MOST_INPUTS
         || attribute_int(&node.attributes, "pooled", 0))
         return MITRAL_OK;
     const struct node pool = *found;
