@@ -37,7 +37,7 @@ struct reduction {
     struct extent kept, reduced; /* neighbouring dimensions merged; dimensions of 1 left out */
     int64_t reduced_count;
     bool across;                 /* the innermost dimension is kept */
-    bool direct;                 /* sums of floats or of their squares: without a block between */
+    bool direct;                 /* take_floats does it: without a block between */
 };
 
 static void add_dimension(struct extent *extent, int64_t size, ptrdiff_t stride, bool merge)
@@ -127,10 +127,16 @@ static uint64_t unsigned_finish(const struct reduction *r, uint64_t value, uint6
     return r->reducer->finish == FINISH_MEAN && r->reduced_count ? value / (uint64_t)r->reduced_count : value;
 }
 
-/* Sums of floats, or of their squares, in double. */
-VECTORISED static void add_floats(double *into, const float *from, size_t count, bool squares)
+/* Floats taken in as they are: sums, sums of squares, largest and smallest, in double. */
+VECTORISED static void take_floats(const struct reducer *reducer, double *restrict into, const float *restrict from, size_t count)
 {
-    if (squares)
+    if (reducer->combine == COMBINE_MAX) /* NaN stays */
+        for (size_t i = 0; i < count; i++)
+            into[i] = into[i] > from[i] || into[i] != into[i] ? into[i] : (double)from[i];
+    else if (reducer->combine == COMBINE_MIN)
+        for (size_t i = 0; i < count; i++)
+            into[i] = into[i] < from[i] || into[i] != into[i] ? into[i] : (double)from[i];
+    else if (reducer->map == MAP_SQUARE)
         for (size_t i = 0; i < count; i++)
             into[i] += (double)from[i] * (double)from[i];
     else
@@ -138,16 +144,30 @@ VECTORISED static void add_floats(double *into, const float *from, size_t count,
             into[i] += (double)from[i];
 }
 
-VECTORISED static void add_floats_in_lanes(double *lanes, const float *from, size_t count, bool squares)
+/* The same where element i goes to lane i % LANES. */
+#define EACH_LANE(operation)                                                                                           \
+    do {                                                                                                               \
+        for (; i + LANES <= count; i += LANES)                                                                         \
+            _Pragma("GCC unroll 1") for (size_t lane = 0; lane < LANES; lane++)                                        \
+                operation(lanes[lane], (double)from[i + lane]);                                                        \
+        for (size_t lane = 0; i < count; i++, lane++)                                                                  \
+            operation(lanes[lane], (double)from[i]);                                                                   \
+    } while (0)
+#define KEEP_LARGEST(lane, value) lane = lane > (value) || lane != lane ? lane : (value)
+#define KEEP_SMALLEST(lane, value) lane = lane < (value) || lane != lane ? lane : (value)
+#define ADD_SQUARE(lane, value) lane += (value) * (value)
+#define ADD(lane, value) lane += (value)
+VECTORISED static void take_floats_in_lanes(const struct reducer *reducer, double *restrict lanes, const float *restrict from, size_t count)
 {
     size_t i = 0;
-    for (; i + LANES <= count; i += LANES)
-        for (size_t lane = 0; lane < LANES; lane++) {
-            double value = (double)from[i + lane];
-            lanes[lane] += squares ? value * value : value;
-        }
-    for (size_t lane = 0; i < count; i++, lane++)
-        lanes[lane] += squares ? (double)from[i] * (double)from[i] : (double)from[i];
+    if (reducer->combine == COMBINE_MAX)
+        EACH_LANE(KEEP_LARGEST);
+    else if (reducer->combine == COMBINE_MIN)
+        EACH_LANE(KEEP_SMALLEST);
+    else if (reducer->map == MAP_SQUARE)
+        EACH_LANE(ADD_SQUARE);
+    else
+        EACH_LANE(ADD);
 }
 
 #define ACCUMULATOR double
@@ -239,8 +259,8 @@ static mitral_status reduce_run(struct kernel_call *call, const struct reducer *
     if (r.reduced.rank == 0)
         add_dimension(&r.reduced, 1, 0, false);
     const struct extent *inner = r.across ? &r.kept : &r.reduced;
-    r.direct = input->dtype == MITRAL_FLOAT && reducer->combine == COMBINE_SUM && inner->strides[inner->rank - 1] == 1
-               && (reducer->map == MAP_NONE || reducer->map == MAP_SQUARE);
+    r.direct = input->dtype == MITRAL_FLOAT && reducer->combine != COMBINE_PRODUCT && inner->strides[inner->rank - 1] == 1
+               && (reducer->map == MAP_NONE || (reducer->map == MAP_SQUARE && reducer->combine == COMBINE_SUM));
     bool real = dtype_is_float(input->dtype) || reducer->real;
     bool is_signed = dtype_is_signed(input->dtype);
     int64_t work = outputs * (r.reduced_count ? r.reduced_count : 1);

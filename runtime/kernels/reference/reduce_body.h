@@ -1,5 +1,5 @@
 /* Reduction in one accumulator type: included with ACCUMULATOR, ACCUMULATOR_DTYPE, PLUS(a, b), TIMES(a, b),
- * IS_NAN(x), NAME(x) and DIRECT (whether add_floats may be used: the accumulator is double) defined. */
+ * IS_NAN(x), NAME(x) and DIRECT (whether take_floats may be used: the accumulator is double) defined. */
 
 /* `count` elements at distance `stride`, mapped, as accumulators. `shift` is per element (or one, with step 0). */
 static void NAME(load)(const struct reduction *r, int64_t offset, ptrdiff_t stride, enum map map,
@@ -30,7 +30,8 @@ static void NAME(load)(const struct reduction *r, int64_t offset, ptrdiff_t stri
     }
 }
 
-static void NAME(combine)(enum combine combine, ACCUMULATOR *into, const ACCUMULATOR *with, size_t count)
+__attribute__((always_inline)) static inline void NAME(combine_each)(enum combine combine, ACCUMULATOR *restrict into,
+                                                                     const ACCUMULATOR *restrict with, size_t count)
 {
     switch (combine) {
     case COMBINE_SUM:
@@ -52,6 +53,19 @@ static void NAME(combine)(enum combine combine, ACCUMULATOR *into, const ACCUMUL
     }
 }
 
+VECTORISED static void NAME(combine)(enum combine combine, ACCUMULATOR *into, const ACCUMULATOR *with, size_t count)
+{
+    NAME(combine_each)(combine, into, with, count);
+}
+
+VECTORISED static void NAME(combine_in_lanes)(enum combine combine, ACCUMULATOR *lanes, const ACCUMULATOR *with, size_t count)
+{
+    size_t i = 0;
+    for (; i + LANES <= count; i += LANES)
+        NAME(combine_each)(combine, lanes, with + i, LANES);
+    NAME(combine_each)(combine, lanes, with + i, count - i);
+}
+
 /* `count` outputs whose reduced elements are `count` neighbours in the last kept dimension. */
 static void NAME(across)(const struct reduction *r, int64_t offset, ptrdiff_t stride, enum map map,
                          enum combine combine, const ACCUMULATOR *shift, ACCUMULATOR *result, size_t count)
@@ -60,7 +74,7 @@ static void NAME(across)(const struct reduction *r, int64_t offset, ptrdiff_t st
     int64_t index[MITRAL_MAX_RANK] = {0};
     for (int64_t i = 0; i < r->reduced_count; i++) {
         if (DIRECT) {
-            add_floats((double *)(void *)result, (const float *)r->input->data + offset, count, map == MAP_SQUARE);
+            take_floats(r->reducer, (double *)(void *)result, (const float *)r->input->data + offset, count);
         } else {
             NAME(load)(r, offset, stride, map, shift, 1, row, count);
             NAME(combine)(combine, result, row, count);
@@ -80,15 +94,12 @@ static void NAME(along)(const struct reduction *r, int64_t offset, enum map map,
         lanes[i] = initial;
     for (int64_t done = 0; done < r->reduced_count; done += length) {
         if (DIRECT)
-            add_floats_in_lanes((double *)(void *)lanes, (const float *)r->input->data + offset, (size_t)length,
-                                map == MAP_SQUARE);
+            take_floats_in_lanes(r->reducer, (double *)(void *)lanes, (const float *)r->input->data + offset, (size_t)length);
         for (int64_t start = 0; !DIRECT && start < length; start += BLOCK) {
-            size_t count = (size_t)(length - start < BLOCK ? length - start : BLOCK), i = 0;
+            const size_t count = (size_t)(length - start < BLOCK ? length - start : BLOCK);
             NAME(load)(r, offset + start * r->reduced.strides[last], r->reduced.strides[last], map, shift, 0, row,
                        count);
-            for (; i + LANES <= count; i += LANES)
-                NAME(combine)(combine, lanes, row + i, LANES);
-            NAME(combine)(combine, lanes, row + i, count - i);
+            NAME(combine_in_lanes)(combine, lanes, row, count);
         }
         advance(&r->reduced, last - 1, index, &offset);
     }
