@@ -70,9 +70,11 @@ static void measure(const struct dilated_plan *plan, struct geometry *g)
     g->product_position = g->group * g->product_pitch + ALIGN;
     g->spread = aligned((size_t)(POSITIONS * g->spread_position) + PLANAR_SLACK);
     g->products = aligned((size_t)(POSITIONS * g->product_position) + PLANAR_SLACK);
-    g->merged_row = (ptrdiff_t)g->piece_width * b->outputs + ALIGN;
-    g->merged = g->split ? 0 : aligned((size_t)g->piece_height * (size_t)g->merged_row + PLANAR_SLACK);
-    g->row = g->split ? 0 : aligned((size_t)g->piece_width * (size_t)b->outputs + PLANAR_SLACK);
+    const int rows = g->piece_height < b->height ? g->piece_height : b->height;
+    const int columns = g->piece_width < b->width ? g->piece_width : b->width;
+    g->merged_row = (ptrdiff_t)columns * b->outputs + ALIGN;
+    g->merged = g->split ? 0 : aligned((size_t)rows * (size_t)g->merged_row + PLANAR_SLACK);
+    g->row = g->split ? 0 : aligned((size_t)columns * (size_t)b->outputs + PLANAR_SLACK);
     g->rows = aligned((size_t)g->chunk_rows * (size_t)b->width * (size_t)widest + PLANAR_SLACK);
     g->pairs = b->pairs ? aligned((size_t)g->chunk_rows * (size_t)b->width * (size_t)pack_depth(widest, true) + PLANAR_SLACK) : 0;
     const int project = b->shortcut == SHORTCUT_STAGE ? b->outputs : 0;
