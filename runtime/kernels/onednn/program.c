@@ -227,12 +227,18 @@ mitral_status onednn_shape_keeping_layouts(struct kernel_call *call, mitral_stat
 
 /* ---- running -------------------------------------------------------------------------------------------------------- */
 
+/* Tensors without elements need no memory. */
+static void *beyond(void *data, size_t offset)
+{
+    return data ? (char *)data + offset : NULL;
+}
+
 static void *address(const struct onednn_program *program, const struct kernel_call *call, struct onednn_where where)
 {
     switch ((int)where.place) {
-    case PLACE_INPUT: return (char *)call->inputs[where.index]->tensor.data + where.offset;
-    case PLACE_OUTPUT: return (char *)call->outputs[where.index]->tensor.data + where.offset;
-    case PLACE_SCRATCH: return call->scratch ? (char *)call->scratch + where.index + where.offset : NULL;
+    case PLACE_INPUT: return beyond(call->inputs[where.index]->tensor.data, where.offset);
+    case PLACE_OUTPUT: return beyond(call->outputs[where.index]->tensor.data, where.offset);
+    case PLACE_SCRATCH: return beyond(call->scratch, where.index + where.offset);
     case PLACE_BUFFER: {
         const struct buffer *buffer = program->buffers;
         for (size_t i = program->buffer_count - 1; i > where.index; i--)
