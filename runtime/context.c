@@ -22,7 +22,7 @@ static void *default_allocate(void *user, size_t size, size_t alignment)
         return NULL;
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
     if (large) /* a wish: maps that outgrow the caches are read and written half as fast again */
-        madvise(pointer, size / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
+        madvise(pointer, size, MADV_HUGEPAGE);
 #endif
     return pointer;
 }

@@ -13,16 +13,10 @@ struct search {
     struct graph_uses uses;
 };
 
-static const struct node *producer_of(const struct search *search, value_id value)
-{
-    const node_id id = value == NO_VALUE ? NO_NODE : search->graph->values[value].producer;
-    return id == NO_NODE || !search->graph->nodes[id].op ? NULL : &search->graph->nodes[id];
-}
-
 /* The normalisation that makes the map; NULL: something else does. */
 static const struct node *normalisation_of(const struct search *search, value_id map)
 {
-    const struct node *node = producer_of(search, map);
+    const struct node *node = graph_producer(search->graph, map);
     return node && node_is_own(node, "FusedNormalization") && node->outputs[0] == map && node->output_count >= FORWARD_OUTPUTS ? node : NULL;
 }
 
@@ -50,7 +44,7 @@ static mitral_status fuse_backward(const struct search *search, node_id id, bool
 {
     struct graph *graph = search->graph;
     const struct node node = graph->nodes[id];
-    const struct node *found = producer_of(search, node.inputs[0]);
+    const struct node *found = graph_producer(graph, node.inputs[0]);
     if (!found || !node_is_own(found, "MaxPoolGradient") || node_input(found, 2) == NO_VALUE || node_input(&node, SIGN) == NO_VALUE
         || node_output(&node, DZ) == NO_VALUE || search->uses.is_output[node.inputs[0]]
         || graph_use_count(&search->uses, node.inputs[0]) != 1 || node.input_count >= MOST_INPUTS

@@ -15,6 +15,7 @@ struct widening {
     int32_t narrow;           /* the type that goes */
     bool *eligible;           /* [node] */
     value_id *wide;           /* [value] its float32 form; NO_VALUE: none yet */
+    bool *moved;              /* [value] read by what only moves elements */
     size_t node_count, value_count;
 };
 
@@ -161,13 +162,14 @@ static bool moves_data(const struct node *node)
     return node->op && (node->op->traits & OP_MOVES_DATA) && !node_is(node, "Cast");
 }
 
-static bool is_moved(const struct graph *graph, size_t node_count, value_id value)
+static void find_moved(struct widening *widening)
 {
-    for (size_t i = 0; i < node_count; i++)
-        for (size_t j = 0; moves_data(&graph->nodes[i]) && j < graph->nodes[i].input_count; j++)
-            if (graph->nodes[i].inputs[j] == value)
-                return true;
-    return false;
+    for (size_t i = 0; i < widening->node_count; i++) {
+        const struct node *node = &widening->graph->nodes[i];
+        for (size_t j = 0; moves_data(node) && j < node->input_count; j++)
+            if (node->inputs[j] != NO_VALUE)
+                widening->moved[node->inputs[j]] = true;
+    }
 }
 
 /* Casts of the file between float32 and the narrow type, next to what computes, are conversions like those made here: what float32 they
@@ -183,7 +185,7 @@ static void pass_over_casts(struct widening *widening, bool into)
         const struct value_type *type = &graph->values[into ? from : to].type;
         if (!is_narrow(widening, into ? to : from) || type->kind != MITRAL_TENSOR || type->dtype != MITRAL_FLOAT)
             continue;
-        if (into && !is_moved(graph, widening->node_count, to))
+        if (into && !widening->moved[to])
             widening->wide[to] = from;
         else if (!into && wide != NO_VALUE && graph->values[wide].producer != NO_NODE && !moves_data(&graph->nodes[graph->values[wide].producer]))
             node->inputs[0] = wide;
@@ -193,6 +195,7 @@ static void pass_over_casts(struct widening *widening, bool into)
 static mitral_status widen(struct widening *widening)
 {
     struct graph *graph = widening->graph;
+    find_moved(widening);
     pass_over_casts(widening, true);
     for (size_t i = 0; i < widening->node_count; i++)
         for (size_t j = 0; widening->eligible[i] && j < graph->nodes[i].output_count; j++)
@@ -217,7 +220,8 @@ static mitral_status widen_type(struct graph *graph, int32_t narrow, bool *chang
         return MITRAL_OK;
     widening.eligible = mitral_allocate(graph->context, graph->node_count + 1);
     widening.wide = mitral_allocate(graph->context, (graph->value_count + 1) * sizeof *widening.wide);
-    mitral_status status = widening.eligible && widening.wide ? MITRAL_OK : MITRAL_NO_MEMORY;
+    widening.moved = mitral_allocate(graph->context, graph->value_count + 1);
+    mitral_status status = widening.eligible && widening.wide && widening.moved ? MITRAL_OK : MITRAL_NO_MEMORY;
     for (size_t v = 0; v < widening.value_count && status == MITRAL_OK; v++)
         widening.wide[v] = NO_VALUE;
     for (size_t i = 0; i < widening.node_count && status == MITRAL_OK; i++)
@@ -227,6 +231,7 @@ static mitral_status widen_type(struct graph *graph, int32_t narrow, bool *chang
     *changed = true;
     mitral_release(graph->context, widening.eligible);
     mitral_release(graph->context, widening.wide);
+    mitral_release(graph->context, widening.moved);
     return status;
 }
 

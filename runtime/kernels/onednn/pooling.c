@@ -118,12 +118,13 @@ static mitral_status prepare(struct kernel_call *call, const struct request *req
     const mitral_tensor *x = call_input(call, 0), *y = call_output(call, 0);
     const bool only_values = y && !call_output(call, 1), bytes = x->dtype == MITRAL_INT8 || x->dtype == MITRAL_UINT8;
     const bool own = request->algorithm == dnnl_pooling_max && (x->dtype == MITRAL_FLOAT || x->dtype == MITRAL_BFLOAT16 || x->dtype == MITRAL_FLOAT16);
-    if (only_values && tensor_count(y) && tensor_count(x) && (own || bytes || onednn_computes(x->dtype)) && window_of(call, request, &p)) {
-        if (own && (p.channels > FEW_CHANNELS || x->layout != LAYOUT_PLAIN || y->layout != LAYOUT_PLAIN))
-            return prepare_maximum(call, &p, state, scratch_bytes);
+    const bool fits = only_values && tensor_count(y) && tensor_count(x) && (own || bytes || onednn_computes(x->dtype)) && window_of(call, request, &p);
+    if (fits && own && (p.channels > FEW_CHANNELS || x->layout != LAYOUT_PLAIN || y->layout != LAYOUT_PLAIN))
+        return prepare_maximum(call, &p, state, scratch_bytes);
+    if (fits && !own) {
         const int first = x->layout == y->layout ? x->layout : LAYOUT_CHANNELS_LAST;
-        mitral_status status = own ? MITRAL_DEFERRED : attempt(call, request, &p, first, state, scratch_bytes);
-        if (status == MITRAL_DEFERRED && !own && p.channels >= FEW_CHANNELS)
+        mitral_status status = attempt(call, request, &p, first, state, scratch_bytes);
+        if (status == MITRAL_DEFERRED && p.channels >= FEW_CHANNELS)
             status = attempt(call, request, &p, LAYOUT_PLAIN + LAYOUT_CHANNELS_LAST - first, state, scratch_bytes);
         if (status != MITRAL_DEFERRED)
             return status;

@@ -229,6 +229,15 @@ static void make_head(const struct worker *w, const float *y, int pixels, ptrdif
         turn_pixels(w, output, pixels, at);
 }
 
+/* Pixels of y to the result, where y is not the result itself. */
+static void give_pixels(const struct worker *w, const float *y, int pixels, ptrdiff_t at)
+{
+    if (w->plan->block.head)
+        make_head(w, y, pixels, at);
+    else
+        turn_pixels(w, y, pixels, at);
+}
+
 static void fetch(const float *pixels, int floats)
 {
     for (int i = 0; i < floats; i += ALIGN)
@@ -260,8 +269,8 @@ static void end_row(struct worker *w, const struct window *window, const float *
     const struct dilated_plan *plan = w->plan;
     const struct dilated_block *b = &plan->block;
     const ptrdiff_t at = (ptrdiff_t)window->y * b->width + window->left;
-    const bool plain = b->output_layout == LAYOUT_PLAIN;
-    struct planar_finish finish = {.output = b->head || plain ? w->row : w->result + at * b->outputs, .step = b->outputs,
+    const bool apart = b->head || b->output_layout == LAYOUT_PLAIN;
+    struct planar_finish finish = {.output = apart ? w->row : w->result + at * b->outputs, .step = b->outputs,
                                    .residual_first = b->shortcut_first, .scale = plan->scale, .shift = plan->offset,
                                    .slope = plan->last_slope, .activation = b->activation};
     if (w->g->waiting) {
@@ -276,10 +285,8 @@ static void end_row(struct worker *w, const struct window *window, const float *
     const struct channel_finish call = {.pixels = window->columns, .channels = b->outputs, .input = merged, .pitch = b->outputs,
                                         .finish = finish};
     plan->blocks->channel_finish(&call);
-    if (b->head)
-        make_head(w, w->row, window->columns, at);
-    else if (plain)
-        turn_pixels(w, w->row, window->columns, at);
+    if (apart)
+        give_pixels(w, w->row, window->columns, at);
 }
 
 static void run_piece(struct worker *w, int index)
@@ -365,11 +372,7 @@ static void end_chunk(const struct worker *w, int chunk)
     const struct dilated_block *b = &w->plan->block;
     const struct window window = chunk_window(w, chunk);
     ptrdiff_t at = (ptrdiff_t)window.y * b->width;
-    if (b->head) {
-        make_head(w, w->output + at * b->outputs, window.rows * b->width, at);
-        return;
-    }
-    turn_pixels(w, w->output + at * b->outputs, window.rows * b->width, at);
+    give_pixels(w, w->output + at * b->outputs, window.rows * b->width, at);
 }
 
 /* The first chunk that pieces up to row `down` do not need. */

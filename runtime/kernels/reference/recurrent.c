@@ -6,8 +6,8 @@
 #include <strings.h>
 
 #include "runtime/kernels/reference/operand.h"
-#include "runtime/kernels/reference/vector_math.h"
 #include "runtime/kernels/reference/shapes.h"
+#include "runtime/kernels/reference/vector_math.h"
 
 static const struct {
     const char *name;

@@ -127,25 +127,38 @@ static uint64_t unsigned_finish(const struct reduction *r, uint64_t value, uint6
     return r->reducer->finish == FINISH_MEAN && r->reduced_count ? value / (uint64_t)r->reduced_count : value;
 }
 
+#define KEEP_LARGEST(into, value) into = into > (value) || into != into ? into : (value) /* NaN stays */
+#define KEEP_SMALLEST(into, value) into = into < (value) || into != into ? into : (value)
+#define ADD_SQUARE(into, value) into += (value) * (value)
+#define ADD(into, value) into += (value)
+/* `each` with what the reducer does to one element. */
+#define BY_REDUCER(each)                                                                                               \
+    do {                                                                                                               \
+        if (reducer->combine == COMBINE_MAX)                                                                           \
+            each(KEEP_LARGEST);                                                                                        \
+        else if (reducer->combine == COMBINE_MIN)                                                                      \
+            each(KEEP_SMALLEST);                                                                                       \
+        else if (reducer->map == MAP_SQUARE)                                                                           \
+            each(ADD_SQUARE);                                                                                          \
+        else                                                                                                           \
+            each(ADD);                                                                                                 \
+    } while (0)
+
 /* Floats taken in as they are: sums, sums of squares, largest and smallest, in double. */
 VECTORISED static void take_floats(const struct reducer *reducer, double *restrict into, const float *restrict from, size_t count)
 {
-    if (reducer->combine == COMBINE_MAX) /* NaN stays */
-        for (size_t i = 0; i < count; i++)
-            into[i] = into[i] > from[i] || into[i] != into[i] ? into[i] : (double)from[i];
-    else if (reducer->combine == COMBINE_MIN)
-        for (size_t i = 0; i < count; i++)
-            into[i] = into[i] < from[i] || into[i] != into[i] ? into[i] : (double)from[i];
-    else if (reducer->map == MAP_SQUARE)
-        for (size_t i = 0; i < count; i++)
-            into[i] += (double)from[i] * (double)from[i];
-    else
-        for (size_t i = 0; i < count; i++)
-            into[i] += (double)from[i];
+#define EACH(operation)                                                                                                \
+    for (size_t i = 0; i < count; i++)                                                                                 \
+    operation(into[i], (double)from[i])
+    BY_REDUCER(EACH);
+#undef EACH
 }
 
 /* The same where element i goes to lane i % LANES. */
-#define EACH_LANE(operation)                                                                                           \
+VECTORISED static void take_floats_in_lanes(const struct reducer *reducer, double *restrict lanes, const float *restrict from, size_t count)
+{
+    size_t i = 0;
+#define EACH(operation)                                                                                                \
     do {                                                                                                               \
         for (; i + LANES <= count; i += LANES)                                                                         \
             _Pragma("GCC unroll 1") for (size_t lane = 0; lane < LANES; lane++)                                        \
@@ -153,21 +166,8 @@ VECTORISED static void take_floats(const struct reducer *reducer, double *restri
         for (size_t lane = 0; i < count; i++, lane++)                                                                  \
             operation(lanes[lane], (double)from[i]);                                                                   \
     } while (0)
-#define KEEP_LARGEST(lane, value) lane = lane > (value) || lane != lane ? lane : (value)
-#define KEEP_SMALLEST(lane, value) lane = lane < (value) || lane != lane ? lane : (value)
-#define ADD_SQUARE(lane, value) lane += (value) * (value)
-#define ADD(lane, value) lane += (value)
-VECTORISED static void take_floats_in_lanes(const struct reducer *reducer, double *restrict lanes, const float *restrict from, size_t count)
-{
-    size_t i = 0;
-    if (reducer->combine == COMBINE_MAX)
-        EACH_LANE(KEEP_LARGEST);
-    else if (reducer->combine == COMBINE_MIN)
-        EACH_LANE(KEEP_SMALLEST);
-    else if (reducer->map == MAP_SQUARE)
-        EACH_LANE(ADD_SQUARE);
-    else
-        EACH_LANE(ADD);
+    BY_REDUCER(EACH);
+#undef EACH
 }
 
 #define ACCUMULATOR double
