@@ -75,11 +75,19 @@ struct run {
         _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)
 #define PART(VECTORS) (v == VECTORS - 1 ? part : 0)
 
-/* ROWS pixels from `row` on by VECTORS vectors of channels from `column` on; of the last one PART lanes (0: all) are output.
+static const float no_shift[3 * LANES];
+
+/* What most products are: one tap, nothing to add after it, whole vectors. */
+INLINE bool product_is_simple(const struct channel_product *p, int part)
+{
+    return part == 0 && p->taps == 1 && !p->offsets && p->step == 1 && !p->residual && p->activation != PLANAR_SLOPE && !p->ahead;
+}
+
+/* `count` tiles of ROWS pixels from `row` on by VECTORS vectors of channels from `column` on; of the last vector PART lanes (0: all)
+ * are output. Simple products have a loop of their own: of depths like 32, what is asked and set up for each tile is a fifth of it.
  * `plain` tiles are those of Winograd's products: dense, nothing to add, whole vectors. */
 #define TILE(ROWS, VECTORS)                                                                                            \
-    __attribute__((noinline)) static void tile_##ROWS##_##VECTORS(const struct channel_product *p, ptrdiff_t row,      \
-                                                                  ptrdiff_t column, int part)                          \
+    INLINE void any_##ROWS##_##VECTORS(const struct channel_product *p, ptrdiff_t row, ptrdiff_t column, int part)     \
     {                                                                                                                  \
         vec sum[ROWS][VECTORS];                                                                                        \
         float *to = p->output + row * p->stride + column;                                                              \
@@ -109,6 +117,33 @@ struct run {
             EACH(ROWS, VECTORS) vec_store(to + r * end.stride + v * LANES, sum[r][v]);                                 \
         else                                                                                                           \
             EACH(ROWS, VECTORS) finish_store(to + r * end.stride + v * LANES, sum[r][v], PART(VECTORS));               \
+    }                                                                                                                  \
+    __attribute__((noinline)) static void tile_##ROWS##_##VECTORS(const struct channel_product *p, ptrdiff_t row,      \
+                                                                  int count, ptrdiff_t column, int part)               \
+    {                                                                                                                  \
+        if (!product_is_simple(p, part)) {                                                                             \
+            for (; count > 0; count--, row += ROWS)                                                                    \
+                any_##ROWS##_##VECTORS(p, row, column, part);                                                          \
+            return;                                                                                                    \
+        }                                                                                                              \
+        const int depth = p->depth;                                                                                    \
+        const bool accumulate = p->accumulate, positive = p->activation == PLANAR_RELU;                                \
+        const ptrdiff_t pixel = p->pixel, width = p->width, stride = p->stride;                                        \
+        const float *input = p->input + row * pixel, *whole = p->weights + column;                                     \
+        const float *shift = p->shift ? p->shift + column : no_shift;                                                  \
+        float *to = p->output + row * stride + column;                                                                 \
+        for (; count > 0; count--, input += ROWS * pixel, to += ROWS * stride) {                                       \
+            vec sum[ROWS][VECTORS];                                                                                    \
+            const float *weights = whole;                                                                              \
+            if (accumulate)                                                                                            \
+                EACH(ROWS, VECTORS) sum[r][v] = vec_load(to + r * stride + v * LANES);                                 \
+            else                                                                                                       \
+                EACH(ROWS, VECTORS) sum[r][v] = vec_load(shift + v * LANES);                                           \
+            CORE(ROWS, VECTORS, input, pixel, 1, weights, width, depth);                                               \
+            if (positive)                                                                                              \
+                EACH(ROWS, VECTORS) sum[r][v] = vec_max(vec_set(0), sum[r][v]);                                        \
+            EACH(ROWS, VECTORS) vec_store(to + r * stride + v * LANES, sum[r][v]);                                     \
+        }                                                                                                              \
     }                                                                                                                  \
     INLINE void chains_##ROWS##_##VECTORS(int depth, ptrdiff_t pixel, ptrdiff_t width, ptrdiff_t stride,               \
                                           const float *input, const float *weights, float *output, const float *next,  \
@@ -193,7 +228,7 @@ TILE(1, 3)
 
 struct tile {
     int rows;
-    void (*function)(const struct channel_product *p, ptrdiff_t row, ptrdiff_t column, int part);
+    void (*function)(const struct channel_product *p, ptrdiff_t row, int count, ptrdiff_t column, int part);
     void (*plain)(const struct run *run, const float *input, const float *weights, float *output);
 };
 
@@ -221,11 +256,29 @@ static const struct tile *next_tile(const struct tile *tile, int rows)
     return tile;
 }
 
+/* How many tiles in a row are that one. */
+static int tiles_alike(const struct tile *tile, const struct tile *tallest, int rows)
+{
+    int count = 1;
+    while (count * tile->rows < rows && next_tile(tallest, rows - count * tile->rows) == tile)
+        count++;
+    return count;
+}
+
 /* How many of the vectors that are left the next panel takes. */
 static int panel_vectors(int left)
 {
     return left == 3 || left == 5 ? 3 : left == 1 ? 1 : 2;
 }
+
+#if LANES == 8
+/* Decided by the shape, never by the number of rows: sums are in another order. */
+static bool is_narrow(const struct channel_product *p)
+{
+    return p->rows > 0 && p->taps == 1 && !p->offsets && p->step == 1 && !p->residual && p->depth > 0 && p->depth % 2 == 0
+           && p->depth <= NARROW_DEPTH;
+}
+#endif
 
 void BLOCK(channel_product)(const struct channel_product *p)
 {
@@ -235,10 +288,17 @@ void BLOCK(channel_product)(const struct channel_product *p)
         int count = panel_vectors(vectors);
         vectors -= count;
         int part = vectors == 0 ? p->columns % LANES : 0;
+#if LANES == 8
+        if (count == 1 && is_narrow(p)) {
+            BLOCK(channel_narrow)(p, column, part);
+            return;
+        }
+#endif
         for (int row = 0; row < p->rows;) {
             const struct tile *tile = next_tile(tiles[count - 1], p->rows - row);
-            tile->function(p, row, column, part);
-            row += tile->rows;
+            const int alike = tiles_alike(tile, tiles[count - 1], p->rows - row);
+            tile->function(p, row, alike, column, part);
+            row += alike * tile->rows;
         }
         column += count * LANES;
     }
@@ -289,9 +349,7 @@ static void batch_panel(const struct channel_batch *b, const struct tile *talles
             struct run run = {.count = b->count, .depth = b->depth, .pixel = b->pitch, .width = b->width, .stride = b->pitch_out,
                               .input_step = b->position, .weight_step = weight_step, .output_step = b->position_out};
             if (!positions_inside) {
-                run.count = 1;
-                while (row + run.count * tile->rows < b->rows && next_tile(tallest, b->rows - row - run.count * tile->rows) == tile)
-                    run.count++;
+                run.count = tiles_alike(tile, tallest, b->rows - row);
                 run.input_step = tile->rows * b->pitch;
                 run.weight_step = 0;
                 run.output_step = tile->rows * b->pitch_out;
