@@ -6,7 +6,7 @@
 
 /* How many products Winograd's sums take in one chain: rounding grows with a chain's length, and a sum of some short chains
  * halves what is lost at the depths of deep layers. */
-enum { CHAIN = 16, LONGEST_CHAIN = 32 };
+enum { CHAIN = 16 };
 
 /* How many rows of output before they are written their cache lines are asked for. */
 enum { AHEAD = 24 };
@@ -149,7 +149,7 @@ INLINE bool product_is_simple(const struct channel_product *p, int part)
                                           const float *input, const float *weights, float *output, const float *next,  \
                                           ptrdiff_t next_tile)                                                         \
     {                                                                                                                  \
-        const int parts = depth <= LONGEST_CHAIN ? 1 : (depth + CHAIN - 1) / CHAIN, most = (depth + parts - 1) / parts; \
+        const int parts = depth <= BATCH_CHAIN ? 1 : (depth + CHAIN - 1) / CHAIN, most = (depth + parts - 1) / parts; \
         for (int done = 0; done < depth; done += most, input += most) {                                                \
             const int count = depth - done < most ? depth - done : most;                                               \
             vec sum[ROWS][VECTORS];                                                                                    \

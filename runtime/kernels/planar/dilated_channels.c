@@ -69,11 +69,13 @@ static void measure(const struct dilated_plan *plan, struct geometry *g)
     g->spread_position = g->group * g->spread_pitch + ALIGN;
     g->product_position = g->group * g->product_pitch + ALIGN;
     g->spread = aligned((size_t)(POSITIONS * g->spread_position) + PLANAR_SLACK);
-    g->products = aligned((size_t)(POSITIONS * g->product_position) + PLANAR_SLACK);
+    g->in_place = g->product_pitch == g->spread_pitch && channel_batch_in_place(most, b->reduced, lanes);
+    g->products = g->in_place ? 0 : aligned((size_t)(POSITIONS * g->product_position) + PLANAR_SLACK);
     const int rows = g->piece_height < b->height ? g->piece_height : b->height;
     const int columns = g->piece_width < b->width ? g->piece_width : b->width;
-    g->merged_row = (ptrdiff_t)columns * b->outputs + ALIGN;
-    g->merged = g->split ? 0 : aligned((size_t)rows * (size_t)g->merged_row + PLANAR_SLACK);
+    g->merged_columns = columns + 2; /* rows apart in the cache */
+    g->merged_part = (ptrdiff_t)rows * g->merged_columns;
+    g->merged = g->split ? 0 : aligned((size_t)(g->merged_part * b->outputs) + PLANAR_SLACK);
     g->row = g->split ? 0 : aligned((size_t)columns * (size_t)b->outputs + PLANAR_SLACK);
     g->rows = aligned((size_t)g->chunk_rows * (size_t)b->width * (size_t)widest + PLANAR_SLACK);
     g->pairs = b->pairs ? aligned((size_t)g->chunk_rows * (size_t)b->width * (size_t)pack_depth(widest, true) + PLANAR_SLACK) : 0;
@@ -93,35 +95,18 @@ size_t dilated_channels_scratch(const struct dilated_plan *plan)
     return (g.thread * (size_t)plan->threads + g.reduced + g.low + g.branches + g.whole) * sizeof(float);
 }
 
-/* The rows of a chunk. */
-static struct window chunk_window(const struct worker *w, int chunk)
-{
-    const struct dilated_block *b = &w->plan->block;
-    const int y = chunk * w->g->chunk_rows, left = b->height - y;
-    return (struct window){.y = y, .rows = left < w->g->chunk_rows ? left : w->g->chunk_rows, .columns = b->width};
-}
-
-static void make_shortcut(struct worker *w, const struct window *window, float *output)
-{
-    const struct dilated_block *b = &w->plan->block;
-    if (b->shortcut == SHORTCUT_STAGE)
-        dilated_stage_pixels(w, w->plan->shortcut_stage, b->outputs, PLANAR_LINEAR, dilated_shortcut_low(w), window, output);
-    else
-        dilated_turn_pixels(w, window, output);
-}
-
 static void make_chunk(struct worker *w, int chunk)
 {
     const struct dilated_block *b = &w->plan->block;
     const struct geometry *g = w->g;
-    const struct window window = chunk_window(w, chunk);
+    const struct window window = dilated_chunk_window(w, chunk);
     const ptrdiff_t at = (ptrdiff_t)window.y * b->width;
     if (b->reduce)
         dilated_stage_pixels(w, w->plan->reduce_stage, b->reduced, b->reduce_activation, w->low, &window, w->reduced + at * b->reduced);
     if (g->copied)
         dilated_turn_pixels(w, &window, w->reduced + at * b->reduced);
     if (g->waiting)
-        make_shortcut(w, &window, w->output + at * b->outputs);
+        dilated_make_shortcut(w, &window, w->output + at * b->outputs);
 }
 
 /* ---- tiles ----------------------------------------------------------------------------------------------------------- */
@@ -203,92 +188,6 @@ static int piece_tiles(const struct worker *w, int branch, const struct piece *p
     return (int)(tiles_along(piece->bottom - piece->top, d) * tiles_along(piece->right - piece->left, d));
 }
 
-/* Pixels of y to the result's planes, from `at` on. */
-static void turn_pixels(const struct worker *w, const float *y, int pixels, ptrdiff_t at)
-{
-    const struct dilated_block *b = &w->plan->block;
-    const struct row_planes turn = {.pixels = pixels, .channels = b->results, .input = y, .pixel = b->results,
-                                    .output = w->result + at, .plane = (ptrdiff_t)b->height * b->width};
-    w->plan->blocks->row_planes(&turn);
-}
-
-/* The head of some pixels of y, the result's from `at` on. */
-static void make_head(const struct worker *w, const float *y, int pixels, ptrdiff_t at)
-{
-    const struct dilated_block *b = &w->plan->block;
-    const int stage = w->plan->head_stage;
-    const bool plain = b->output_layout == LAYOUT_PLAIN;
-    float *output = plain ? w->result_row : w->result + at * b->results;
-    const struct channel_product product = {.rows = pixels, .columns = b->results, .depth = b->outputs, .taps = 1, .input = y,
-                                            .pixel = b->outputs, .step = 1, .weights = w->plan->weights[stage],
-                                            .width = (ptrdiff_t)pack_width((size_t)b->results), .output = output, .stride = b->results,
-                                            .shift = w->plan->shift[stage], .activation = b->head_activation,
-                                            .slope = w->plan->slope[stage]};
-    w->plan->blocks->channel_product(&product);
-    if (plain)
-        turn_pixels(w, output, pixels, at);
-}
-
-/* Pixels of y to the result, where y is not the result itself. */
-static void give_pixels(const struct worker *w, const float *y, int pixels, ptrdiff_t at)
-{
-    if (w->plan->block.head)
-        make_head(w, y, pixels, at);
-    else
-        turn_pixels(w, y, pixels, at);
-}
-
-static void fetch(const float *pixels, int floats)
-{
-    for (int i = 0; i < floats; i += ALIGN)
-        __builtin_prefetch(pixels + i);
-}
-
-/* What the row below needs of maps: rows of pieces are so short that each begins where no prefetcher has looked yet. */
-static void fetch_row_below(const struct worker *w, const struct window *window, const struct planar_finish *finish)
-{
-    const struct dilated_block *b = &w->plan->block;
-    const ptrdiff_t below = ((ptrdiff_t)w->image * b->height + window->y + 1) * b->width + window->left;
-    const int floats = window->columns * b->outputs;
-    if (window->y + 1 == b->height)
-        return;
-    if (finish->output != w->row)
-        fetch(finish->output + (ptrdiff_t)b->width * b->outputs, floats);
-    if (finish->residual == w->row) {
-        for (int i = 0; i < b->source_count; i++)
-            if (b->sources[i].scale == SCALE_SAME && b->sources[i].layout == LAYOUT_CHANNELS_LAST)
-                fetch(w->sources[i] + below * b->sources[i].channels, window->columns * b->sources[i].channels);
-    } else if (finish->residual && finish->residual != finish->output) {
-        fetch(finish->residual + (ptrdiff_t)b->width * b->outputs, floats);
-    }
-}
-
-/* From the merged map to the result, of a row of a piece. */
-static void end_row(struct worker *w, const struct window *window, const float *merged)
-{
-    const struct dilated_plan *plan = w->plan;
-    const struct dilated_block *b = &plan->block;
-    const ptrdiff_t at = (ptrdiff_t)window->y * b->width + window->left;
-    const bool apart = b->head || b->output_layout == LAYOUT_PLAIN;
-    struct planar_finish finish = {.output = apart ? w->row : w->result + at * b->outputs, .step = b->outputs,
-                                   .residual_first = b->shortcut_first, .scale = plan->scale, .shift = plan->offset,
-                                   .slope = plan->last_slope, .activation = b->activation};
-    if (w->g->waiting) {
-        finish.residual = finish.output;
-    } else if (b->shortcut == SHORTCUT_IDENTITY && !w->g->turned) {
-        finish.residual = w->sources[0] + ((ptrdiff_t)w->image * b->height * b->width + at) * b->outputs;
-    } else if (b->shortcut != SHORTCUT_NONE) {
-        make_shortcut(w, window, w->row);
-        finish.residual = w->row;
-    }
-    fetch_row_below(w, window, &finish);
-    const struct channel_finish call = {.pixels = window->columns, .channels = b->outputs, .input = merged, .pitch = b->outputs,
-                                        .finish = finish};
-    plan->blocks->channel_finish(&call);
-    if (apart)
-        give_pixels(w, w->row, window->columns, at);
-}
-
 static void run_piece(struct worker *w, int index)
 {
     const struct dilated_block *b = &w->plan->block;
@@ -296,16 +195,29 @@ static void run_piece(struct worker *w, int index)
     struct piece piece = {.top = index / g->pieces_across * g->piece_height, .left = index % g->pieces_across * g->piece_width};
     piece.bottom = piece.top + g->piece_height < b->height ? piece.top + g->piece_height : b->height;
     piece.right = piece.left + g->piece_width < b->width ? piece.left + g->piece_width : b->width;
+    const int rows = piece.bottom - piece.top;
+    struct window window = {.rows = 1, .left = piece.left, .columns = piece.right - piece.left};
+    int all = 0, done = 0;
+    for (int k = 0; k < b->branch_count; k++)
+        all += group_count(g, piece_tiles(w, k, &piece));
     for (int k = 0; k < b->branch_count; k++) {
+        const struct dilated_branch *branch = &b->branches[k];
         int tiles = piece_tiles(w, k, &piece), groups = group_count(g, tiles);
-        const struct target target = {.output = w->merged + b->branches[k].first, .pixel = b->outputs, .row = g->merged_row,
-                                      .sum = b->branches[k].read_sum ? w->merged + b->branches[k - 1].first : NULL};
-        for (int i = 0; i < groups; i++)
+        const struct target target = {.output = dilated_merged_part(w, branch), .pixel = branch->channels,
+                                      .row = (ptrdiff_t)g->merged_columns * branch->channels,
+                                      .sum = branch->read_sum ? dilated_merged_part(w, branch - 1) : NULL};
+        for (int i = 0; i < groups; i++, done++) {
+            /* Rows that are finished with these branches come into the second-level cache while it multiplies. */
+            for (int row = rows * done / all; row < rows * (done + 1) / all; row++) {
+                window.y = piece.top + row;
+                dilated_fetch_row(w, &window, false);
+            }
             run_share(w, k, &piece, tiles, i, groups, &target);
+        }
     }
-    for (int y = piece.top; y < piece.bottom; y++) {
-        const struct window window = {.y = y, .rows = 1, .left = piece.left, .columns = piece.right - piece.left};
-        end_row(w, &window, w->merged + (y - piece.top) * g->merged_row);
+    for (int row = 0; row < rows; row++) {
+        window.y = piece.top + row;
+        dilated_end_row(w, &window, row);
     }
 }
 
@@ -335,44 +247,6 @@ static int split_items(const struct worker *w)
     for (int k = 0; k < b->branch_count; k++)
         items += group_count(w->g, piece_tiles(w, k, &whole));
     return items;
-}
-
-/* The third step of a split map: sums and finish of some rows. */
-static void finish_chunk(const struct worker *w, int chunk)
-{
-    const struct dilated_plan *plan = w->plan;
-    const struct dilated_block *b = &plan->block;
-    const struct window window = chunk_window(w, chunk);
-    ptrdiff_t at = (ptrdiff_t)window.y * b->width, pixels = (ptrdiff_t)b->height * b->width;
-    float *map = w->branches, *sum = NULL;
-    for (int k = 0; k < b->branch_count; k++) {
-        int channels = b->branches[k].channels, offset = b->branches[k].first;
-        float *input = map + at * channels;
-        map += pixels * channels;
-        if (!b->branches[k].read_sum)
-            sum = input;
-        struct planar_finish finish = {
-            .sum = sum, .sum_step = channels, .read_sum = b->branches[k].read_sum,
-            .write_sum = b->branches[k].read_sum && b->branches[k].write_sum, .residual_first = b->shortcut_first,
-            .output = b->branches[k].output ? w->output + at * b->outputs + offset : NULL, .step = b->outputs,
-            .scale = plan->scale ? plan->scale + offset : NULL, .shift = plan->offset ? plan->offset + offset : NULL,
-            .slope = plan->last_slope ? plan->last_slope + offset : NULL, .activation = b->activation};
-        if (w->g->waiting)
-            finish.residual = finish.output;
-        else if (b->shortcut == SHORTCUT_IDENTITY)
-            finish.residual = w->sources[0] + ((ptrdiff_t)w->image * pixels + at) * b->outputs + offset;
-        struct channel_finish call = {.pixels = window.rows * b->width, .channels = channels, .input = input, .pitch = channels, .finish = finish};
-        plan->blocks->channel_finish(&call);
-    }
-}
-
-/* The last step where y is whole: the head of some rows, or those rows as planes. */
-static void end_chunk(const struct worker *w, int chunk)
-{
-    const struct dilated_block *b = &w->plan->block;
-    const struct window window = chunk_window(w, chunk);
-    ptrdiff_t at = (ptrdiff_t)window.y * b->width;
-    give_pixels(w, w->output + at * b->outputs, window.rows * b->width, at);
 }
 
 /* The first chunk that pieces up to row `down` do not need. */
@@ -411,11 +285,11 @@ static void run_branches(struct worker *w)
         run_split(w, item);
 #pragma omp for schedule(static)
     for (int chunk = 0; chunk < g->chunks; chunk++)
-        finish_chunk(w, chunk);
+        dilated_finish_chunk(w, chunk);
     if (w->output != w->result) {
 #pragma omp for schedule(static)
         for (int chunk = 0; chunk < g->chunks; chunk++)
-            end_chunk(w, chunk);
+            dilated_end_chunk(w, chunk);
     }
 }
 
@@ -449,8 +323,8 @@ void dilated_channels_run(const struct dilated_plan *plan, const float *const *s
         float *own = (float *)scratch + g.thread * (size_t)omp_get_thread_num();
         struct worker w = {.plan = plan, .g = &g, .sources = sources, .spread = own, .reduced = reduced, .low = low,
                            .branches = branches};
-        w.products = w.spread + g.spread;
-        w.rows = w.products + g.products;
+        w.products = g.in_place ? w.spread : w.spread + g.spread;
+        w.rows = w.spread + g.spread + g.products;
         w.pairs = w.rows + g.rows;
         w.merged = w.pairs + g.pairs;
         w.row = w.merged + g.merged;

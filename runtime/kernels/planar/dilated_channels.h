@@ -13,7 +13,9 @@ struct geometry {
     bool copied;                        /* there is no reducing stage, and x is not channels-last */
     bool turned;                        /* x is one source that is not channels-last */
     bool waiting;                       /* the shortcut is in y's map before the branches are added to it */
-    ptrdiff_t merged_row;               /* floats from row to row of a piece's merged map */
+    bool in_place;                      /* products take the place of what is multiplied */
+    int merged_columns;                 /* of a piece's merged map, in which a branch's channels lie by themselves: the next one's … */
+    ptrdiff_t merged_part;              /* … so many floats for each channel behind */
     ptrdiff_t spread_pitch, spread_position, product_pitch, product_position;
     /* Floats of the parts of one thread's scratch, and of the team's. */
     size_t spread, products, rows, pairs, merged, row, result_row, thread, reduced, low, branches, whole;
@@ -44,6 +46,14 @@ struct worker {
     struct held row_held, pair_held;     /* what `rows` and `pairs` hold */
 };
 
+/* The rows of a chunk. */
+static inline struct window dilated_chunk_window(const struct worker *w, int chunk)
+{
+    const struct dilated_block *b = &w->plan->block;
+    const int y = chunk * w->g->chunk_rows, left = b->height - y;
+    return (struct window){.y = y, .rows = left < w->g->chunk_rows ? left : w->g->chunk_rows, .columns = b->width};
+}
+
 /* ---- the 1×1 stages of x (dilated_channels_stages.c) ------------------------------------------------------------------- */
 
 /* One row of the upsampled sources' products at their own size, for both stages. */
@@ -55,5 +65,23 @@ void dilated_stage_pixels(struct worker *w, int stage, int channels, enum planar
                           const struct window *window, float *output);
 /* x itself, [pixel][channels], where it is one source. */
 void dilated_turn_pixels(struct worker *w, const struct window *window, float *output);
+
+/* ---- the end (dilated_channels_end.c) ----------------------------------------------------------------------------------- */
+
+/* The shortcut's pixels where it is not a whole map, [pixel][outputs]. */
+void dilated_make_shortcut(struct worker *w, const struct window *window, float *output);
+/* Where a branch's part of the piece's merged map begins. */
+static inline float *dilated_merged_part(const struct worker *w, const struct dilated_branch *branch)
+{
+    return w->merged + branch->first * w->g->merged_part;
+}
+/* Asks for what dilated_end_row will need of whole maps; near: in the first-level cache, else in the second. */
+void dilated_fetch_row(const struct worker *w, const struct window *window, bool near);
+/* Finishes a row of a piece, `row` of its merged map. */
+void dilated_end_row(struct worker *w, const struct window *window, int row);
+/* The third step of a split map: sums and finish of a chunk. */
+void dilated_finish_chunk(const struct worker *w, int chunk);
+/* Its last step where y is not the result: the head of a chunk, or its rows as planes. */
+void dilated_end_chunk(const struct worker *w, int chunk);
 
 #endif

@@ -271,13 +271,9 @@ static struct planar_finish merge_finish(const struct composed_call *call, const
 
 static struct planar_finish branch_finish(const struct composed *c, int branch, const struct planar_finish *whole)
 {
-    struct planar_finish finish = *whole;
     const struct dilated_branch *b = &c->branches[branch];
-    finish.output = b->output ? finish.output + b->first : NULL;
-    finish.residual = finish.residual ? finish.residual + b->first : NULL;
-    finish.scale = finish.scale ? finish.scale + b->first : NULL;
-    finish.shift = finish.shift ? finish.shift + b->first : NULL;
-    finish.slope = finish.slope ? finish.slope + b->first : NULL;
+    struct planar_finish finish = planar_finish_from(whole, b->first);
+    finish.output = b->output ? finish.output : NULL;
     finish.read_sum = b->read_sum;
     finish.write_sum = b->write_sum;
     return finish;

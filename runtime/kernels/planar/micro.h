@@ -105,6 +105,18 @@ struct planar_finish {
     bool through;          /* planes without a residual: output is too large to be found in a cache later */
 };
 
+/* The same from channel `first` on, on channels-last data. */
+static inline struct planar_finish planar_finish_from(const struct planar_finish *whole, int first)
+{
+    struct planar_finish finish = *whole;
+    finish.output = finish.output ? finish.output + first : NULL;
+    finish.residual = finish.residual ? finish.residual + first : NULL;
+    finish.scale = finish.scale ? finish.scale + first : NULL;
+    finish.shift = finish.shift ? finish.shift + first : NULL;
+    finish.slope = finish.slope ? finish.slope + first : NULL;
+    return finish;
+}
+
 /* Planes: output[i * position + c * pitch + x] for six positions i from six rows. */
 struct plane_spread {
     int channels, columns;
@@ -180,6 +192,15 @@ struct channel_batch {
     const float *next;                   /* of count 1: what is fetched into a cache meanwhile, next_row floats for each row; NULL: nothing */
     ptrdiff_t next_row;
 };
+
+/* How long a chain of sums may be: longer ones are cut, and their parts added up in the output. */
+enum { BATCH_CHAIN = 32 };
+
+/* Whether output may be the input: all of a row's columns are made at once. */
+static inline bool channel_batch_in_place(int columns, int depth, int lanes)
+{
+    return columns <= 3 * lanes && depth <= BATCH_CHAIN;
+}
 
 /* ---- rows: what a product's input may have to go through first ------------------------------------------------------ */
 
