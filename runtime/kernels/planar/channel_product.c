@@ -333,7 +333,9 @@ static void square_batch(const struct channel_batch *b)
         int row = 0;
         for (; row + 6 <= b->rows; row += 6, input += 6 * LANES, output += 6 * LANES)
             square_rows(6, input, weights, output);
-        for (; row < b->rows; row++, input += LANES, output += LANES)
+        for (; row + 2 <= b->rows; row += 2, input += 2 * LANES, output += 2 * LANES)
+            square_rows(2, input, weights, output);
+        if (row < b->rows)
             square_rows(1, input, weights, output);
     }
 }
@@ -343,25 +345,34 @@ static void batch_panel(const struct channel_batch *b, const struct tile *talles
 {
     const ptrdiff_t weight_step = b->depth * b->width;
     const bool positions_inside = b->count * weight_step <= CACHED_WEIGHTS;
+    struct {
+        const struct tile *tile;
+        int count;
+    } rows[sizeof tiles[0] / sizeof tiles[0][0]]; /* the tiles of one position */
+    int kinds = 0;
+    for (int row = 0; row < b->rows; row += rows[kinds].count * rows[kinds].tile->rows, kinds++) {
+        rows[kinds].tile = next_tile(tallest, b->rows - row);
+        rows[kinds].count = tiles_alike(rows[kinds].tile, tallest, b->rows - row);
+    }
     for (int i = 0; i < (positions_inside ? 1 : b->count); i++)
-        for (int row = 0; row < b->rows;) {
-            const struct tile *tile = next_tile(tallest, b->rows - row);
-            struct run run = {.count = b->count, .depth = b->depth, .pixel = b->pitch, .width = b->width, .stride = b->pitch_out,
-                              .input_step = b->position, .weight_step = weight_step, .output_step = b->position_out};
-            if (!positions_inside) {
-                run.count = tiles_alike(tile, tallest, b->rows - row);
-                run.input_step = tile->rows * b->pitch;
-                run.weight_step = 0;
-                run.output_step = tile->rows * b->pitch_out;
+        for (int kind = 0, row = 0; kind < kinds; row += rows[kind].count * rows[kind].tile->rows, kind++)
+            for (int r = row, times = positions_inside ? rows[kind].count : 1; times > 0; times--, r += rows[kind].tile->rows) {
+                const struct tile *tile = rows[kind].tile;
+                struct run run = {.count = rows[kind].count, .depth = b->depth, .pixel = b->pitch, .width = b->width, .stride = b->pitch_out,
+                                  .input_step = tile->rows * b->pitch, .output_step = tile->rows * b->pitch_out};
+                if (positions_inside) {
+                    run.count = b->count;
+                    run.input_step = b->position;
+                    run.weight_step = weight_step;
+                    run.output_step = b->position_out;
+                }
+                if (column == 0 && b->next) {
+                    run.next = b->next + r * b->next_row;
+                    run.next_tile = tile->rows * b->next_row;
+                }
+                tile->plain(&run, b->input + i * b->position + r * b->pitch, b->weights + i * weight_step + column,
+                            b->output + i * b->position_out + r * b->pitch_out + column);
             }
-            if (column == 0 && b->next) {
-                run.next = b->next + row * b->next_row;
-                run.next_tile = tile->rows * b->next_row;
-            }
-            tile->plain(&run, b->input + i * b->position + row * b->pitch, b->weights + i * weight_step + column,
-                        b->output + i * b->position_out + row * b->pitch_out + column);
-            row += tile->rows * (positions_inside ? 1 : run.count);
-        }
 }
 
 void BLOCK(channel_batch)(const struct channel_batch *b)

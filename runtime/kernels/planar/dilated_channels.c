@@ -13,7 +13,7 @@
 #include "runtime/kernels/planar/pack.h"
 #include "runtime/kernels/planar/tiles.h"
 
-enum { ALIGN = 16, PIECE = 32, CHUNK_PIXELS = 224, LARGEST_GROUP = 32, POSITIONS = WINOGRAD_INPUTS * WINOGRAD_INPUTS };
+enum { ALIGN = 16, PIECE = 32, CHUNK_PIXELS = 224, LARGEST_GROUP = 64, POSITIONS = WINOGRAD_INPUTS * WINOGRAD_INPUTS };
 
 static size_t aligned(size_t floats)
 {
@@ -65,7 +65,7 @@ static void measure(const struct dilated_plan *plan, struct geometry *g)
     g->low_width = b->width / 2;
     g->spread_pitch = divided(b->reduced, lanes) * lanes;
     g->product_pitch = divided(most, lanes) * lanes;
-    g->group = g->spread_pitch <= 16 ? LARGEST_GROUP : 24;
+    g->group = g->spread_pitch <= 8 ? LARGEST_GROUP : g->spread_pitch <= 16 ? LARGEST_GROUP / 2 : LARGEST_GROUP * 3 / 8;
     g->spread_position = g->group * g->spread_pitch + ALIGN;
     g->product_position = g->group * g->product_pitch + ALIGN;
     g->spread = aligned((size_t)(POSITIONS * g->spread_position) + PLANAR_SLACK);
