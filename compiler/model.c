@@ -203,6 +203,8 @@ mitral_status compile_graph(mitral_plan **out, mitral_context *context, struct g
     TRY(mark_taps(graph, options));
     TRY(infer_and_check(graph));
     TRY(expand_gradients(graph));
+    if (!training)
+        TRY(choose_quotients(graph));
     TRY(graph_verify(graph));
     if (!options->interpret)
         TRY(pipeline_run(graph, &pass_options, options));

@@ -15,7 +15,8 @@ enum op_trait {
     OP_COMMUTATIVE = 1 << 3,
     OP_RANDOM = 1 << 4,         /* never folded, never merged */
     OP_MOVES_DATA = 1 << 5,     /* copies elements without changing them */
-    OP_CONTROL = 1 << 6         /* owns subgraphs */
+    OP_CONTROL = 1 << 6,        /* owns subgraphs */
+    OP_QUANTIZES = 1 << 7       /* rounds its first input to 8 bits or fewer */
 };
 
 struct op {

@@ -17,7 +17,7 @@ FLOAT_UNARY(Mish, v * TANH((v > 0 ? v : 0) + LOG1P_UNIT(EXP(-fabs(v)))), .arity 
 FLOAT_UNARY(QuickGelu, v / (1 + EXP(-A * v)), .arity = 1, .parameters = {"alpha"}, .defaults = {1.702f})
 FLOAT_UNARY(Selu, v > 0 ? B * v : B * A * EXPM1(v), .arity = 1, .parameters = {"alpha", "gamma"},
             .defaults = {1.67326319217681884765625f, 1.05070102214813232421875f})
-FLOAT_UNARY(Sigmoid, SIGMOID(v), .arity = 1)
+FLOAT_UNARY_OR_QUOTIENT(Sigmoid, SIGMOID(v), quotient_sigmoid(v))
 FLOAT_UNARY(Softplus, (v > 0 ? v : 0) + LOG1P_UNIT(EXP(-fabs(v))), .arity = 1)
 FLOAT_UNARY(Softsign, v / (1 + fabs(v)), .arity = 1)
 FLOAT_UNARY(Swish, v / (1 + EXP(-A * v)), .arity = 1, .parameters = {"alpha"}, .defaults = {1})

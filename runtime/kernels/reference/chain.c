@@ -14,8 +14,9 @@ enum { BLOCK = 256 }; /* floats: all results of a block stay in the first-level 
 #else
 #define INDEPENDENT _Pragma("GCC ivdep")
 #endif
-#define STEP(name, expression)                                                                                         \
-    VECTORISED static void step_##name(float *y, const float *pa, const float *pb, int count, float A, float B)        \
+#define STEP(name, expression) STEP_FOR(VECTORISED, name, expression)
+#define STEP_FOR(clones, name, expression)                                                                             \
+    clones static void step_##name(float *y, const float *pa, const float *pb, int count, float A, float B)        \
     {                                                                                                                  \
         (void)pb, (void)A, (void)B;                                                                                    \
         INDEPENDENT for (int i = 0; i < count; i++)                                                                    \
@@ -45,6 +46,8 @@ STEP(Mish, v * TANH((v > 0 ? v : 0) + LOG1P_UNIT(EXP(-fabsf(v)))))
 STEP(Mul, v * W)
 STEP(Neg, -v)
 STEP(PRelu, v < 0 ? v * W : v)
+STEP_FOR(VECTORISED_FUSED, QuotientSigmoid, quotient_sigmoid(v))
+STEP_FOR(VECTORISED_FUSED, QuotientTanh, quotient_tanh(v))
 STEP(Reciprocal, 1 / v)
 STEP(Relu, v < 0 ? 0 : v)
 STEP(Sigmoid, SIGMOID(v))
@@ -74,6 +77,8 @@ static const struct chain_operation operations[] = {
     {"Mul", 2, {NULL}, {0}, step_Mul},
     {"Neg", 1, {NULL}, {0}, step_Neg},
     {"PRelu", 2, {NULL}, {0}, step_PRelu},
+    {"QuotientSigmoid", 1, {NULL}, {0}, step_QuotientSigmoid},
+    {"QuotientTanh", 1, {NULL}, {0}, step_QuotientTanh},
     {"Reciprocal", 1, {NULL}, {0}, step_Reciprocal},
     {"Relu", 1, {NULL}, {0}, step_Relu},
     {"Sigmoid", 1, {NULL}, {0}, step_Sigmoid},

@@ -24,7 +24,7 @@ FLOAT_UNARY(Sin, sin(v), .arity = 1)
 FLOAT_UNARY(Sinh, sinh(v), .arity = 1)
 FLOAT_UNARY(Sqrt, sqrt(v), .arity = 1)
 FLOAT_UNARY(Tan, tan(v), .arity = 1)
-FLOAT_UNARY(Tanh, TANH(v), .arity = 1)
+FLOAT_UNARY_OR_QUOTIENT(Tanh, TANH(v), quotient_tanh(v))
 
 /* ---- operators that have integers too ---------------------------------------------------------------------------- */
 

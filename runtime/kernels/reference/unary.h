@@ -18,8 +18,9 @@
         return elementwise_run(call, &name##_loops, NULL);                                                             \
     }
 
-#define FLOAT_LOOP(name, T, expression)                                                                                \
-    VECTORISED static void name(LOOP_ARGUMENTS)                                                                        \
+#define FLOAT_LOOP(name, T, expression) FLOAT_LOOP_FOR(VECTORISED, name, T, expression)
+#define FLOAT_LOOP_FOR(clones, name, T, expression)                                                                    \
+    clones static void name(LOOP_ARGUMENTS)                                                                        \
     {                                                                                                                  \
         typedef T real;                                                                                                \
         const double *parameters = context;                                                                            \
@@ -47,6 +48,22 @@
     FLOAT_LOOP(name##_float, float, expression)                                                                        \
     FLOAT_LOOP(name##_double, double, expression)                                                                      \
     PLAIN_ELEMENTWISE(name, .loops[MITRAL_FLOAT] = name##_float, .loops[MITRAL_DOUBLE] = name##_double, __VA_ARGS__)
+
+/* An operator that has a quotient of polynomials for float, too, which attribute "quotient" chooses. */
+#define FLOAT_UNARY_OR_QUOTIENT(name, expression, quotient)                                                            \
+    FLOAT_UNARY(name##_usual, expression, .arity = 1)                                                                  \
+    FLOAT_LOOP_FOR(VECTORISED_FUSED, name##_quotient_float, float, quotient)                                           \
+    static const struct elementwise name##_quotient_loops = {                                                          \
+        .arity = 1, .loops = {[MITRAL_FLOAT] = name##_quotient_float, [MITRAL_DOUBLE] = name##_usual_double}};         \
+    static mitral_status name##_shape(struct kernel_call *call)                                                        \
+    {                                                                                                                  \
+        return name##_usual_shape(call);                                                                               \
+    }                                                                                                                  \
+    static mitral_status name##_run(struct kernel_call *call)                                                          \
+    {                                                                                                                  \
+        return attribute_int(call->attributes, "quotient", 0) ? elementwise_run(call, &name##_quotient_loops, NULL)    \
+                                                              : name##_usual_run(call);                                \
+    }
 
 /* Fields for loops named <name>_int8_t and so on. */
 #define FOR_INTEGERS_ENTRIES(name)                                                                                     \
