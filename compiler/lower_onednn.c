@@ -128,11 +128,11 @@ mitral_status lower_resize(struct lowering *lowering, const struct node *node, b
 }
 
 /* The interpreter keeps the reference kernel. */
-mitral_status lower_lstm(struct lowering *lowering, const struct node *node, bool *done)
+mitral_status lower_recurrent(struct lowering *lowering, const struct node *node, bool *done)
 {
     if (lowering->level == 0 || lowering->training || node_input(node, 0) == NO_VALUE || lowering_type(lowering, node_input(node, 0))->dtype != MITRAL_FLOAT)
         return MITRAL_OK;
-    return lower_node(lowering, node, "onednn.lstm", done);
+    return lower_node(lowering, node, node_is(node, "LSTM") ? "onednn.lstm" : node_is(node, "GRU") ? "onednn.gru" : "onednn.rnn", done);
 }
 
 mitral_status lower_softmax(struct lowering *lowering, const struct node *node, bool *done)

@@ -9,6 +9,6 @@ typedef mitral_status lower_hook(struct lowering *lowering, const struct node *n
 
 lower_hook lower_concat, lower_convolution, lower_convolution_integer, lower_convolution_qlinear, lower_convolution_transpose, lower_matmul_integer,
     lower_matmul_qlinear, lower_gemm, lower_matmul, lower_max_pool, lower_average_pool, lower_global_average_pool,
-    lower_global_max_pool, lower_layer_normalization, lower_lrn, lower_lstm, lower_resize, lower_softmax, lower_split;
+    lower_global_max_pool, lower_layer_normalization, lower_lrn, lower_recurrent, lower_resize, lower_softmax, lower_split;
 
 #endif

@@ -10,7 +10,9 @@
     FUNCTION(deconvolution_forward_primitive_desc_create)                                                              \
     FUNCTION(engine_create)                                                                                            \
     FUNCTION(get_effective_cpu_isa)                                                                                    \
+    FUNCTION(gru_forward_primitive_desc_create)                                                                        \
     FUNCTION(layer_normalization_forward_primitive_desc_create)                                                        \
+    FUNCTION(lbr_gru_forward_primitive_desc_create)                                                                    \
     FUNCTION(lstm_forward_primitive_desc_create)                                                                       \
     FUNCTION(matmul_primitive_desc_create)                                                                             \
     FUNCTION(memory_create)                                                                                            \
@@ -47,7 +49,8 @@
     FUNCTION(softmax_forward_primitive_desc_create)                                                                    \
     FUNCTION(stream_create)                                                                                            \
     FUNCTION(stream_destroy)                                                                                           \
-    FUNCTION(stream_wait)
+    FUNCTION(stream_wait)                                                                                              \
+    FUNCTION(vanilla_rnn_forward_primitive_desc_create)
 
 struct onednn_library {
     dnnl_engine_t engine; /* the one CPU engine of the process; never destroyed: primitives may outlive everything else */
