@@ -138,7 +138,8 @@ mitral_status lower_recurrent(struct lowering *lowering, const struct node *node
 mitral_status lower_softmax(struct lowering *lowering, const struct node *node, bool *done)
 {
     /* The standard defines soft-max by operators that each round to the type: of narrow types the reference kernel does. */
-    if (node_input(node, 0) == NO_VALUE || lowering_type(lowering, node_input(node, 0))->dtype != MITRAL_FLOAT)
+    if (node_input(node, 0) == NO_VALUE || lowering_type(lowering, node_input(node, 0))->dtype != MITRAL_FLOAT
+        || attribute_has(&node->attributes, "runtime_bits"))
         return MITRAL_OK;
     return lower_as(lowering, node, node_is(node, "LogSoftmax") ? "onednn.log_softmax" : "onednn.softmax", done);
 }

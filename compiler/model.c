@@ -204,7 +204,7 @@ mitral_status compile_graph(mitral_plan **out, mitral_context *context, struct g
     TRY(infer_and_check(graph));
     TRY(expand_gradients(graph));
     if (!training)
-        TRY(choose_quotients(graph));
+        TRY(match_runtime(graph));
     TRY(graph_verify(graph));
     if (!options->interpret)
         TRY(pipeline_run(graph, &pass_options, options));

@@ -70,7 +70,7 @@ static bool read_operator(const struct graph *graph, const struct node *node, in
 {
     const struct attributes *attributes = &node->attributes;
     *out = (struct activation){.name = node->op->name, .slope = NO_VALUE};
-    if (attribute_has(attributes, "quotient")) /* its own bits are asked for */
+    if (attribute_has(attributes, "runtime_bits")) /* its own bits are asked for */
         return false;
     if (node_is(node, "Relu") || node_is(node, "Sigmoid") || node_is(node, "Tanh") || node_is(node, "HardSwish") || node_is(node, "Mish")
         || node_is(node, "Softplus"))
@@ -111,7 +111,7 @@ static bool read_gate(const struct graph *graph, const struct graph_uses *uses, 
         const struct node *inner = &graph->nodes[gate], *outer = &graph->nodes[product];
         if (!inner->op || !outer->op || !node_is(outer, "Mul"))
             continue;
-        const bool sigmoid = node_is(inner, "Sigmoid") && !attribute_has(&inner->attributes, "quotient");
+        const bool sigmoid = node_is(inner, "Sigmoid") && !attribute_has(&inner->attributes, "runtime_bits");
         const bool hard = node_is(inner, "HardSigmoid") && fabsf(attribute_float(&inner->attributes, "alpha", 0.2f) - 1.0f / 6.0f) < 1e-6f
                           && attribute_float(&inner->attributes, "beta", 0.5f) == 0.5f;
         if (!(sigmoid || hard) || only_reader(graph, uses, inner->outputs[0]) != product)

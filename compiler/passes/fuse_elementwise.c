@@ -65,7 +65,7 @@ static bool read_step(const struct graph *graph, node_id id, struct step *out)
         || !is_float(graph, node_input(node, 0)))
         return false;
     *out = (struct step){.operation = chain_find(node->op->name, strlen(node->op->name))};
-    if (attribute_has(&node->attributes, "quotient")) {
+    if (attribute_has(&node->attributes, "runtime_bits")) {
         const char *name = node_is(node, "Tanh") ? "QuotientTanh" : "QuotientSigmoid";
         out->operation = chain_find(name, strlen(name));
     }

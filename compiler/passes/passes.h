@@ -26,6 +26,6 @@ bool type_same_dims(const struct value_type *a, const struct value_type *b);
 
 /* Not optional, so not in the list: part of making any plan, the interpreter's too. */
 mitral_status expand_gradients(struct graph *graph);
-mitral_status choose_quotients(struct graph *graph); /* not of training graphs */
+mitral_status match_runtime(struct graph *graph); /* not of training graphs */
 
 #endif

@@ -1,5 +1,5 @@
-"""A Tanh or Sigmoid that is quantized, at once or after it was moved, gives ONNX Runtime's bits: 8-bit results are equal, and scales and zero
-points with them. One that is not quantized stays closer to the exact values than ONNX Runtime's is."""
+"""A Tanh, Sigmoid or Softmax that is quantized, at once, after it was moved or in products, gives ONNX Runtime's bits: 8-bit results are equal,
+and scales and zero points with them. What is not quantized stays closer to the exact values than ONNX Runtime's is."""
 
 import pathlib
 import tempfile
@@ -52,6 +52,30 @@ def test_quantized():
                             different = int((got[name] != expected).sum())
                             if different:
                                 problems.append(f"{op}, moves {moves}, {quantizer} {options}: {different} elements of {name} differ")
+    assert not problems, "\n  ".join(problems)
+
+
+def test_softmax():
+    """Of attention: weights, and states added up by them."""
+    generator, problems = np.random.default_rng(4), []
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "model.onnx"
+        for length in (5, 24, 61, 100):
+            x = {"x": generator.normal(0, 2, (600, length)).astype(np.float32)}
+            nodes = [helper.make_node("Softmax", ["x"], ["w"], axis=-1), helper.make_node("QuantizeLinear", ["w", "scale", "zero"], ["q"]),
+                     helper.make_node("MatMul", ["w", "states"], ["y"]), helper.make_node("DynamicQuantizeLinear", ["y"], ["p", "s", "z"])]
+            constants = [onnx.numpy_helper.from_array(array, name) for name, array in [
+                ("scale", np.float32(1e-3)), ("zero", np.array(0, np.uint8)), ("states", generator.uniform(-1, 1, (length, 256)).astype(np.float32))]]
+            graph = helper.make_graph(nodes, "attention", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [600, length])],
+                                      [onnx.ValueInfoProto(name=name) for name in "wqpsz"], constants)
+            onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+            want = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, x)
+            for options in ([], ["--interpret"]):
+                got = infer(path, x, *options)
+                for name, expected in zip("wqpsz", want):
+                    different = int((got[name] != expected).sum())
+                    if different:
+                        problems.append(f"rows of {length} {options}: {different} elements of {name} differ")
     assert not problems, "\n  ".join(problems)
 
 

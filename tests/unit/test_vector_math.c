@@ -38,6 +38,7 @@ static float found_sigmoid(float v) { return vector_sigmoid(v); }
 static float found_tanh(float v) { return vector_tanh(v); }
 static float found_quotient_sigmoid(float v) { return quotient_sigmoid(v); }
 static float found_quotient_tanh(float v) { return quotient_tanh(v); }
+static float found_runtime_exp(float v) { return runtime_exp(v); }
 static float found_erf(float v) { return vector_erf(v); }
 static float found_round(float v) { return vector_round(v); }
 
@@ -50,6 +51,7 @@ static void test_accuracy(void **state)
         {"sigmoid", found_sigmoid, sigmoid, -87, 90, 4, 0}, {"tanh", found_tanh, tanh, -INFINITY, INFINITY, 3.5, 0},
         {"quotient_sigmoid", found_quotient_sigmoid, sigmoid, -INFINITY, INFINITY, 0, 2e-7},
         {"quotient_tanh", found_quotient_tanh, tanh, -INFINITY, INFINITY, 0, 4e-7},
+        {"runtime_exp", found_runtime_exp, exp, -87, 0, 2.5, 0},
         {"erf", found_erf, erf, -INFINITY, INFINITY, 3.5, 0}, {"round", found_round, rint, -INFINITY, INFINITY, 0, 0}};
     for (size_t f = 0; f < sizeof(functions) / sizeof(functions[0]); f++) {
         const struct function *function = &functions[f];

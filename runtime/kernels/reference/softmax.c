@@ -5,6 +5,9 @@
 
 #include "runtime/kernels/reference/operand.h"
 #include "runtime/kernels/reference/shapes.h"
+#include "runtime/kernels/reference/vector_math.h"
+
+#undef EXP /* here of one type at a time */
 
 enum { SOFTMAX_COLUMNS = 128 };
 
@@ -49,6 +52,41 @@ static void softmax_narrow(enum softmax_kind kind, int32_t dtype, int64_t outer,
             to[i * inner] = kind == SOFTMAX_LOG ? shifted - logarithm : to[i * inner] / sum;
         }
     }
+}
+
+/* By ONNX Runtime's sequence of operations where it has AVX2: sums in eight parts. y may be x. */
+VECTORISED_FUSED static void softmax_row(int64_t axis, const float *x, float *y)
+{
+    enum { PARTS = 8 };
+    const int64_t whole = axis - axis % PARTS;
+    float sums[PARTS] = {0}, mosts[PARTS], most = x[0];
+    for (int j = 0; j < PARTS; j++)
+        mosts[j] = x[0];
+    for (int64_t i = 0; i < whole; i += PARTS)
+        for (int j = 0; j < PARTS; j++)
+            mosts[j] = x[i + j] > mosts[j] ? x[i + j] : mosts[j];
+    for (int64_t i = 0; i < PARTS + axis - whole; i++) {
+        const float value = i < PARTS ? mosts[i] : x[whole + i - PARTS];
+        most = value > most ? value : most;
+    }
+    for (int64_t i = 0; i < axis; i++)
+        y[i] = runtime_exp(x[i] - most);
+    for (int64_t i = 0; i < whole; i += PARTS)
+        for (int j = 0; j < PARTS; j++)
+            sums[j] += y[i + j];
+    for (int64_t i = whole; i < axis; i++)
+        sums[i - whole] += y[i];
+    const float scale = 1.0f / (((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7])));
+    for (int64_t i = 0; i < axis; i++)
+        y[i] *= scale;
+}
+
+static void softmax_rows(int64_t rows, int64_t axis, int threads, const float *x, float *y)
+{
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t row = 0; row < rows; row++)
+        if (axis)
+            softmax_row(axis, x + row * axis, y + row * axis);
 }
 
 mitral_status call_softmax_sizes(const struct kernel_call *call, int64_t *outer, int64_t *axis, int64_t *inner)
@@ -105,6 +143,8 @@ static mitral_status run(struct kernel_call *call, enum softmax_kind kind)
     const int32_t dtype = call_input(call, 0)->dtype;
     if (kind != SOFTMAX_HARD && (dtype == MITRAL_FLOAT16 || dtype == MITRAL_BFLOAT16))
         softmax_narrow(kind, dtype, outer, axis, inner, call->threads, x, y);
+    else if (dtype == MITRAL_FLOAT && inner == 1 && attribute_int(call->attributes, "runtime_bits", 0))
+        softmax_rows(outer, axis, call->threads, x, y);
     else if (compute == COMPUTE_FLOAT)
         softmax_float(kind, outer, axis, inner, call->threads, x, y);
     else

@@ -49,7 +49,7 @@
     FLOAT_LOOP(name##_double, double, expression)                                                                      \
     PLAIN_ELEMENTWISE(name, .loops[MITRAL_FLOAT] = name##_float, .loops[MITRAL_DOUBLE] = name##_double, __VA_ARGS__)
 
-/* An operator that has a quotient of polynomials for float, too, which attribute "quotient" chooses. */
+/* An operator that has a quotient of polynomials for float, too, which attribute "runtime_bits" chooses. */
 #define FLOAT_UNARY_OR_QUOTIENT(name, expression, quotient)                                                            \
     FLOAT_UNARY(name##_usual, expression, .arity = 1)                                                                  \
     FLOAT_LOOP_FOR(VECTORISED_FUSED, name##_quotient_float, float, quotient)                                           \
@@ -61,7 +61,7 @@
     }                                                                                                                  \
     static mitral_status name##_run(struct kernel_call *call)                                                          \
     {                                                                                                                  \
-        return attribute_int(call->attributes, "quotient", 0) ? elementwise_run(call, &name##_quotient_loops, NULL)    \
+        return attribute_int(call->attributes, "runtime_bits", 0) ? elementwise_run(call, &name##_quotient_loops, NULL)    \
                                                               : name##_usual_run(call);                                \
     }
 

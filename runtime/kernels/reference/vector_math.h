@@ -155,6 +155,21 @@ static inline float quotient_tanh(float v)
     return above * x / below;
 }
 
+/* e^v for v ≤ 0, as in ONNX Runtime's soft-max, fused too. */
+static inline float runtime_exp(float v)
+{
+    const float x = v < -88.3762626647949f ? -88.3762626647949f : v, shifted = fmaf(x, 1.44269504088896341f, 12582912.0f);
+    const float n = shifted - 12582912.0f, r = fmaf(n, -1.42860677e-6f, fmaf(n, -0.693145752f, x));
+    float p = 0x1.694p-10f;
+    p = fmaf(p, r, 0x1.125edcp-7f);
+    p = fmaf(p, r, 0x1.555b5ap-5f);
+    p = fmaf(p, r, 0x1.55545p-3f);
+    p = fmaf(p, r, 0x1.fffff6p-2f);
+    p = fmaf(p, r, 1.0f);
+    p = fmaf(p, r, 1.0f);
+    return p * float_of_bits((bits_of_float(shifted) << 23) + 0x3f800000u);
+}
+
 static inline float vector_erf(float v)
 {
     float a = fabsf(v), z = v * v;

@@ -1,10 +1,10 @@
-/* Tanh and Sigmoid whose values are rounded to 8 bits, at once or after being moved, take ONNX Runtime's and Eigen's quotients of polynomials
- * (attribute "quotient"; runtime/kernels/reference/vector_math.h). Next to the middle of two steps the last bit of a float decides what comes of
- * the rounding, and in a network that quantizes as it runs, all that follows; with that runtime's bits its rounding comes out, too. Elsewhere
- * ours stay, which are two to four times closer to the exact values. */
+/* Tanh, Sigmoid and Softmax whose values are rounded to 8 bits, after no more than moves and products, are computed by ONNX Runtime's sequence of
+ * operations (attribute "runtime_bits"; runtime/kernels/reference/vector_math.h). Next to the middle of two steps the last bit of a float
+ * decides what comes of the rounding, and in a network that quantizes as it runs, all that follows; with that runtime's bits its rounding comes
+ * out, too. Elsewhere ours stay, which are two to four times closer to the exact values; a Softmax that fuse-attention takes is its own. */
 #include "compiler/passes/passes.h"
 
-/* Whether a quantization gets the value's elements as they are; `reaches` says it of what comes later. */
+/* Whether a quantization gets the value's elements, or products with them; `reaches` says it of what comes later. */
 static bool reaches_quantization(const struct graph *graph, const struct graph_uses *uses, value_id value, bool *reaches)
 {
     for (uint32_t i = uses->offsets[value]; i < uses->offsets[value + 1]; i++) {
@@ -13,7 +13,8 @@ static bool reaches_quantization(const struct graph *graph, const struct graph_u
             continue;
         if ((reader->op->traits & OP_QUANTIZES) && reader->inputs[0] == value)
             return true;
-        for (size_t j = 0; (reader->op->traits & OP_MOVES_DATA) && j < reader->output_count; j++)
+        const bool passes = (reader->op->traits & OP_MOVES_DATA) || node_is(reader, "MatMul");
+        for (size_t j = 0; passes && j < reader->output_count; j++)
             if (reader->outputs[j] != NO_VALUE && reaches[reader->outputs[j]])
                 return true;
     }
@@ -28,13 +29,13 @@ static mitral_status mark(struct graph *graph, const struct graph_uses *uses, bo
         for (size_t j = 0; node->op && j < node->output_count; j++)
             if (node->outputs[j] != NO_VALUE)
                 any |= reaches[node->outputs[j]] = reaches_quantization(graph, uses, node->outputs[j], reaches);
-        if (any && (node_is(node, "Tanh") || node_is(node, "Sigmoid")))
-            TRY(attributes_set_int(&node->attributes, graph->arena, "quotient", 1));
+        if (any && (node_is(node, "Tanh") || node_is(node, "Sigmoid") || node_is(node, "Softmax")))
+            TRY(attributes_set_int(&node->attributes, graph->arena, "runtime_bits", 1));
     }
     return MITRAL_OK;
 }
 
-mitral_status choose_quotients(struct graph *graph)
+mitral_status match_runtime(struct graph *graph)
 {
     struct graph_uses uses;
     TRY(graph_find_uses(graph, &uses));
@@ -44,6 +45,6 @@ mitral_status choose_quotients(struct graph *graph)
     graph_free_uses(graph, &uses);
     for (size_t i = 0; i < graph->node_count && status == MITRAL_OK; i++)
         for (size_t j = 0; graph->nodes[i].op && j < graph->nodes[i].subgraph_count && status == MITRAL_OK; j++)
-            status = choose_quotients(graph->nodes[i].subgraphs[j]);
+            status = match_runtime(graph->nodes[i].subgraphs[j]);
     return status;
 }
