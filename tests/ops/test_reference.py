@@ -260,6 +260,20 @@ def test_fourier():
     compare_all(operators)
 
 
+def test_sampling():
+    """Far outside of the map too: a cubic tap beyond the border reads the border, as in PyTorch, whose exporters write this operator."""
+    x, grid = real(2, 3, 5, 6), real(2, 4, 3, 2) * 2
+    compare_all([Operator("GridSample", [x, grid], mode=mode, padding_mode=padding, align_corners=corners, onnx_opset=20)
+                 for mode in ("linear", "nearest", "cubic") for padding in ("zeros", "border", "reflection") for corners in (0, 1)])
+
+
+def test_scattering():
+    """PyTorch's exporter writes reductions of version 18 in files of version 16."""
+    data, index = real(5, 4), generator.integers(0, 5, (3, 4))
+    compare_all([Operator("ScatterElements", [data, index, real(3, 4)], reduction=reduction, onnx_opset=opset)
+                 for opset in (16, 18) for reduction in ("add", "mul", "max", "min")])
+
+
 def test_losses():
     scores, labels, weights = real(4, 5, 3, 2), generator.integers(0, 5, (4, 3, 2)), np.abs(real(5))
     ignored = np.where(generator.random(labels.shape) < 0.3, -1, labels)

@@ -187,7 +187,9 @@ void grid_place(const struct grid_request *request, double n, bool single, int64
     if (request->mode == GRID_NEAREST)
         x = rint(x);
     if (!(x >= low && x <= high)) {
-        if (request->padding == GRID_BORDER) {
+        if (request->padding == GRID_BORDER && request->mode == GRID_CUBIC) {
+            x = x > high ? fmin(x, (double)size + 8) : fmax(x, -8); /* each of its taps is at the border, not their middle */
+        } else if (request->padding == GRID_BORDER) {
             x = x > high ? (double)(size - 1) : 0;
             slope = 0;
         } else if (request->padding == GRID_REFLECTION) {

@@ -11,7 +11,7 @@ static mitral_status read_reduction(const struct kernel_call *call, int32_t dtyp
 {
     static const char *const names[] = {"none", "add", "mul", "max", "min"};
     const char *name = attribute_string(call->attributes, "reduction", "none");
-    for (int i = 0; i < (call->opset >= 18 ? 5 : 3); i++) {
+    for (int i = 0; i < 5; i++) { /* max and min come with version 18; PyTorch writes them in files of 16 too */
         if (strcmp(name, names[i]) != 0)
             continue;
         bool number = dtype_is_float(dtype) || dtype_is_integer(dtype) || dtype == MITRAL_BOOL;
@@ -21,7 +21,7 @@ static mitral_status read_reduction(const struct kernel_call *call, int32_t dtyp
         *out = (enum reduction)i;
         return MITRAL_OK;
     }
-    return call_fail(call, MITRAL_INVALID, "a reduction of version %d expected, found %s", call->opset, name);
+    return call_fail(call, MITRAL_INVALID, "a reduction none, add, mul, max or min expected, found %s", name);
 }
 
 static double combine_double(enum reduction reduction, double a, double b)
