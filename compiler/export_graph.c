@@ -209,7 +209,10 @@ static mitral_status put_info(struct exporter *exporter, const char *name, const
     onnx__value_info_proto__init(proto);
     proto->name = export_text(name);
     /* A type of which not even the element type is known is left out: subgraphs may do so. */
-    if (type->kind == MITRAL_TENSOR && type->dtype == MITRAL_UNDEFINED)
+    const struct value_type *innermost = type;
+    while (innermost->kind != MITRAL_TENSOR && innermost->element)
+        innermost = innermost->element;
+    if (innermost->kind != MITRAL_TENSOR || innermost->dtype == MITRAL_UNDEFINED)
         return MITRAL_OK;
     return export_type(exporter, type, &proto->type);
 }

@@ -90,11 +90,17 @@ static const struct value_type *source_of_output(const struct node *node, size_t
     return node_is(node, "Loop") && output < loop_states(node) ? inner_type(subgraph_of(node, "body"), output + 1) : NULL;
 }
 
-/* What the graph around a subgraph knows of the values that it takes. */
+/* What the graph around a subgraph knows of the values that it takes: those of the outer scope, and the first states of a Loop. */
 static void hand_in(struct graph *graph, const struct node *node)
 {
     for (size_t s = 0; s < node->subgraph_count; s++) {
         struct graph *inner = node->subgraphs[s];
+        for (size_t k = 2; node_is(node, "Loop") && k < node->input_count - node->capture_count && k < inner->input_count; k++) {
+            const int kind = kind_of(graph, node->inputs[k]);
+            struct value_type *type = &inner->values[inner->inputs[k]].type;
+            if (kind != UNKNOWN_KIND && kind != MITRAL_TENSOR && is_undeclared(type))
+                *type = graph->values[node->inputs[k]].type;
+        }
         for (size_t k = 1; k <= node->capture_count && k <= inner->input_count; k++) {
             const struct graph_value *outer = &graph->values[node->inputs[node->input_count - k]];
             struct value_type *type = &inner->values[inner->inputs[inner->input_count - k]].type;

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-static const char *kind_name(int32_t kind)
+const char *kind_name(int32_t kind)
 {
     static const char *const names[] = {[MITRAL_TENSOR] = "tensor", [MITRAL_SEQUENCE] = "sequence", [MITRAL_OPTIONAL] = "optional",
                                         [MITRAL_MAP] = "map"};

@@ -54,8 +54,8 @@ static mitral_status check_input(mitral_context *context, const struct plan_valu
     if (declared->kind == MITRAL_OPTIONAL && value->kind != MITRAL_OPTIONAL)
         return MITRAL_OK; /* an element stands for an optional that holds it: loops carry it so */
     if (declared->kind != value->kind)
-        return mitral_fail(context, MITRAL_INVALID, "input '%s': expected kind %d (0 tensor, 1 sequence, 2 optional, 3 map), found %d",
-                           declared->name, declared->kind, value->kind);
+        return mitral_fail(context, MITRAL_INVALID, "input '%s': expected a value of kind %s, found %s", declared->name,
+                           kind_name(declared->kind), kind_name(value->kind));
     if (value->kind != MITRAL_TENSOR)
         return MITRAL_OK;
     mitral_tensor expected = {.dtype = declared->dtype, .rank = declared->rank};

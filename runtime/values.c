@@ -1,5 +1,6 @@
 #include "runtime/values.h"
 
+#include "runtime/kinds.h"
 #include "runtime/splitmix.h"
 
 #include <math.h>
@@ -126,7 +127,8 @@ bool mitral_value_equal(const mitral_value *got, const mitral_value *want, doubl
 {
     *reason = '\0';
     if (got->kind != want->kind || (got->kind != MITRAL_TENSOR && got->count != want->count)) {
-        snprintf(reason, reason_size, "expected kind %d with %d items, found kind %d with %d", want->kind, want->count, got->kind, got->count);
+        snprintf(reason, reason_size, "expected a value of kind %s with %d items, found %s with %d", kind_name(want->kind), want->count,
+                 kind_name(got->kind), got->count);
         return false;
     }
     if (got->kind == MITRAL_TENSOR)
