@@ -76,12 +76,12 @@ static mitral_status infer_and_check(struct graph *graph)
 
 mitral_status mitral_model_optimize(mitral_context *context, mitral_model *model, int threads)
 {
-    struct pass_options options = {.threads = threads > 0 ? threads : 1};
+    struct pass_options options = {.threads = threads > 0 ? threads : 1, .onnx = true};
     mitral_context *before = model->graph->context;
     model->graph->context = context;
     mitral_status status = infer_and_check(model->graph);
     for (size_t i = 0; i < 2 && status == MITRAL_OK; i++) /* folding exposes copies, whose removal exposes more to fold */
-        status = pipeline_run(model->graph, &options, &(mitral_compile_options){.stop_after = "merge-equal"});
+        status = pipeline_run(model->graph, &options, NULL);
     model->graph->context = before;
     return status;
 }

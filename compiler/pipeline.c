@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-enum { INFERENCE = 1, TRAINING = 2, ALWAYS = 3 };
+enum { INFERENCE = 1, TRAINING = 2, ONNX = 4, ALWAYS = 7 };
 
 static const struct pass {
     const char *name;
@@ -108,8 +108,9 @@ mitral_status pipeline_run(struct graph *graph, const struct pass_options *optio
     TRY(dump(graph, "import", compile));
     if (compile && compile->stop_after && strcmp(compile->stop_after, "import") == 0)
         return MITRAL_OK;
+    const int now = options->onnx ? ONNX : options->training ? TRAINING : INFERENCE;
     for (size_t i = 0; i < PASS_COUNT; i++) {
-        if (passes[i].when & (options->training ? TRAINING : INFERENCE))
+        if (passes[i].when & now)
             TRY(run_pass(graph, &passes[i], options));
         if (passes[i].function == pass_sink_constants)
             TRY(run_on_subgraphs(graph, options, compile ? compile->stop_after : NULL));

@@ -1,11 +1,13 @@
 /* Nodes whose inputs are all constant, or that read only shapes which are fixed, are computed now. */
+#include <string.h>
+
 #include "compiler/evaluate.h"
 #include "compiler/passes/passes.h"
 
-/* A folded value may grow the plan: up to this size always, beyond it no further than its inputs. */
-enum { FREE_BYTES = 1 << 20 };
+/* A folded value may grow the plan: up to the first size always, beyond it no further than its inputs. A file is to become smaller. */
+enum { FREE_BYTES = 1 << 20, FREE_BYTES_OF_ONNX = 1 << 12 };
 
-/* Weights are worth any size: known ones are packed once instead of in each run. */
+/* Weights of a plan are worth any size: known ones are packed once instead of in each run. */
 static bool is_weight(const struct graph *graph, value_id value)
 {
     for (size_t i = 0; i < graph->node_count; i++) {
@@ -33,13 +35,26 @@ static bool inputs_are_known(const struct graph *graph, const struct node *node,
     return true;
 }
 
-static mitral_status fold_node(struct graph *graph, node_id id, bool *changed)
+/* In a file the numbers of a quantized model stay as they are: whoever reads it looks for DequantizeLinear. */
+static bool stays_in_onnx(const struct node *node)
+{
+    return strcmp(node->op->name, "DequantizeLinear") == 0;
+}
+
+static bool is_worth_folding(const struct graph *graph, const struct node *node, size_t input_bytes, size_t output_bytes, bool onnx)
+{
+    if (output_bytes <= (onnx ? FREE_BYTES_OF_ONNX : FREE_BYTES) || output_bytes <= input_bytes)
+        return true;
+    return !onnx && node->output_count == 1 && is_weight(graph, node->outputs[0]);
+}
+
+static mitral_status fold_node(struct graph *graph, node_id id, bool onnx, bool *changed)
 {
     struct node *node = &graph->nodes[id];
     const struct kernel *kernel = op_kernel(node->op);
     size_t input_bytes, output_bytes = 0;
     if (!kernel || node->subgraph_count || kernel->flags & (KERNEL_RANDOM | KERNEL_ALLOCATES) || node->op->traits & OP_RANDOM
-        || !inputs_are_known(graph, node, kernel, &input_bytes))
+        || (onnx && stays_in_onnx(node)) || !inputs_are_known(graph, node, kernel, &input_bytes))
         return MITRAL_OK;
     for (size_t j = 0; j < node->output_count; j++)
         if (node->outputs[j] != NO_VALUE && graph->values[node->outputs[j]].tap)
@@ -72,7 +87,7 @@ static mitral_status fold_node(struct graph *graph, node_id id, bool *changed)
             TRY(tensor_check_size(graph->context, &outputs[j]->tensor));
             output_bytes += tensor_bytes(&outputs[j]->tensor);
         }
-    if (output_bytes > FREE_BYTES && output_bytes > input_bytes && !(node->output_count == 1 && is_weight(graph, node->outputs[0])))
+    if (!is_worth_folding(graph, node, input_bytes, output_bytes, onnx))
         return MITRAL_OK;
     TRY(evaluate_run(kernel, &call));
     for (size_t j = 0; j < node->output_count; j++) {
@@ -89,9 +104,8 @@ static mitral_status fold_node(struct graph *graph, node_id id, bool *changed)
 
 mitral_status pass_fold_constants(struct graph *graph, const struct pass_options *options, bool *changed)
 {
-    (void)options;
     for (size_t i = 0; i < graph->node_count; i++)
         if (graph->nodes[i].op)
-            TRY(fold_node(graph, (node_id)i, changed));
+            TRY(fold_node(graph, (node_id)i, options->onnx, changed));
     return MITRAL_OK;
 }

@@ -9,6 +9,7 @@ struct pass_options {
     mitral_precision precision;
     int threads;    /* that choices are made for */
     bool training;  /* the graph is a training graph: no folding of what changes */
+    bool onnx;      /* the graph is written as ONNX again: operators of the standard alone, weights as small as they were */
     bool tune;
     bool low_memory; /* training: compute again rather than keep */
 };

@@ -17,10 +17,10 @@ import tempfile
 import numpy as np
 import onnx
 import onnxruntime
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 from onnx.backend.test.loader import DATA_DIR, load_model_tests
 
-from support import MITRAL, main
+from support import MITRAL, infer, main, run
 
 LIBRARY = ctypes.CDLL(str(pathlib.Path(MITRAL).parent / "libmitral.so.0"))
 LIBRARY.mitral_context_message.restype = ctypes.c_char_p
@@ -171,6 +171,97 @@ def test_same_bytes_twice():
             assert first.read_bytes() == second.read_bytes(), name
             mitral.round_trip(first.read_bytes(), second)
             assert first.read_bytes() == second.read_bytes(), f"{name}: a second round trip changed the model"
+
+
+def written(model, inputs, *options):
+    """What `mitral optimize` makes of a model: the file, checked, its size, and what ONNX Runtime with all of its optimizations gives for both."""
+    with tempfile.TemporaryDirectory() as folder:
+        before, after = pathlib.Path(folder) / "before.onnx", pathlib.Path(folder) / "after.onnx"
+        onnx.save(model, before)
+        run("optimize", before, "-o", after, *options)
+        onnx.checker.check_model(after, full_check=True)
+        results = []
+        for path in (before, after):
+            choices = onnxruntime.SessionOptions()
+            choices.log_severity_level = 4
+            results.append(onnxruntime.InferenceSession(str(path), choices, providers=["CPUExecutionProvider"]).run(None, inputs))
+        return onnx.load(after), after.stat().st_size / before.stat().st_size, results
+
+
+def quantized(constants, name, value, scale, zero, axis):
+    """DequantizeLinear of a constant."""
+    for suffix, array in (("q", value), ("s", np.asarray(scale, np.float32)), ("z", np.broadcast_to(np.asarray(zero, value.dtype), np.shape(scale)))):
+        constants.append(numpy_helper.from_array(np.ascontiguousarray(array), f"{name}_{suffix}"))
+    return helper.make_node("DequantizeLinear", [f"{name}_q", f"{name}_s", f"{name}_z"], [name], axis=axis)
+
+
+def test_quantized_models_stay_quantized():
+    """Convolution, MatMul and Gemm between QDQ pairs, one scale a tensor and one a channel, with and without zero points of the weights."""
+    random = np.random.default_rng(3)
+    for channels, zero in ((False, 0), (True, 0), (False, 3)):
+        constants, nodes = [], []
+
+        def pair(x, name):
+            nodes.append(helper.make_node("QuantizeLinear", [x, "scale", "zero"], [f"{name}_8"]))
+            nodes.append(helper.make_node("DequantizeLinear", [f"{name}_8", "scale", "zero"], [name]))
+            return name
+
+        def scales(count):
+            return random.uniform(0.01, 0.02, count) if channels else 0.015
+
+        constants += [numpy_helper.from_array(np.float32(0.05), "scale"), numpy_helper.from_array(np.uint8(120), "zero"),
+                      numpy_helper.from_array(np.int64([0, -1]), "flat")]
+        nodes += [quantized(constants, "w", random.integers(-64, 64, (16, 8, 3, 3)).astype(np.int8), scales(16), zero, 0),
+                  quantized(constants, "m", random.integers(-64, 64, (16 * 36, 10)).astype(np.int8), scales(10), zero, 1),
+                  quantized(constants, "g", random.integers(-64, 64, (7, 10)).astype(np.int8), scales(7), zero, 0)]
+        nodes.append(helper.make_node("Conv", [pair("x", "a"), "w"], ["c"], pads=[1, 1, 1, 1]))
+        nodes.append(helper.make_node("Relu", ["c"], ["r"]))
+        nodes.append(helper.make_node("Reshape", [pair("r", "b"), "flat"], ["f"]))
+        nodes.append(helper.make_node("MatMul", [pair("f", "d"), "m"], ["p"]))
+        nodes.append(helper.make_node("Gemm", [pair("p", "e"), "g"], ["q"], transB=1))
+        pair("q", "y")
+        graph = helper.make_graph(nodes, "quantized", [helper.make_tensor_value_info("x", 1, [2, 8, 6, 6])],
+                                  [helper.make_tensor_value_info("y", 1, [2, 7])], constants)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        after, ratio, (want, got) = written(model, {"x": random.standard_normal((2, 8, 6, 6), dtype=np.float32)})
+        kinds = [sum(node.op_type == kind for node in after.graph.node) for kind in ("QuantizeLinear", "DequantizeLinear")]
+        assert kinds == [5, 8], (channels, zero, kinds)
+        assert ratio < 1.1, (channels, zero, ratio)
+        assert equal(got, want), (channels, zero, np.abs(got[0] - want[0]).max())
+
+
+def test_half_sized_weights_stay_half_sized():
+    weights = np.random.default_rng(4).standard_normal((64, 32)).astype(np.float16)
+    nodes = [helper.make_node("Cast", ["w"], ["wide"], to=1), helper.make_node("MatMul", ["x", "wide"], ["y"])]
+    graph = helper.make_graph(nodes, "half", [helper.make_tensor_value_info("x", 1, [3, 64])], [helper.make_tensor_value_info("y", 1, [3, 32])],
+                              [numpy_helper.from_array(weights, "w")])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    _, ratio, (want, got) = written(model, {"x": np.ones((3, 64), np.float32)})
+    assert ratio < 1.1 and equal(got, want), ratio
+
+
+def test_states_that_nobody_declared():
+    """The states of a Loop's body may have no type in the file, and be sequences: PyTorch's newer exporter writes that."""
+    model = onnx.parser.parse_model("""<ir_version: 10, opset_import: ["" : 21]>
+        loop (int64 n, float[2,3] x) => (float[a,3] y) {
+            none = SequenceEmpty<dtype=1>()
+            go = Constant<value = bool {1}>()
+            all = Loop(n, go, none) <body = step (int64 i, bool before, list) => (after, longer) {
+                after = Identity(before)
+                number = Cast<to=1>(i)
+                sum = Add(x, number)
+                longer = SequenceInsert(list, sum)
+            }>
+            y = ConcatFromSequence<axis=0>(all)
+        }""")
+    x = np.random.default_rng(5).standard_normal((2, 3), dtype=np.float32)
+    inputs = {"n": np.asarray(3), "x": x}
+    _, _, (want, got) = written(model, inputs)
+    assert equal(got, want)
+    with tempfile.TemporaryDirectory() as folder:
+        onnx.save(model, f"{folder}/m.onnx")
+        for options in ((), ("--interpret",)):
+            assert equal([infer(f"{folder}/m.onnx", inputs, *options)["y"]], want), options
 
 
 if __name__ == "__main__":
