@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "compiler/op.h"
+#include "compiler/passes/activation.h"
 
 static bool is_map(const struct graph *graph, value_id value)
 {
@@ -10,9 +11,39 @@ static bool is_map(const struct graph *graph, value_id value)
     return type->kind == MITRAL_TENSOR && type->rank == 4 && dtype_is_float(type->dtype) && type_is_static(type);
 }
 
+/* Erf is what GELU is written with. */
 static bool is_activation(const struct node *node)
 {
-    return node && node->op && ((node->op->traits & OP_ACTIVATION) != 0 || node_is(node, "Relu") || node_is(node, "PRelu"));
+    return node && node->op
+           && ((node->op->traits & OP_ACTIVATION) != 0 || node_is(node, "Relu") || node_is(node, "PRelu") || node_is(node, "Erf"));
+}
+
+/* A sum, product or quotient with one number. */
+static bool takes_a_number(const struct graph *graph, const struct node *node)
+{
+    if (!node_is(node, "Mul") && !node_is(node, "Div") && !node_is(node, "Add") && !node_is(node, "Sub"))
+        return false;
+    for (size_t i = 0; i < 2; i++) {
+        const mitral_tensor *constant = graph_constant(graph, node->inputs[i]);
+        if (constant && tensor_count(constant) == 1)
+            return true;
+    }
+    return false;
+}
+
+/* The map that an activation ends in. SiLU, Mish, GELU and gates are written with an activation that is only a factor: x · sigmoid(x),
+ * x / 2 · (1 + erf(x / √2)). Their map is the product. */
+static value_id end_of_activation(const struct graph *graph, const struct graph_uses *uses, const struct node *node)
+{
+    value_id value = node->outputs[0];
+    for (;;) {
+        const node_id id = only_reader(graph, uses, value);
+        const struct node *reader = id == NO_NODE ? NULL : &graph->nodes[id];
+        const bool gates = reader && node_is(reader, "Mul") && !graph_constant(graph, reader->inputs[0]) && !graph_constant(graph, reader->inputs[1]);
+        if (!reader || (!gates && !takes_a_number(graph, reader)))
+            return value;
+        value = reader->outputs[0];
+    }
 }
 
 static bool is_upsampling(const struct node *node)
@@ -45,21 +76,21 @@ static const struct node *convolution_before(const struct graph *graph, value_id
         const struct node *node = &graph->nodes[graph->values[value].producer];
         if (node_is(node, "Conv"))
             return node;
-        if (!is_activation(node) && !node_is(node, "BatchNormalization") && !node_is(node, "InstanceNormalization")
-            && !node_is(node, "GroupNormalization") && !node_is(node, "Identity"))
+        if (!is_activation(node) && !takes_a_number(graph, node) && !node_is(node, "BatchNormalization")
+            && !node_is(node, "InstanceNormalization") && !node_is(node, "GroupNormalization") && !node_is(node, "Identity"))
             return NULL;
-        value = node_input(node, 0);
+        value = node_input(node, graph_constant(graph, node_input(node, 0)) ? 1 : 0);
     }
     return NULL;
 }
 
-/* A pointwise convolution to no more channels whose result is upsampled and used by nothing else. */
-static bool only_prepares_upsampling(const struct graph *graph, const struct graph_uses *uses, value_id value)
+/* A pointwise convolution to no more channels, before the activation `node`, whose result is upsampled and used by nothing else. */
+static bool only_prepares_upsampling(const struct graph *graph, const struct graph_uses *uses, const struct node *node, value_id value)
 {
     for (uint32_t i = uses->offsets[value]; i < uses->offsets[value + 1]; i++)
         if (!is_upsampling(&graph->nodes[uses->nodes[i]]))
             return false;
-    const struct node *convolution = graph_use_count(uses, value) ? convolution_before(graph, value) : NULL;
+    const struct node *convolution = graph_use_count(uses, value) ? convolution_before(graph, node->inputs[0]) : NULL;
     if (!convolution)
         return false;
     const struct value_type *weights = &graph->values[convolution->inputs[1]].type;
@@ -82,10 +113,12 @@ static mitral_status find_stages(struct stages *out, const struct graph *graph)
     *out = (struct stages){.count = 0};
     for (size_t n = 0; n < graph->node_count && status == MITRAL_OK; n++) {
         const struct node *node = &graph->nodes[n];
-        const value_id value = is_activation(node) ? node->outputs[0] : NO_VALUE;
-        if (value == NO_VALUE || !ancestor[value] || !is_map(graph, value) || only_prepares_upsampling(graph, &uses, value))
+        const value_id value = is_activation(node) ? end_of_activation(graph, &uses, node) : NO_VALUE;
+        if (value == NO_VALUE || !ancestor[value] || !is_map(graph, value) || only_prepares_upsampling(graph, &uses, node, value))
             continue;
         const int64_t *dims = graph->values[value].type.dims, area = dims[2] * dims[3];
+        if (area == 1) /* pooled: weights of channels, no map */
+            continue;
         size_t at = 0;
         while (at < out->count && graph->values[out->values[at]].type.dims[2] * graph->values[out->values[at]].type.dims[3] < area)
             at++;

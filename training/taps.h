@@ -13,7 +13,8 @@ struct tap_pair {
 /* `spec` is "auto" or "STUDENT=TEACHER,…", names of values. Types must have been inferred with fixed sizes.
  *
  * auto: at each size [h, w] the last activation on the way to the output, for the sizes that both networks have, the smallest first.
- * That is the bottleneck and the outputs of the decoder's stages. A pointwise convolution without more channels that only prepares an
+ * That is the bottleneck and the outputs of the decoder's stages. An activation that is written with several nodes, or is a factor of
+ * something else, ends at the product. A pointwise convolution without more channels that only prepares an
  * upsampling does not end a stage. */
 mitral_status taps_find(struct tap_pair *pairs, size_t *count, mitral_context *context, const char *spec, const struct graph *student,
                         const struct graph *teacher);

@@ -5,6 +5,7 @@ that others load; refusals with both facts.
 import json
 import os
 import pathlib
+import re
 import resource
 import signal
 import subprocess
@@ -240,6 +241,48 @@ def test_export_from_pytorch_in_training_mode():
     with torch.no_grad():
         want = module.eval()(torch.from_numpy(x)).numpy()
     assert np.abs(peer - want).max() <= 1e-4 * float(want.max() - want.min()), "PyTorch and the export differ"
+
+
+class Gated(torch.nn.Module):
+    """An encoder and a decoder of two sizes whose stages end in `kind()`, times weights of its channels where `squeeze`."""
+
+    def __init__(self, kind, squeeze):
+        super().__init__()
+        nn = torch.nn
+        self.down, self.middle, self.up = nn.Conv2d(1, 4, 3, 1, 1), nn.Conv2d(4, 8, 3, 2, 1), nn.ConvTranspose2d(8, 4, 2, 2)
+        self.head, self.squeeze = nn.Conv2d(4, 4, 1), squeeze
+        self.first, self.second, self.third = kind(), kind(), kind()
+        self.weigh = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(8, 2, 1), nn.ReLU(), nn.Conv2d(2, 8, 1), nn.Sigmoid())
+        self.maps = {}
+
+    def forward(self, x):
+        x = self.second(self.middle(self.first(self.down(x))))
+        self.maps[32] = x * self.weigh(x) if self.squeeze else x
+        self.maps[64] = self.third(self.up(self.maps[32]))
+        return self.head(self.maps[64])
+
+
+def test_automatic_taps_are_ends_of_activations():
+    """Not the factors that SiLU, Mish, GELU, older files' Hardswish and weights of channels are written with: the taps are what PyTorch's modules give."""
+    nn = torch.nn
+    for number, (kind, squeeze, opset) in enumerate(((nn.SiLU, False, 17), (nn.Mish, False, 17), (nn.GELU, False, 17), (nn.Hardswish, False, 11),
+                                                     (nn.ReLU, True, 17), (nn.SiLU, True, 17), (lambda: nn.GELU("tanh"), False, 17))):
+        torch.manual_seed(number)
+        module, image, path = Gated(kind, squeeze).eval(), torch.randn(2, 1, 64, 64), FOLDER / "gated.onnx"
+        torch.onnx.export(module, image, path, opset_version=opset, dynamo=False, input_names=["image"], output_names=["logits"])
+        done = subprocess.run([MITRAL, "distill", "--teacher", path, "--student", path, "--data", FOLDER / "data", "--batch", "2", "--steps", "1",
+                               "-o", FOLDER / "gated_out.onnx"], capture_output=True, text=True, check=True)
+        taps = re.findall(r"^tap (.*)=(.*): \d+ and \d+ channels, (\d+)x", done.stderr, re.MULTILINE)
+        assert [int(size) for _, _, size in taps] == [32, 64], (kind, done.stderr)
+        with torch.no_grad():
+            module(image)
+        model = onnx.load(path)
+        for ours, theirs, size in taps:
+            assert ours == theirs, taps
+            model.graph.output.append(onnx.ValueInfoProto(name=ours))
+            found = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]).run([ours], {"image": image.numpy()})[0]
+            want = module.maps[int(size)].numpy()
+            assert found.shape == want.shape and np.abs(found - want).max() < 1e-4, (kind, squeeze, ours)
 
 
 def test_folded_student_is_remarked():
