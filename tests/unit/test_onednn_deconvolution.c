@@ -106,8 +106,14 @@ static void test_thread_count_does_not_change_the_result(void **state)
         {2, 1, 512, 256, 1, {14, 14}, {2, 2}, {2, 2}, {1, 1}, {0}, {0}, true},
         {2, 1, 64, 32, 1, {40, 40}, {2, 2}, {2, 2}, {1, 1}, {0}, {0}, true},
         {2, 1, 256, 64, 1, {8, 8}, {3, 3}, {2, 2}, {1, 1}, {1, 1, 1, 1}, {1, 1}, true},
+        /* oneDNN would cut the sums of these by the number of threads */
+        {2, 3, 32, 16, 1, {16, 16}, {3, 3}, {2, 2}, {1, 1}, {1, 1, 1, 1}, {1, 1}, true},
+        {2, 3, 16, 16, 1, {16, 16}, {4, 4}, {2, 2}, {1, 1}, {1, 1, 1, 1}, {0}, false},
+        {2, 1, 33, 4, 1, {25, 25}, {4, 4}, {2, 2}, {1, 1}, {2, 2, 2, 2}, {1, 1}, true},
+        {2, 1, 32, 32, 1, {27, 26}, {1, 1}, {2, 2}, {2, 2}, {0}, {0}, true},
+        {2, 2, 20, 12, 4, {32, 19}, {4, 4}, {2, 2}, {1, 1}, {3, 3, 3, 3}, {0}, true},
     };
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < (int)(sizeof wide / sizeof *wide); i++) {
         struct bench bench;
         set_up(&bench, &wide[i]);
         bench.outputs[0].tensor.layout = LAYOUT_CHANNELS_LAST;

@@ -2,7 +2,8 @@
  *
  * Formulations, best first: where windows do not overlap (stride = kernel, no padding), products of each input row with the weights of
  * one kernel row, written straight to their output rows (the blocks of planar/micro.h take strides, and nothing has to be created);
- * oneDNN's deconvolution over channels-last data; the reference kernel. */
+ * oneDNN's deconvolution over channels-last data, image by image where its sums would depend on the number of threads; the reference
+ * kernel. */
 #include <string.h>
 
 #include "runtime/kernels/onednn/program.h"
@@ -161,8 +162,9 @@ static mitral_status describe_weights(const struct kernel_call *call, const stru
     return bias ? onednn_descriptor(call, &d->bias, bias->dtype, bias->rank, bias->dims, LAYOUT_PLAIN) : MITRAL_OK;
 }
 
-static mitral_status create_descriptor(const struct convolution_parameters *p,
-                                       const struct onednn_descriptors *d, dnnl_primitive_desc_t *out)
+/* MITRAL_DEFERRED: this formulation is not there; *depends: it is, but depends on the number of threads. */
+static mitral_status create_descriptor(const struct convolution_parameters *p, const struct onednn_descriptors *d, bool images, bool *depends,
+                                       dnnl_primitive_desc_t *out)
 {
     dnnl_dims_t strides = {0}, dilations = {0}, begin = {0}, end = {0};
     for (int32_t i = 0; i < p->spatial; i++) {
@@ -174,23 +176,36 @@ static mitral_status create_descriptor(const struct convolution_parameters *p,
     if (dnnl.deconvolution_forward_primitive_desc_create(out, dnnl.engine, dnnl_forward_inference, dnnl_deconvolution_direct, d->x, d->w,
                                                          d->bias, d->y, strides, dilations, begin, end, d->attributes) != dnnl_success)
         return MITRAL_DEFERRED;
-    if (!onednn_is_reference(*out))
+    *depends = !images && onednn_depends_on_threads(*out);
+    if (!onednn_is_reference(*out) && !*depends)
         return MITRAL_OK;
     dnnl.primitive_desc_destroy(*out);
     return MITRAL_DEFERRED;
 }
 
+static mitral_status describe_map(const struct kernel_call *call, const mitral_tensor *tensor, bool image, dnnl_memory_desc_t *out)
+{
+    int64_t dims[MITRAL_MAX_RANK];
+    memcpy(dims, tensor->dims, sizeof dims);
+    if (image)
+        dims[0] = 1;
+    return onednn_descriptor(call, out, tensor->dtype, tensor->rank, dims, LAYOUT_CHANNELS_LAST);
+}
+
 static mitral_status add_deconvolution(struct onednn_program *program, const struct kernel_call *call,
-                                       const struct convolution_parameters *p, const struct onednn_post *post,
+                                       const struct convolution_parameters *p, const struct onednn_post *post, bool images, bool *depends,
                                        struct onednn_descriptors *d)
 {
     const int layout = LAYOUT_CHANNELS_LAST;
+    const mitral_tensor *x = call_input(call, X), *y = call_output(call, 0);
     struct onednn_operand operands[4 + ONEDNN_POST_OPERANDS] = {{DNNL_ARG_SRC, {PLACE_NONE, 0, 0}}, {DNNL_ARG_WEIGHTS, {PLACE_NONE, 0, 0}},
                                                                 {DNNL_ARG_DST, {PLACE_NONE, 0, 0}}};
     size_t count = 3;
     TRY(describe_weights(call, p, d));
-    TRY(onednn_input_as(program, call, X, layout, &d->x, &operands[0].where));
-    TRY(onednn_output_as(program, call, 0, layout, &d->y, &operands[2].where));
+    TRY(describe_map(call, x, images, &d->x));
+    TRY(describe_map(call, y, images, &d->y));
+    TRY(onednn_input_in(program, call, X, layout, &operands[0].where));
+    operands[2].where = onednn_output_in(program, call, 0, layout);
     if (call_input(call, BIAS))
         operands[count++] = (struct onednn_operand){DNNL_ARG_BIAS, {PLACE_INPUT, BIAS, 0}};
     dnnl_post_ops_t list;
@@ -201,28 +216,39 @@ static mitral_status add_deconvolution(struct onednn_program *program, const str
     dnnl.post_ops_destroy(list);
     TRY(status);
     dnnl_primitive_desc_t descriptor;
-    TRY(create_descriptor(p, d, &descriptor));
+    TRY(create_descriptor(p, d, images, depends, &descriptor));
     status = onednn_add_weights(program, call, W, d->plain_w, dnnl.primitive_desc_query_md(descriptor, dnnl_query_weights_md, 0),
                                 &operands[1].where);
     if (status != MITRAL_OK) {
         dnnl.primitive_desc_destroy(descriptor);
         return status;
     }
-    TRY(onednn_add_primitive(program, call, descriptor, operands, count));
+    if (images) {
+        const size_t steps[4 + ONEDNN_POST_OPERANDS] = {tensor_bytes(x) / (size_t)p->batch, 0, tensor_bytes(y) / (size_t)p->batch};
+        TRY(onednn_add_parts(program, call, descriptor, operands, steps, count, (size_t)p->batch));
+    } else {
+        TRY(onednn_add_primitive(program, call, descriptor, operands, count));
+    }
     return onednn_finish_output(program, call, 0, layout, operands[2].where);
 }
 
 /* ---- all ------------------------------------------------------------------------------------------------------------------- */
 
+enum formulation { ROWS, WHOLE, IMAGES };
+
 static mitral_status attempt(const struct kernel_call *call, const struct convolution_parameters *p, const struct onednn_post *post,
-                             bool rows, void **state, size_t *scratch_bytes)
+                             enum formulation formulation, bool *depends, void **state, size_t *scratch_bytes)
 {
     struct onednn_program *program;
     struct onednn_descriptors d = {0};
     TRY(onednn_attributes(call, &d.attributes));
     mitral_status status = onednn_program_create(&program, call);
     if (status == MITRAL_OK) {
-        status = rows ? add_rows(program, call, p, post, &d) : add_deconvolution(program, call, p, post, &d);
+        const int before = formulation == IMAGES ? onednn_serial_begin() : 0;
+        status = formulation == ROWS ? add_rows(program, call, p, post, &d)
+                                     : add_deconvolution(program, call, p, post, formulation == IMAGES, depends, &d);
+        if (formulation == IMAGES)
+            onednn_serial_end(before);
         status = onednn_program_finish(program, call, status, state, scratch_bytes);
     }
     onednn_descriptors_free(&d);
@@ -252,12 +278,15 @@ static mitral_status deconvolution_prepare(struct kernel_call *call, void **stat
     if (onednn_computes(x->dtype) && p.spatial <= 3 && tensor_count(x) > 0 && tensor_count(w) > 0
         && onednn_type(w->dtype) != dnnl_data_type_undef && (!bias || bias->dtype == x->dtype || bias->dtype == MITRAL_FLOAT)) {
         mitral_status status = MITRAL_DEFERRED;
+        bool depends = false;
         const bool simple = !post.has_activation || (post.algorithm == dnnl_eltwise_relu && post.alpha == 0);
         if (windows_are_disjoint(&p) && simple && x->dtype == MITRAL_FLOAT && w->dtype == MITRAL_FLOAT && p.channels < INT32_MAX
             && p.kernel[p.spatial - 1] * p.features < INT32_MAX)
-            status = attempt(call, &p, &post, true, state, scratch_bytes);
+            status = attempt(call, &p, &post, ROWS, &depends, state, scratch_bytes);
         if (status == MITRAL_DEFERRED)
-            status = attempt(call, &p, &post, false, state, scratch_bytes);
+            status = attempt(call, &p, &post, WHOLE, &depends, state, scratch_bytes);
+        if (depends)
+            status = attempt(call, &p, &post, IMAGES, &depends, state, scratch_bytes);
         if (status != MITRAL_DEFERRED)
             return status;
     }

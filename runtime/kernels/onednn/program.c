@@ -121,7 +121,8 @@ bool onednn_depends_on_threads(const_dnnl_primitive_desc_t descriptor)
 {
     const char *text = "";
     dnnl.primitive_desc_query(descriptor, dnnl_query_impl_info_str, 0, &text);
-    return strstr(text, "gemm:jit") != NULL; /* "brgemm:…" divides outputs only */
+    /* "brgemm:…" divides outputs only; "brgconv_strided:…" cuts the taps of strided transposed convolutions by the threads it finds. */
+    return strstr(text, "gemm:jit") != NULL || strstr(text, "brgconv_strided") != NULL;
 }
 
 int onednn_serial_begin(void)
