@@ -19,6 +19,11 @@ struct mitral_context {
     mitral_context_options options; /* with defaults filled in */
     struct custom_operator *operators; /* registered by the caller (runtime/custom.h) */
     struct custom_library *libraries;  /* that were loaded for theirs (runtime/custom_library.c) */
+    /* While `fixed`, random operators without a seed draw from `stream`, in the order in which they run: the n-th is `drawn`. */
+    struct {
+        bool fixed;
+        uint64_t stream, drawn;
+    } random;
     char message[2048];
 };
 

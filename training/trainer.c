@@ -8,6 +8,7 @@
 
 #include "runtime/session.h"
 #include "runtime/clock.h"
+#include "runtime/splitmix.h"
 #include "training/cache.h"
 
 /* ---- loading ---------------------------------------------------------------------------------------------------------------- */
@@ -248,11 +249,17 @@ mitral_status trainer_step(struct trainer *trainer, struct step_report *report, 
     trainer->step = (float)(update + 1);
     trainer->first = first;
     trainer->apply = apply;
+    if (first) { /* Dropout and the like: the same in each run, and after a checkpoint */
+        trainer->context->random.stream = splitmix_at((uint64_t)trainer->options->seed, (uint64_t)update);
+        trainer->context->random.drawn = 0;
+    }
+    trainer->context->random.fixed = true;
     /* A run that stops among the updates would leave some weights moved and others not. */
     bool (*cancel)(void *) = trainer->context->options.cancel;
     trainer->context->options.cancel = NULL;
     mitral_status status = run_step(trainer, report, images, labels, slices);
     trainer->context->options.cancel = cancel;
+    trainer->context->random.fixed = false;
     return status;
 }
 

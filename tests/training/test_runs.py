@@ -64,6 +64,36 @@ def test_same_seed_same_bits_for_any_number_of_threads():
     assert not same("threads2.onnx", "other.onnx"), "another seed gives the same weights"
 
 
+def test_dropout_and_strided_transposed_convolutions():
+    """What is dropped follows from the seed and the step, also after kill -9; sums of transposed convolutions do not depend on the threads."""
+    torch.manual_seed(0)
+    nn, path = torch.nn, FOLDER / "dropping.onnx"
+    module = nn.Sequential(nn.Conv2d(1, 8, 3, 1, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 16, 3, 2, 1), nn.Dropout(0.3), nn.ReLU(),
+                           nn.ConvTranspose2d(16, 8, 4, 2, 1), nn.ReLU(), nn.ConvTranspose2d(8, 4, 3, 1, 1))
+    torch.onnx.export(module.train(), torch.zeros(2, 1, 64, 64), path, training=torch.onnx.TrainingMode.TRAINING, do_constant_folding=False,
+                      dynamo=False, input_names=["image"], output_names=["logits"], dynamic_axes={"image": {0: "n"}, "logits": {0: "n"}})
+
+    def run(name, *options):
+        call(MITRAL, "train", "--model", path, "--data", FOLDER / "data", "--batch", 3, "--accumulate", 2, "--steps", 6, "-o", FOLDER / name, *options)
+
+    for threads in (1, 2, 3):
+        run(f"dropping{threads}.onnx", "--threads", threads)
+    assert same("dropping1.onnx", "dropping2.onnx") and same("dropping1.onnx", "dropping3.onnx"), "the weights depend on the threads or the run"
+    run("dropping_other.onnx", "--seed", 1)
+    assert not same("dropping1.onnx", "dropping_other.onnx")
+    options = ["--checkpoint", FOLDER / "dropping", "--checkpoint-every", 1, "--resume"]
+    command = [MITRAL, "train", "--model", path, "--data", FOLDER / "data", "--batch", 3, "--accumulate", 2, "--steps", 6, "-o",
+               FOLDER / "dropping_killed.onnx", *options]
+    process = subprocess.Popen([str(c) for c in command], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    while process.poll() is None and not (FOLDER / "dropping/checkpoint.bin").exists():
+        time.sleep(0.002)
+    process.kill()
+    process.wait()
+    assert not (FOLDER / "dropping_killed.onnx").exists(), "expected to kill a run before its end"
+    run("dropping_killed.onnx", *options)
+    assert same("dropping1.onnx", "dropping_killed.onnx"), "the resumed run has other weights"
+
+
 def test_killed_and_resumed():
     """kill -9 somewhere in the middle, several times; then the end has the bits of a run that nobody touched."""
     options = ["--steps", 12, "--method", "logits", "--checkpoint-every", 2, "--validation", 0.3, "--validate-every", 4]

@@ -4,6 +4,8 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "runtime/splitmix.h"
+
 enum { MIDDLE = 397 };
 
 void twister_seed(struct twister *twister, uint32_t seed)
@@ -27,6 +29,10 @@ void twister_seed_call(struct twister *twister, const struct kernel_call *call)
         float value = seed->floats[0];
         bool fits = value > -9e18f && value < 9e18f;
         twister_seed(twister, fits ? (uint32_t)(int64_t)value : 0);
+        return;
+    }
+    if (call->context && call->context->random.fixed) {
+        twister_seed(twister, (uint32_t)splitmix_at(call->context->random.stream, call->context->random.drawn++));
         return;
     }
     uint32_t entropy;
