@@ -192,19 +192,32 @@ static bool is_norm(const struct node *node)
     return node_is(node, "BatchNormalization");
 }
 
-/* Training mode for all batch norms, or inference mode where they are frozen (whatever the file says). */
+/* Running statistics, whatever the file says. */
+static mitral_status freeze_norm(struct graph *graph, struct node *node)
+{
+    node->output_count = 1;
+    return node->version < 14 ? MITRAL_OK : attributes_set_int(&node->attributes, graph->arena, "training_mode", 0);
+}
+
+/* Training mode for all batch norms, or inference mode where they are frozen. */
 static mitral_status set_norm_mode(struct graph *graph, bool training)
 {
     const size_t count = graph->node_count;
-    for (size_t n = 0; n < count; n++) {
-        if (!is_norm(&graph->nodes[n]))
-            continue;
-        if (training) {
-            TRY(train_norm(graph, (node_id)n));
-            continue;
-        }
-        graph->nodes[n].output_count = 1;
-        TRY(attributes_set_int(&graph->nodes[n].attributes, graph->arena, "training_mode", 0));
+    for (size_t n = 0; n < count; n++)
+        if (is_norm(&graph->nodes[n]))
+            TRY(training ? train_norm(graph, (node_id)n) : freeze_norm(graph, &graph->nodes[n]));
+    return MITRAL_OK;
+}
+
+mitral_status network_set_inference(struct graph *graph)
+{
+    enum { TRAINING_MODE = 2 };
+    for (size_t n = 0; n < graph->node_count; n++) {
+        struct node *node = &graph->nodes[n];
+        if (node->op && is_norm(node))
+            TRY(freeze_norm(graph, node));
+        else if (node->op && node_is(node, "Dropout") && node->version >= 12 && node->input_count > TRAINING_MODE)
+            node->input_count = TRAINING_MODE;
     }
     return MITRAL_OK;
 }
@@ -458,7 +471,7 @@ mitral_status network_build_inference(struct graph **out, mitral_context *contex
     if (status == MITRAL_OK)
         status = collect_weights(&network, options);
     if (status == MITRAL_OK)
-        status = set_norm_mode(network.graph, false);
+        status = network_set_inference(network.graph);
     for (size_t n = 0; status == MITRAL_OK && n < network.graph->node_count; n++)
         for (size_t i = 3; is_norm(&network.graph->nodes[n]) && i < 5; i++)
             if (network.graph->values[network.graph->nodes[n].inputs[i]].constant)

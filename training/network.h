@@ -40,6 +40,8 @@ void network_clear(struct network *network);
 /* The same network for inference, with its weights as variables of the same names, and the logits as its only output. */
 mitral_status network_build_inference(struct graph **out, mitral_context *context, const struct graph *student, const struct options *options,
                                       int64_t batch, int64_t height, int64_t width);
+/* A network that was exported in training mode becomes one for inference: running statistics, nothing dropped. */
+mitral_status network_set_inference(struct graph *graph);
 /* A remark when normalisations seem to have been folded into convolutions; false when there is none to make. */
 bool network_looks_folded(const struct graph *student, size_t *without, size_t *convolutions);
 

@@ -59,6 +59,7 @@ static mitral_status load_teacher(struct trainer *trainer)
         return MITRAL_OK;
     TRY(mitral_model_load(&trainer->teacher, trainer->context, options->teacher));
     TRY(remark_on_preprocessing(trainer));
+    TRY(network_set_inference(trainer->teacher->graph));
     TRY(graph_copy(&trainer->teacher_graph, trainer->teacher->graph));
     trainer->teacher_graph->context = trainer->context;
     return interface_read(&trainer->teacher_interface, trainer->teacher_graph, "teacher", options->batch, trainer->preprocessing.height,
@@ -443,12 +444,8 @@ mitral_status trainer_export(struct trainer *trainer, const char *path)
         status = copy ? tensor_copy(copy, graph->arena, trained) : MITRAL_NO_MEMORY;
         graph->values[v].constant = copy;
     }
-    /* A network that was exported in training mode becomes one for inference. */
-    for (size_t n = 0; n < graph->node_count && status == MITRAL_OK; n++)
-        if (node_is(&graph->nodes[n], "BatchNormalization") && attribute_int(&graph->nodes[n].attributes, "training_mode", 0)) {
-            graph->nodes[n].output_count = 1;
-            status = attributes_set_int(&graph->nodes[n].attributes, graph->arena, "training_mode", 0);
-        }
+    if (status == MITRAL_OK)
+        status = network_set_inference(graph);
     model.graph = graph;
     if (status == MITRAL_OK)
         status = mitral_model_save(trainer->context, &model, path);

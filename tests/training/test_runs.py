@@ -93,6 +93,25 @@ def test_dropout_and_strided_transposed_convolutions():
     run("dropping_killed.onnx", *options)
     assert same("dropping1.onnx", "dropping_killed.onnx"), "the resumed run has other weights"
 
+    # what is written is for inference, and so is a teacher that was exported for training
+    model = onnx.load(FOLDER / "dropping1.onnx")
+    module.load_state_dict({i.name: torch.from_numpy(onnx.numpy_helper.to_array(i).copy()) for i in model.graph.initializer
+                            if i.name in module.state_dict()}, strict=False)
+    x = torch.randn(2, 1, 64, 64)
+    with torch.no_grad():
+        want = module.eval()(x).numpy()
+    for _ in range(2):
+        found = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"image": x.numpy()})[0]
+        assert np.abs(found - want).max() < 1e-4 * np.abs(want).max(), "the written network is not PyTorch's in inference"
+    losses = []
+    for teacher in (path, FOLDER / "dropping_teacher.onnx"):
+        if teacher != path:
+            call(MITRAL, "train", "--model", path, "--data", FOLDER / "data", "--batch", 2, "--steps", 1, "--lr", 0, "--freeze-norm", "-o", teacher)
+        call(MITRAL, "distill", "--teacher", teacher, "--student", FOLDER / "student.onnx", "--data", FOLDER / "data", "--batch", 2, "--steps", 1,
+             "--method", "logits", "-o", FOLDER / "taught.onnx", "--log", FOLDER / "taught.jsonl")
+        losses.append(json.loads((FOLDER / "taught.jsonl").read_text().splitlines()[0])["terms"]["logits"])
+    assert losses[0] == losses[1], f"a teacher in training mode teaches otherwise: {losses}"
+
 
 def test_killed_and_resumed():
     """kill -9 somewhere in the middle, several times; then the end has the bits of a run that nobody touched."""
