@@ -128,8 +128,12 @@ mitral_status log_validation(struct log *log, const struct progress *progress, c
 {
     char text[1024] = "";
     size_t used = 0;
-    for (int64_t c = 1; c < classes && used < sizeof text; c++)
-        used += (size_t)snprintf(text + used, sizeof text - used, "%s%s %.1f %%", c > 1 ? ", " : "", preprocessing->labels[c], 100 * by_class[c]);
+    for (int64_t c = 1; c < classes && used < sizeof text; c++) {
+        char figure[32] = "in no case";
+        if (isfinite(by_class[c]))
+            snprintf(figure, sizeof figure, "%.1f %%", 100 * by_class[c]);
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s%s %s", c > 1 ? ", " : "", preprocessing->labels[c], figure);
+    }
     mitral_log(log->context, "step %lld: validation Dice %.2f %% (%s)%s", (long long)progress->step, 100 * progress->dice, text,
                progress->best_step == progress->step ? ", the best so far" : "");
     if (!log->file)

@@ -500,6 +500,19 @@ def test_any_folder_with_a_description():
     call(MITRAL, "train", *options, "--data", FOLDER.path, "-o", FOLDER / "plain.onnx")
     call(MITRAL, "train", *options, "--data", folder, "-o", FOLDER / "reordered.onnx")
     assert same("plain.onnx", "reordered.onnx"), "classes were not matched by name"
+    for case in cases:  # nothing but background and the left ventricle
+        label = nibabel.load(folder / case["label"])
+        data = np.asarray(label.dataobj)
+        nibabel.Nifti1Image(np.where(data == 1, data, 0).astype(np.uint8), label.affine).to_filename(folder / f"few_{case['label']}")
+    (folder / "dataset.json").write_text(json.dumps(description | {"training": [case | {"label": f"few_{case['label']}"} for case in cases]}))
+    model = onnx.load(FOLDER / "student.onnx")  # made never to answer RV
+    head = [node for node in model.graph.node if node.op_type == "Conv"][-1]
+    bias = next(i for i in model.graph.initializer if i.name == head.input[2])
+    bias.CopyFrom(onnx.numpy_helper.from_array(np.float32([0, -1000, 0, 0]), bias.name))
+    onnx.save(model, FOLDER / "few.onnx")
+    done = subprocess.run([MITRAL, "train", "--model", FOLDER / "few.onnx", "--batch", "2", "--steps", "1", "--data", folder, "-o",
+                           FOLDER / "few_trained.onnx"], capture_output=True, text=True, check=True)
+    assert "(RV in no case, " in done.stderr and "nan" not in done.stderr, done.stderr
     (folder / "dataset.json").write_text(json.dumps(description | {"labels": ["background", "a", "b", "c", "d"]}))
     error = call(MITRAL, "train", *options, "--data", folder, "-o", FOLDER / "never.onnx", code=1)
     assert "4 classes" in error and "found 5" in error, error
