@@ -6,7 +6,7 @@
 #include "runtime/kernels/planar/pack.h"
 #include "runtime/kernels/training/convolution.h"
 
-enum { ALIGN = 16, ITEM_COLUMNS = 256, ITEM_BYTES = 384 << 10 };
+enum { ALIGN = 16, ITEM_COLUMNS = 256, ITEM_BYTES = 96 << 10 };
 /* Both ways: channels from which on, channels and features whose weights do not become too large, a width that fills its tiles, channels whose
  * rows stay in the first cache level, and what an item holds: so much, or so many tiles. */
 enum { SQUARE_CHANNELS = 20, SQUARE_MOST = 512, SQUARE_WIDTH = 24, SQUARE_TOGETHER = 4, SQUARE_BYTES = 304 << 10, SQUARE_TILES = 32,
