@@ -15,6 +15,22 @@ INLINE vec finish(const struct plane_product *p, vec value, int row, ptrdiff_t c
     return value;
 }
 
+/* One step of the depth. Loops over it are written out four steps deep: what counts and compares in each takes its share of what a core
+ * can begin in a cycle, which is scarce where another thread runs on it. */
+#define STEP(GROUPS, VECTORS, part)                                                                                    \
+    do {                                                                                                               \
+        const float *from = input + offsets[k];                                                                        \
+        vec x[VECTORS];                                                                                                \
+        _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                                      \
+            x[v] = (part) && v == VECTORS - 1 ? vec_load_part(from + v * LANES, part) : vec_load(from + v * LANES);    \
+        _Pragma("GCC unroll 8") for (int r = 0; r < 4 * GROUPS; r++) {                                                 \
+            const vec w = vec_set(weights[r / 4 * next + r % 4]);                                                      \
+            _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                                  \
+                sum[r][v] = vec_product(w, x[v], sum[r][v]);                                                           \
+        }                                                                                                              \
+        weights += 4;                                                                                                  \
+    } while (0)
+
 /* GROUPS × 4 rows from `row` on, VECTORS vectors from `column` on; of the last one PART lanes (0: all). */
 #define TILE(GROUPS, VECTORS)                                                                                          \
     INLINE void tile_##GROUPS##_##VECTORS(const struct plane_product *p, int row, ptrdiff_t column, int part)          \
@@ -32,23 +48,28 @@ INLINE vec finish(const struct plane_product *p, vec value, int row, ptrdiff_t c
                         const float *from = to + r * p->stride + v * LANES;                                            \
                         sum[r][v] = part && v == VECTORS - 1 ? vec_load_part(from, part) : vec_load(from);             \
                     }                                                                                                  \
-        const float *weights = p->weights + row * p->weight_step, *input = p->input + column;                         \
+        const float *weights = p->weights + row * p->weight_step, *input = p->input + column;                          \
         ptrdiff_t next = 4 * p->weight_step;                                                                           \
         const ptrdiff_t *offsets = p->offsets;                                                                         \
         const ptrdiff_t prefetch = p->prefetch;                                                                        \
-        for (int k = 0; k < p->depth; k++, weights += 4) {                                                             \
-            const float *from = input + offsets[k];                                                                    \
-            vec x[VECTORS];                                                                                            \
-            if (prefetch)                                                                                              \
+        if (prefetch)                                                                                                  \
+            for (int k = 0; k < p->depth; k++) {                                                                       \
                 _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                              \
-                    __builtin_prefetch(from + prefetch + v * LANES);                                                   \
-            _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                                  \
-                x[v] = part && v == VECTORS - 1 ? vec_load_part(from + v * LANES, part) : vec_load(from + v * LANES);  \
-            _Pragma("GCC unroll 8") for (int r = 0; r < 4 * GROUPS; r++) {                                             \
-                vec w = vec_set(weights[r / 4 * next + r % 4]);                                                        \
-                _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                              \
-                    sum[r][v] = vec_product(w, x[v], sum[r][v]);                                                       \
+                    __builtin_prefetch(input + offsets[k] + prefetch + v * LANES);                                     \
+                STEP(GROUPS, VECTORS, part);                                                                           \
             }                                                                                                          \
+        else                                                                                                           \
+            _Pragma("GCC unroll 4") for (int k = 0; k < p->depth; k++)                                                 \
+                STEP(GROUPS, VECTORS, part);                                                                           \
+        if (rows >= 4 * GROUPS && !part && p->activation == PLANAR_LINEAR) { /* nothing is asked for each vector */    \
+            if (p->residual)                                                                                           \
+                _Pragma("GCC unroll 8") for (int r = 0; r < 4 * GROUPS; r++)                                           \
+                    _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                          \
+                        sum[r][v] += vec_load(p->residual + (row + r) * p->residual_stride + column + v * LANES);      \
+            _Pragma("GCC unroll 8") for (int r = 0; r < 4 * GROUPS; r++)                                               \
+                _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                              \
+                    vec_store(to + r * p->stride + v * LANES, sum[r][v]);                                              \
+            return;                                                                                                    \
         }                                                                                                              \
         _Pragma("GCC unroll 8") for (int r = 0; r < 4 * GROUPS; r++)                                                   \
             if (r < rows)                                                                                              \
@@ -79,21 +100,14 @@ INLINE vec finish(const struct plane_product *p, vec value, int row, ptrdiff_t c
             _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                                  \
                 sum[r][v] = vec_set(0);                                                                                \
         ptrdiff_t next = 4 * (ptrdiff_t)depth;                                                                         \
-        for (int k = 0; k < depth; k++, weights += 4) {                                                                \
-            const float *from = input + offsets[k];                                                                    \
-            vec x[VECTORS];                                                                                            \
-            if (k < lines) {                                                                                           \
-                __builtin_prefetch(written + 64 * k, 1);                                                               \
-                __builtin_prefetch(read + 64 * k, 0);                                                                  \
-            }                                                                                                          \
-            _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                                  \
-                x[v] = vec_load(from + v * LANES);                                                                     \
-            _Pragma("GCC unroll 8") for (int r = 0; r < 4 * GROUPS; r++) {                                             \
-                vec w = vec_set(weights[r / 4 * next + r % 4]);                                                        \
-                _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                              \
-                    sum[r][v] = vec_product(w, x[v], sum[r][v]);                                                       \
-            }                                                                                                          \
+        int k = 0;                                                                                                     \
+        for (; k < lines && k < depth; k++) {                                                                          \
+            __builtin_prefetch(written + 64 * k, 1);                                                                   \
+            __builtin_prefetch(read + 64 * k, 0);                                                                      \
+            STEP(GROUPS, VECTORS, 0);                                                                                  \
         }                                                                                                              \
+        _Pragma("GCC unroll 4") for (; k < depth; k++)                                                                 \
+            STEP(GROUPS, VECTORS, 0);                                                                                  \
         _Pragma("GCC unroll 8") for (int r = 0; r < 4 * GROUPS; r++, to += pitch)                                      \
             _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                                  \
                 vec_store(to + v * LANES, sum[r][v]);                                                                  \
@@ -146,11 +160,12 @@ static void rows_of_8(const struct plane_product *p, int row)
 }
 #endif
 
-/* While a tile is computed: its share of the rows ahead, and the output (and what is added to it) of the tile behind it. */
-INLINE void fetch_ahead(const struct plane_product *p, int row, ptrdiff_t column, int columns)
+/* While a tile is computed: its share of the rows ahead, from number `first` on, and the output (and what is added to it) of the
+ * tile behind it. */
+INLINE void fetch_ahead(const struct plane_product *p, int first, int row, ptrdiff_t column, int columns)
 {
     enum { LINE = 16 };
-    for (int k = (p->ahead_first + row / 4) % p->ahead_step; k < p->depth; k += p->ahead_step) {
+    for (int k = first; k < p->depth; k += p->ahead_step) {
         const float *from = p->ahead + p->ahead_offsets[k] + column;
         __builtin_prefetch(from, 0, 2);
         __builtin_prefetch(from + LINE, 0, 2);
@@ -164,6 +179,7 @@ INLINE void fetch_ahead(const struct plane_product *p, int row, ptrdiff_t column
 
 static void rows_of_4(const struct plane_product *p, int row)
 {
+    const int first_ahead = p->ahead ? (p->ahead_first + row / 4) % p->ahead_step : 0;
     int vectors = p->columns / LANES;
     ptrdiff_t column = 0;
     while (vectors) {
@@ -173,7 +189,7 @@ static void rows_of_4(const struct plane_product *p, int row)
             count = 4;
 #endif
         if (p->ahead)
-            fetch_ahead(p, row, column, count * LANES);
+            fetch_ahead(p, first_ahead, row, column, count * LANES);
 #if VECTOR_REGISTERS == 32
         if (count == 4)
             whole_1_4(p, row, column);
@@ -214,10 +230,11 @@ void BLOCK(plane_batch)(const struct plane_batch *b)
 #endif
     };
     const int groups = (b->rows + 3) / 4, vectors_across = (b->columns + LANES - 1) / LANES;
-    /* Rows that have been fetched, one in every so many tiles; those are as wide as most. */
+    /* Rows that have yet to be fetched, one in every so many tiles; those are as wide as most. */
     const int tiles = b->count * groups * vectors_across / 3;
     const int every = VECTOR_REGISTERS == 32 || b->ahead_count < 1 || tiles < b->ahead_count ? 1 : tiles / b->ahead_count;
-    int ahead = 0, tile = 0;
+    int left_ahead = b->ahead_count, of_step = 0, wait = 0;
+    ptrdiff_t row = 0;
     for (int i = 0; i < b->count; i++)
         for (int group = 0; group < groups;) {
             int together = VECTOR_REGISTERS == 32 && groups - group > 1 ? 2 : 1;
@@ -226,11 +243,19 @@ void BLOCK(plane_batch)(const struct plane_batch *b)
             float *output = b->output + i * b->position_out + group * 4 * b->pitch_out;
             for (int left = vectors_across; left > 0;) {
                 int vectors = left > 4 || left == 3 ? 3 : left == 1 ? 1 : 2;
-                ptrdiff_t row = ahead / b->ahead_rows * b->ahead_step + ahead % b->ahead_rows * b->ahead_row;
+                const bool fetches = left_ahead > 0 && wait == 0;
                 functions[together - 1][vectors - 1](input, b->offsets, b->depth, weights, output, b->pitch_out,
                                                      (const char *)(b->written + row), (const char *)(b->read + row),
-                                                     ahead < b->ahead_count && tile % every == 0 ? b->ahead_lines : 0);
-                ahead += tile++ % every == 0;
+                                                     fetches ? b->ahead_lines : 0);
+                wait = fetches ? every - 1 : wait - 1;
+                if (fetches) {
+                    left_ahead--;
+                    row += b->ahead_row;
+                    if (++of_step == b->ahead_rows) {
+                        row += b->ahead_step - b->ahead_rows * b->ahead_row;
+                        of_step = 0;
+                    }
+                }
                 left -= vectors;
                 input += vectors * LANES;
                 output += vectors * LANES;
