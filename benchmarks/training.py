@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Training steps of mitral beside PyTorch's (eager and channels-last): same weights, same batch, same loss, same threads.
+"""Training steps of mitral beside PyTorch's (eager, channels-last and torch.compile): same weights, same batch, same loss, same threads.
 
     training.py [--quick] [--threads N] [--batch N] [--rounds N] [--only TEXT]
 
 The losses of one step on one batch are compared first. Then the engines take turns, each in a process of its own of which one runs at a
-time; a turn is a few steps after two for warming up, a figure the median over all turns. Peak memory is that of the process. The student
+time; a turn is a few steps after two for warming up, a figure the median over all turns. Peak memory is that of the process. torch.compile
+(inductor's C++, which needs g++) compiles before the first turn, outside of the timing, and takes one turn, in the middle; where it does not
+compile in time the table says why. Memory is compared with eager and channels-last, in whose processes no compiler ran. The student
 of the distillation learns from the U-Net by the full MAVKD loss, the teacher's forward is part of the step. Writes
 benchmarks/results/training.json and training.md. Images and labels are random: a step's time does not depend on them.
 """
@@ -13,6 +15,7 @@ import argparse
 import json
 import os
 import pathlib
+import select
 import statistics
 import subprocess
 import sys
@@ -28,7 +31,10 @@ MITRAL = os.environ.get("MITRAL", str(ROOT / "build/mitral"))
 TOOLS = pathlib.Path(os.environ.setdefault("MITRAL_TRAINING_TOOLS", str(pathlib.Path(MITRAL).parent / "tests/training")))
 CASES = {"DPU-Net": ("dpu-net", None), "DPU-Net, MAVKD from the U-Net": ("dpu-net", "unet"), "U-Net": ("unet", None)}
 GOALS = {"DPU-Net": 4, "DPU-Net, MAVKD from the U-Net": 3, "U-Net": 1.5}
-PEERS = ("eager", "channels-last")
+COMPILED = "torch.compile"
+PLAIN_PEERS = ("eager", "channels-last")
+PEERS = (*PLAIN_PEERS, COMPILED)
+COMPILE_SECONDS = 420
 STAGES = ["enc4", "dec3", "dec2", "dec1", "dec0"]
 SIZE, LOSS_TOLERANCE = 224, 1e-4
 SETTINGS = {"lr": 0.01, "momentum": 0.9, "weight-decay": 1e-4, "schedule": "constant"}
@@ -54,7 +60,7 @@ def tap(module):
     return found
 
 
-def torch_step(case, folder, channels_last):
+def torch_step(case, folder, peer):
     """A function that makes one step and returns its loss."""
     import torch
     from support import divergence, guide, segmentation_loss, unit_distance
@@ -64,11 +70,11 @@ def torch_step(case, folder, channels_last):
 
     def network(kind):
         module = networks.initialise((networks.DPUNet if kind == "dpu-net" else networks.UNet)())
-        return module.to(memory_format=torch.channels_last) if channels_last else module
+        return module.to(memory_format=torch.channels_last) if peer == "channels-last" else module
 
     student, teacher = network(CASES[case][0]).train(), network(CASES[case][1]).eval() if CASES[case][1] else None
     images, labels = torch.from_numpy(np.load(folder / "images.npy")[0]), torch.from_numpy(np.load(folder / "labels.npy")[0])
-    if channels_last:
+    if peer == "channels-last":
         images = images.to(memory_format=torch.channels_last)
     adapters = [tuple(torch.nn.Parameter(torch.from_numpy(np.load(folder / f"adapter{i}.{part}.npy"))) for part in ("weight", "bias"))
                 for i in range(len(STAGES))] if teacher else []
@@ -77,7 +83,7 @@ def torch_step(case, folder, channels_last):
     optimizer = torch.optim.SGD(decayed, lr=0.01, momentum=0.9)
     ours, theirs = (tap(student), tap(teacher)) if teacher else (None, None)
 
-    def step():
+    def forward():
         if teacher:
             with torch.no_grad():
                 teacher_logits = teacher(images)
@@ -89,6 +95,13 @@ def torch_step(case, folder, channels_last):
                 adapted, map_ = functional.conv2d(ours[name], weight, bias), theirs[name]
                 loss = loss + (unit_distance(adapted.mean((2, 3)), map_.mean((2, 3)))
                                + divergence(adapted, map_, 4.0, True, guide(map_, 1.0))) / len(STAGES)
+        return loss
+
+    if peer == COMPILED:
+        forward = torch.compile(forward)
+
+    def step():
+        loss = forward()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -97,14 +110,18 @@ def torch_step(case, folder, channels_last):
     return step
 
 
-def worker(case, folder, threads, channels_last):
+def worker(case, folder, threads, peer):
     import resource
 
     import torch
 
     torch.set_num_threads(threads)
-    step = torch_step(case, folder, channels_last)
-    print(json.dumps({"loss": step()}), flush=True)
+    step = torch_step(case, folder, peer)
+    try:
+        print(json.dumps({"loss": step()}), flush=True)
+    except Exception as error:  # of many kinds, by what inductor misses
+        print(json.dumps({"failed": str(error).strip().splitlines()[0]}), flush=True)
+        return
     for line in sys.stdin:
         times = []
         for _ in range(int(line) + 2):
@@ -118,10 +135,18 @@ class Torch:
     def __init__(self, name, case, folder, threads):
         cores = sorted(os.sched_getaffinity(0))[:threads]
         self.name = name
-        self.process = subprocess.Popen([sys.executable, __file__, "--worker", case, str(folder), str(threads), str(int("last" in name))],
+        self.process = subprocess.Popen([sys.executable, __file__, "--worker", case, str(folder), str(threads), name],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ, OMP_NUM_THREADS=str(threads)),
                                         preexec_fn=lambda: os.sched_setaffinity(0, cores))
-        self.loss = json.loads(self.process.stdout.readline())["loss"]
+        limit = COMPILE_SECONDS if name == COMPILED else None
+        first = self.process.stdout.readline() if select.select([self.process.stdout], [], [], limit)[0] else None
+        answer = json.loads(first) if first else {"failed": "it ended" if first == "" else f"nothing after {limit} s"}
+        self.loss, self.failed = answer.get("loss"), answer.get("failed")
+        if self.failed:
+            self.process.kill()
+            self.process.wait()
+            if name != COMPILED:
+                raise SystemExit(f"{case}: PyTorch {name}: {self.failed}")
 
     def turn(self, steps):
         print(steps, file=self.process.stdin, flush=True)
@@ -168,14 +193,18 @@ class Mitral:
 def measure_case(case, folder, threads, batch, rounds, steps):
     mitral = Mitral(case, folder, threads, batch)  # first: it writes the adapters that PyTorch begins with
     engines = [mitral, Mitral(case, folder, threads, batch, "normal"), *[Torch(name, case, folder, threads) for name in PEERS]]
-    row = {"case": case, "threads": threads, "batch": batch, "goal": GOALS[case], "load_average": os.getloadavg()[0], "engines": {}}
+    row = {"case": case, "threads": threads, "batch": batch, "goal": GOALS[case], "load_average": os.getloadavg()[0], "engines": {},
+           "failed": {e.name: e.failed for e in engines[2:] if e.failed}}
+    engines = [e for e in engines if e.name not in row["failed"]]
     times, peaks = {e.name: [] for e in engines}, {}
     for engine in engines[1:]:
         difference = abs(engine.loss / mitral.loss - 1)
         if not difference <= LOSS_TOLERANCE:
             raise SystemExit(f"{case}: losses differ: mitral {mitral.loss}, PyTorch {engine.name} {engine.loss}")
-    for _ in range(rounds):
+    for turn in range(rounds):
         for engine in engines:
+            if engine.name == COMPILED and turn != rounds // 2:
+                continue
             found = engine.turn(steps)
             times[engine.name] += found["times"]
             peaks[engine.name] = found["rss"]
@@ -184,7 +213,8 @@ def measure_case(case, folder, threads, batch, rounds, steps):
                                        "times": times[engine.name]}
         engine.close()
     row["teacher_ms"], row["arena_mb"] = mitral.teacher_ms, mitral.arena_mb
-    best, lightest = (min(row["engines"][name][key] for name in PEERS) for key in ("step_ms", "peak_rss_mb"))
+    best = min(row["engines"][name]["step_ms"] for name in PEERS if name in row["engines"])
+    lightest = min(row["engines"][name]["peak_rss_mb"] for name in PLAIN_PEERS)
     row["speedup"], row["memory"] = best / row["engines"]["mitral"]["step_ms"], row["engines"]["mitral"]["peak_rss_mb"] / lightest
     row["memory_normal"] = row["engines"]["mitral --memory normal"]["peak_rss_mb"] / lightest
     return row
@@ -193,15 +223,17 @@ def measure_case(case, folder, threads, batch, rounds, steps):
 def table(rows):
     """Milliseconds and megabytes; the goals are those of a step's speed, and half of the memory for the distillation."""
     lines = [f"Training steps at batch {rows[0]['batch']}, {SIZE}², float32 (SGD with momentum; random images), against PyTorch.", "",
-             "| step | threads | mitral ms | --memory normal ms | eager ms | channels-last ms | faster than the best | goal | mitral MB | "
-             "--memory normal MB | eager MB | channels-last MB | memory | normal |", "|" + "---|" * 14]
+             "| step | threads | mitral ms | --memory normal ms | eager ms | channels-last ms | torch.compile ms | faster than the best | goal | mitral MB | "
+             "--memory normal MB | eager MB | channels-last MB | torch.compile MB | memory | normal |", "|" + "---|" * 16]
     for row in rows:
         engines = row["engines"]
         names = ("mitral", "mitral --memory normal", *PEERS)
-        lines.append(f"| {row['case']} | {row['threads']} | " + " | ".join(f"{engines[n]['step_ms']:.0f}" for n in names)
-                     + f" | {row['speedup']:.2f}× | {row['goal']:g}× | " + " | ".join(f"{engines[n]['peak_rss_mb']:.0f}" for n in names)
+        times, peaks = (" | ".join(f"{engines[n][key]:.0f}" if n in engines else "–" for n in names) for key in ("step_ms", "peak_rss_mb"))
+        lines.append(f"| {row['case']} | {row['threads']} | {times} | {row['speedup']:.2f}× | {row['goal']:g}× | {peaks}"
                      + f" | {row['memory']:.2f} | {row['memory_normal']:.2f} |")
     for row in rows:
+        for name, why in row["failed"].items():
+            lines += ["", f"{row['case']}: {name} was not timed: {why}."]
         if row["teacher_ms"] > 1:
             lines += ["", f"Of the distillation step ({row['threads']} thread(s)) the teacher's forward takes {row['teacher_ms']:.0f} ms; with cached "
                           f"teacher outputs {row['engines']['mitral']['step_ms'] - row['teacher_ms']:.0f} ms are left."]
@@ -245,6 +277,6 @@ def main():
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--worker"]:
-        worker(sys.argv[2], pathlib.Path(sys.argv[3]), int(sys.argv[4]), sys.argv[5] == "1")
+        worker(sys.argv[2], pathlib.Path(sys.argv[3]), int(sys.argv[4]), sys.argv[5])
     else:
         main()
