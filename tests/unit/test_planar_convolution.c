@@ -230,6 +230,26 @@ static void test_ends(void **state)
                     check_ends(&forms[chosen[i]], activations[a], variant & 1, variant >> 1 & 1, variant >> 2);
 }
 
+/* A softmax over features that ought to be alike shows the last bit of large ones. */
+static void test_equal_features(void **state)
+{
+    (void)state;
+    static const struct form form = {1, 96, 104, {5, 7}, {1, 1}, {1, 1}, {1, 1}, {0}};
+    struct rig rig;
+    rig_open(&rig, 3);
+    set_up(&rig, &form, false);
+    float *weights = rig.inputs[1].tensor.data;
+    for (int64_t i = form.channels; i < form.features * form.channels; i++)
+        weights[i] = weights[i % form.channels];
+    rig.inputs[0].tensor = rig_relayout(&rig, &rig.inputs[0].tensor, LAYOUT_CHANNELS_LAST);
+    rig.output.tensor = (mitral_tensor){.layout = LAYOUT_CHANNELS_LAST};
+    check_run(&rig, "planar.convolution");
+    const float *pixels = rig.output.tensor.data;
+    for (int64_t i = 0; i < tensor_count(&rig.output.tensor); i++)
+        assert_true(pixels[i] == pixels[i / form.features * form.features]);
+    rig_close(&rig);
+}
+
 static void test_stored_weights(void **state)
 {
     (void)state;
@@ -328,7 +348,7 @@ static void bench_convolutions(void **state)
 int main(int argc, char **argv)
 {
     rig_bench = argc > 1 && strcmp(argv[1], "--bench") == 0;
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_forms), cmocka_unit_test(test_bfloat16), cmocka_unit_test(test_ends), cmocka_unit_test(test_stored_weights),
-                                       cmocka_unit_test(test_refusals), cmocka_unit_test(bench_convolutions)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_forms), cmocka_unit_test(test_bfloat16), cmocka_unit_test(test_ends), cmocka_unit_test(test_equal_features),
+                                       cmocka_unit_test(test_stored_weights), cmocka_unit_test(test_refusals), cmocka_unit_test(bench_convolutions)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

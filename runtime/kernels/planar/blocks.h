@@ -11,10 +11,10 @@ void BLOCK(plane_spread)(const struct plane_spread *spread);
 void BLOCK(plane_gather)(const struct plane_gather *gather);
 void BLOCK(channel_product)(const struct channel_product *product);
 #if LANES == 8
-/* A product's last vector of columns, from `column` on, of which `part` lanes (0: all) are output; one tap, neighbouring channels, an
- * even depth up to NARROW_DEPTH, no residual, at least one row. */
+/* A whole product of one vector of columns, of which `part` lanes (0: all) are output: one tap, neighbouring channels, an even depth up to
+ * NARROW_DEPTH, no residual, at least one row. */
 enum { NARROW_DEPTH = 512 };
-void BLOCK(channel_narrow)(const struct channel_product *product, ptrdiff_t column, int part);
+void BLOCK(channel_narrow)(const struct channel_product *product, int part);
 #endif
 void BLOCK(channel_batch)(const struct channel_batch *batch);
 void BLOCK(channel_spread)(const struct channel_spread *spread);

@@ -16,10 +16,10 @@ INLINE vec load_pair(const float *from)
     return (vec)_mm256_set1_pd(pair);
 }
 
-/* Weights [depth][width] of a vector of columns to pairs: of outputs 0, 1, 4, 5 and of outputs 2, 3, 6, 7, or of the first four alone. */
-static void pair_weights(const struct channel_product *p, ptrdiff_t column, bool four, float *to)
+/* Weights [depth][width] to pairs: of outputs 0, 1, 4, 5 and of outputs 2, 3, 6, 7, or of the first four alone. */
+static void pair_weights(const struct channel_product *p, bool four, float *to)
 {
-    const float *from = p->weights + column;
+    const float *from = p->weights;
     for (int k = 0; k < p->depth; k += 2, from += 2 * p->width) {
         vec even = vec_load(from), odd = vec_load(from + p->width);
         if (four) {
@@ -48,14 +48,14 @@ INLINE vec added_2(const vec sum[2])
 /* `count` tiles of ROWS pixels from `row` on, VECTORS of pairs each. */
 #define TILE(ROWS, VECTORS)                                                                                            \
     __attribute__((noinline)) static void tile_##ROWS##_##VECTORS(const struct channel_product *p, const float *pairs, \
-                                                                  int row, int count, ptrdiff_t column, int part)      \
+                                                                  int row, int count, int part)                        \
     {                                                                                                                  \
         const struct channel_product whole = *p; /* a copy that no store can change */                                 \
         const ptrdiff_t pixel = whole.pixel, stride = whole.stride;                                                    \
         const int depth = whole.depth;                                                                                 \
-        const vec shift = whole.shift ? finish_load(whole.shift + column, part) : vec_set(0);                          \
+        const vec shift = whole.shift ? finish_load(whole.shift, part) : vec_set(0);                                   \
         const float *input = whole.input + row * pixel;                                                                \
-        float *to = whole.output + row * stride + column;                                                              \
+        float *to = whole.output + row * stride;                                                                       \
         for (; count > 0; count--, input += ROWS * pixel, to += ROWS * stride) {                                       \
             const float *from[(ROWS + 3) / 4], *weights = pairs;                                                       \
             vec sum[ROWS][VECTORS], value[ROWS];                                                                       \
@@ -85,7 +85,7 @@ INLINE vec added_2(const vec sum[2])
             if (whole.activation == PLANAR_RELU)                                                                       \
                 EACH(ROWS) value[r] = vec_max(vec_set(0), value[r]);                                                   \
             else if (whole.activation == PLANAR_SLOPE)                                                                 \
-                EACH(ROWS) value[r] = vec_slope(value[r], finish_load(whole.slope + column, part));                    \
+                EACH(ROWS) value[r] = vec_slope(value[r], finish_load(whole.slope, part));                             \
             if (part == 0)                                                                                             \
                 EACH(ROWS) vec_store(to + r * stride, value[r]);                                                       \
             else if (part == 4)                                                                                        \
@@ -108,28 +108,28 @@ TILE(10, 1)
 TILE(11, 1)
 TILE(12, 1)
 
-typedef void tile_function(const struct channel_product *, const float *, int, int, ptrdiff_t, int);
+typedef void tile_function(const struct channel_product *, const float *, int, int, int);
 
 /* As few tiles as possible, of about the same height. */
-static void run_tiles(tile_function *const tiles[], int tallest, const struct channel_product *p, const float *pairs, ptrdiff_t column, int part)
+static void run_tiles(tile_function *const tiles[], int tallest, const struct channel_product *p, const float *pairs, int part)
 {
     const int count = (p->rows + tallest - 1) / tallest, height = (p->rows + count - 1) / count, taller = p->rows - count * (height - 1);
-    tiles[height - 1](p, pairs, 0, taller, column, part);
+    tiles[height - 1](p, pairs, 0, taller, part);
     if (taller < count)
-        tiles[height - 2](p, pairs, taller * height, count - taller, column, part);
+        tiles[height - 2](p, pairs, taller * height, count - taller, part);
 }
 
-void BLOCK(channel_narrow)(const struct channel_product *p, ptrdiff_t column, int part)
+void BLOCK(channel_narrow)(const struct channel_product *p, int part)
 {
     static tile_function *const eight[] = {tile_1_2, tile_2_2, tile_3_2, tile_4_2, tile_5_2, tile_6_2};
     static tile_function *const four[] = {NULL, NULL, NULL, NULL, NULL, tile_6_1, tile_7_1, tile_8_1, tile_9_1, tile_10_1, tile_11_1, tile_12_1};
     const bool few = part > 0 && part <= 4 && p->rows >= 6;
     float pairs[NARROW_DEPTH * LANES] __attribute__((aligned(64)));
-    pair_weights(p, column, few, pairs);
+    pair_weights(p, few, pairs);
     if (few)
-        run_tiles(four, 12, p, pairs, column, part);
+        run_tiles(four, 12, p, pairs, part);
     else
-        run_tiles(eight, 6, p, pairs, column, part);
+        run_tiles(eight, 6, p, pairs, part);
 }
 
 #endif

@@ -286,10 +286,10 @@ static int panel_vectors(int left)
 }
 
 #if LANES == 8
-/* Decided by the shape, never by the number of rows: sums are in another order. */
+/* Never decided by the number of rows, nor for the last columns of many: sums are in another order. */
 static bool is_narrow(const struct channel_product *p)
 {
-    return p->rows > 0 && p->taps == 1 && !p->offsets && p->step == 1 && !p->residual && p->depth > 0 && p->depth % 2 == 0
+    return p->whole && p->rows > 0 && p->taps == 1 && !p->offsets && p->step == 1 && !p->residual && p->depth > 0 && p->depth % 2 == 0
            && p->depth <= NARROW_DEPTH;
 }
 #endif
@@ -304,7 +304,7 @@ void BLOCK(channel_product)(const struct channel_product *p)
         int part = vectors == 0 ? p->columns % LANES : 0;
 #if LANES == 8
         if (count == 1 && is_narrow(p)) {
-            BLOCK(channel_narrow)(p, column, part);
+            BLOCK(channel_narrow)(p, part);
             return;
         }
 #endif

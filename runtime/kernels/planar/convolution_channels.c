@@ -81,6 +81,7 @@ static void multiply(const struct convolution *c, const struct geometry *g, stru
     const float *input = product->input;
     product->depth = g->depth;
     product->taps = g->taps;
+    product->whole = panels == (int)s->groups;
     product->stride = product->residual_stride = c->y_pitch;
     product->activation = s->activation;
     for (int i = start; i < end; i++) {

@@ -30,7 +30,7 @@ static void make_head(const struct worker *w, const float *y, int pixels, ptrdif
     const int stage = w->plan->head_stage;
     const bool plain = b->output_layout == LAYOUT_PLAIN;
     float *output = plain ? w->result_row : w->result + at * b->results;
-    const struct channel_product product = {.rows = pixels, .columns = b->results, .depth = b->outputs, .taps = 1, .input = y,
+    const struct channel_product product = {.rows = pixels, .columns = b->results, .depth = b->outputs, .taps = 1, .whole = true, .input = y,
                                             .pixel = b->outputs, .step = 1, .weights = w->plan->weights[stage],
                                             .width = (ptrdiff_t)pack_width((size_t)b->results), .output = output, .stride = b->results,
                                             .shift = w->plan->shift[stage], .activation = b->head_activation,

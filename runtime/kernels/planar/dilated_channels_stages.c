@@ -74,7 +74,7 @@ static void multiply_sources(struct worker *w, int stage, int columns, bool upsa
     for (int s = 0; s < b->source_count; s++) {
         int depth = pack_depth(b->sources[s].channels, b->pairs);
         if ((b->sources[s].scale == SCALE_UPSAMPLED) == upsampled) {
-            struct channel_product product = {.rows = pixels_of(window), .columns = columns, .depth = depth, .taps = 1,
+            struct channel_product product = {.rows = pixels_of(window), .columns = columns, .depth = depth, .taps = 1, .whole = true,
                                               .weights = weights, .width = width, .output = output, .stride = columns,
                                               .accumulate = started, .shift = upsampled ? NULL : w->plan->shift[stage],
                                               .activation = --left == 0 && !upsampled ? activation : PLANAR_LINEAR,

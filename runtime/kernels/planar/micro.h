@@ -174,6 +174,7 @@ struct channel_product {
     ptrdiff_t stride;                    /* between pixels of output */
     const float *shift, *residual, *slope;
     ptrdiff_t residual_stride;
+    bool whole;                          /* no other columns belong to these: equal columns have equal sums, whatever their number */
     bool accumulate, ahead;              /* ahead: the output is in no cache, and few products hide that */
     enum planar_activation activation;
 };
