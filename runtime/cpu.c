@@ -15,13 +15,13 @@
 
 static struct {
     enum isa supported, used;
-    bool avx512_bf16, avx512_fp16, avx512_vnni, amx, splits_avx512;
+    bool avx512_bf16, avx512_fp16, avx512_vnni, splits_avx512;
     char brand[64];
     size_t level2_bytes;
 } cpu;
 static pthread_once_t cpu_once = PTHREAD_ONCE_INIT;
 
-static const char *const isa_names[] = {"portable", "avx2", "avx512"};
+static const char *const isa_names[] = {"portable", "avx2", "avx512", "amx"};
 
 #if CPU_X86
 static void find_brand(void)
@@ -63,12 +63,14 @@ static void find_features(void)
     if (cpu.supported == ISA_AVX512 && __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) {
         cpu.avx512_fp16 = edx >> 23 & 1;
         cpu.avx512_vnni = ecx >> 11 & 1;
-        cpu.amx = (edx >> 22 & 1) && (edx >> 24 & 1) && may_use_tiles();
+        const bool tiles = (edx >> 22 & 1) && (edx >> 24 & 1);
         if (eax >= 1 && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx))
             cpu.avx512_bf16 = eax >> 5 & 1;
+        if (tiles && cpu.avx512_bf16 && may_use_tiles())
+            cpu.supported = ISA_AMX;
     }
     if (__get_cpuid(0, &eax, &ebx, &ecx, &edx) && ebx == signature_AMD_ebx && __get_cpuid(1, &eax, &ebx, &ecx, &edx))
-        cpu.splits_avx512 = cpu.supported == ISA_AVX512 && (eax >> 8 & 15) + (eax >> 20 & 255) == 0x19;
+        cpu.splits_avx512 = cpu.supported >= ISA_AVX512 && (eax >> 8 & 15) + (eax >> 20 & 255) == 0x19;
 }
 #else
 static void find_brand(void)
@@ -90,7 +92,7 @@ static void find_cpu(void)
     if (name && cpu_isa_from_name(name, &asked) && asked < cpu.supported)
         cpu.used = asked;
     if (cpu.used < ISA_AVX512)
-        cpu.avx512_bf16 = cpu.avx512_fp16 = cpu.avx512_vnni = cpu.amx = cpu.splits_avx512 = false;
+        cpu.avx512_bf16 = cpu.avx512_fp16 = cpu.avx512_vnni = cpu.splits_avx512 = false;
     long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
     cpu.level2_bytes = bytes > 0 ? (size_t)bytes : (size_t)512 << 10;
 }
@@ -156,12 +158,6 @@ bool cpu_has_avx512_vnni(void)
 {
     find_once();
     return cpu.avx512_vnni;
-}
-
-bool cpu_has_amx(void)
-{
-    find_once();
-    return cpu.amx;
 }
 
 bool cpu_splits_avx512(void)

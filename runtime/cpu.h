@@ -9,18 +9,19 @@
 enum isa {
     ISA_PORTABLE = 0, /* what the compiler assumes without flags */
     ISA_AVX2 = 1,     /* AVX2 and FMA */
-    ISA_AVX512 = 2    /* AVX-512 F, BW, DQ, VL */
+    ISA_AVX512 = 2,   /* AVX-512 F, BW, DQ, VL, and what the machine has of BF16, FP16, VNNI */
+    ISA_AMX = 3       /* AVX-512 BF16, and AMX tiles with bfloat16 */
 };
 
 /* The level in use: the best that processor and system support, or a lower one that the environment's MITRAL_ISA
- * (portable, avx2 or avx512) asks for. A level that the machine lacks is never used, whatever is asked for. */
+ * (portable, avx2, avx512 or amx) asks for. A level that the machine lacks is never used, whatever is asked for. */
 enum isa cpu_isa(void);
 /* What MITRAL_ISA holds when it names no level, or NULL. */
 const char *cpu_isa_unknown(void);
 /* The best level that processor and system support. */
 enum isa cpu_isa_supported(void);
-const char *cpu_isa_name(enum isa isa); /* "portable", "avx2", "avx512" */
-/* False when `name` is none of the three. */
+const char *cpu_isa_name(enum isa isa); /* "portable", "avx2", "avx512", "amx" */
+/* False when `name` is none of the four. */
 bool cpu_isa_from_name(const char *name, enum isa *out);
 
 /* Brand string, blanks trimmed; "unknown" where there is none. */
@@ -29,7 +30,6 @@ const char *cpu_brand(void);
 bool cpu_has_avx512_bf16(void);
 bool cpu_has_avx512_fp16(void);
 bool cpu_has_avx512_vnni(void); /* exact sums of 8-bit products: what came before it saturates or rounds */
-bool cpu_has_amx(void); /* AMX tiles with bfloat16 */
 /* 512-bit operations run as two halves (AMD Zen 4): narrower vectors cost nothing. */
 bool cpu_splits_avx512(void);
 /* Of the data cache that one core has to itself; a usual size where the system does not say. */

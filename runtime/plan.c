@@ -9,7 +9,7 @@ mitral_status plan_create(struct mitral_plan **out, mitral_context *context)
 {
     *out = NULL;
     if (cpu_isa_unknown())
-        return mitral_fail(context, MITRAL_INVALID, "MITRAL_ISA: expected portable, avx2 or avx512, found '%s'", cpu_isa_unknown());
+        return mitral_fail(context, MITRAL_INVALID, "MITRAL_ISA: expected portable, avx2, avx512 or amx, found '%s'", cpu_isa_unknown());
     mitral_plan *plan = mitral_allocate(context, sizeof *plan);
     if (!plan)
         return MITRAL_NO_MEMORY;

@@ -56,7 +56,7 @@ static double rounded_up(int64_t count, int64_t step)
 /* How many times more products the CPU does in bfloat16. */
 static double speed(void)
 {
-    return cpu_has_amx() ? 8 : 2;
+    return cpu_isa() == ISA_AMX ? 8 : 2;
 }
 
 /* ---- what nodes cost -------------------------------------------------------------------------------------------------- */
@@ -138,7 +138,7 @@ static bool weigh_product(const struct graph *graph, const struct node *node, st
     if (depth < 8 || columns < 8)
         return false;
     const double flops = 2 * pixels * (double)depth * rounded_up(columns, 16), bytes = (double)tensor_count(weights) * BYTE;
-    const double padded = 2 * pixels * rounded_up(depth, cpu_has_amx() ? 32 : 2) * rounded_up(columns, 16);
+    const double padded = 2 * pixels * rounded_up(depth, cpu_isa() == ISA_AMX ? 32 : 2) * rounded_up(columns, 16);
     const double moved = (elements(x) + elements(y)) * BYTE;
     out->cost[0] = bounded(float_cost(graph, node, flops) + 4 * bytes + 4 * moved);
     out->cost[1] = bounded(padded / speed() + 2 * bytes + 2 * moved);
@@ -368,7 +368,7 @@ mitral_status pass_precision(struct graph *graph, const struct pass_options *opt
 {
     if (options->precision != MITRAL_PRECISION_BF16)
         return MITRAL_OK;
-    if (!cpu_has_avx512_bf16() && !cpu_has_amx()) {
+    if (!cpu_has_avx512_bf16()) {
         mitral_log(graph->context, "precision bf16: this CPU (or MITRAL_ISA) has no bfloat16 arithmetic, all steps compute in f32");
         return MITRAL_OK;
     }

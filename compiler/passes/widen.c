@@ -240,7 +240,7 @@ mitral_status pass_widen(struct graph *graph, const struct pass_options *options
     (void)options;
     if (!cpu_has_avx512_fp16())
         TRY(widen_type(graph, MITRAL_FLOAT16, changed));
-    if (!cpu_has_avx512_bf16() && !cpu_has_amx())
+    if (!cpu_has_avx512_bf16())
         TRY(widen_type(graph, MITRAL_BFLOAT16, changed));
     return MITRAL_OK;
 }

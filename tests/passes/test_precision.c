@@ -12,7 +12,7 @@ static const double tolerance = 0.05;
 
 static bool has_bfloat16(void)
 {
-    return cpu_has_avx512_bf16() || cpu_has_amx();
+    return cpu_has_avx512_bf16();
 }
 
 static value_id pointwise(struct graph *graph, const char *name, value_id x, int64_t channels, int64_t features)

@@ -129,11 +129,12 @@ static void check_run(struct rig *rig, const char *kernel)
  * here. */
 static const double exact_tolerance = 5e-6;
 
-/* Branches that Winograd runs in both directions stay in float32. */
+/* Branches that Winograd runs in both directions stay in float32; on AMX tiles there are none. */
 static bool multiplies_rounded(const struct form *form)
 {
     int64_t channels = form->reduced ? form->reduced : form->channels[0] + form->channels[1];
-    return form->reduced || form->shortcut == SHORTCUT_STAGE || dilated_prefers_planes((int)channels);
+    const bool planes = !form->head && dilated_prefers_planes((int)channels);
+    return planar_amx_blocks() || form->reduced || form->shortcut == SHORTCUT_STAGE || planes;
 }
 
 /* Operands have 8 bits: 2e-3 of each product by rounding, of which sums of random signs keep the size; Winograd's along the rows

@@ -45,7 +45,11 @@ static void open_once(void)
         switch (cpu_isa()) {
         case ISA_PORTABLE: dnnl.set_max_cpu_isa(dnnl_cpu_isa_sse41); break;
         case ISA_AVX2: dnnl.set_max_cpu_isa(dnnl_cpu_isa_avx2); break;
-        default: break;
+        case ISA_AVX512:
+            if (cpu_isa_supported() > ISA_AVX512)
+                dnnl.set_max_cpu_isa(cpu_has_avx512_fp16() ? dnnl_cpu_isa_avx512_core_fp16 : dnnl_cpu_isa_avx512_core_bf16);
+            break;
+        case ISA_AMX: break;
         }
     }
     const dnnl_status_t status = dnnl.engine_create(&dnnl.engine, dnnl_cpu, 0);

@@ -118,9 +118,9 @@ static void transpose_words(const struct relayout *r, const uint32_t *in, uint32
 {
     int64_t columns_done = first, rows_done = 0;
 #if defined(__x86_64__) && defined(__GNUC__)
-    const int64_t block = r->isa == ISA_AVX512 ? 16 : 8;
+    const int64_t block = r->isa >= ISA_AVX512 ? 16 : 8;
     if (r->isa != ISA_PORTABLE && r->rows >= block && last - first >= BLOCK) {
-        (r->isa == ISA_AVX512 ? transpose_avx512 : transpose_avx2)((const float *)(const void *)in, (float *)(void *)out, r->rows, r->columns,
+        (r->isa >= ISA_AVX512 ? transpose_avx512 : transpose_avx2)((const float *)(const void *)in, (float *)(void *)out, r->rows, r->columns,
                                                                    first, last);
         columns_done = first + (last - first) / BLOCK * BLOCK;
         rows_done = r->rows / block * block;

@@ -17,7 +17,7 @@ static const char scheme[] = "planar.convolution";
 /* Below AVX-512 oneDNN's blocks are as wide as ours, and its choice of them richer. */
 static bool is_narrow(void)
 {
-    return cpu_isa() != ISA_AVX512;
+    return cpu_isa() < ISA_AVX512;
 }
 
 static bool has_one_tap(const struct convolution_shape *s)

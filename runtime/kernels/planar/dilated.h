@@ -92,6 +92,7 @@ struct dilated_block {
     int span;                        /* rows and columns that all branches' tiles divide */
     bool planes;                     /* lanes along pixels (few channels), else along channels */
     int lanes;                       /* of a vector */
+    bool amx;                        /* all products of bfloat16, on tiles, channels last and without Winograd */
     bool pairs;                      /* products of bfloat16: of x's pixels, and the branches' on planes (Winograd in both directions
                                         would lose too much) */
 };

@@ -41,14 +41,15 @@ static void choose_blocks(struct dilated_plan *plan, bool bfloat16)
     enum isa isa = cpu_isa();
     struct dilated_block *block = &plan->block;
     plan->blocks = planar_blocks_of(isa);
-    block->planes = !block->head && dilated_prefers_planes(block->reduced);
+    block->amx = bfloat16 && planar_amx_blocks();
+    block->planes = !block->amx && !block->head && dilated_prefers_planes(block->reduced);
     int rest = block->reduced % plan->blocks->lanes;
     /* Half a vector is lost on the last channels, but where a wide vector is two halves anyway, narrow ones lose nothing. */
-    if (!block->planes && cpu_splits_avx512() && isa == ISA_AVX512 && rest > 0 && rest <= plan->blocks->lanes / 2)
+    if (!block->planes && cpu_splits_avx512() && isa >= ISA_AVX512 && rest > 0 && rest <= plan->blocks->lanes / 2)
         plan->blocks = planar_blocks_of(ISA_AVX2);
     block->lanes = plan->blocks->lanes;
-    block->pairs = bfloat16 && planar_pair_blocks() && (block->planes || block->reduce || block->shortcut == SHORTCUT_STAGE);
-    plan->products = block->pairs ? planar_pair_blocks() : plan->blocks;
+    block->pairs = block->amx || (bfloat16 && planar_pair_blocks() && (block->planes || block->reduce || block->shortcut == SHORTCUT_STAGE));
+    plan->products = block->amx ? planar_amx_blocks() : block->pairs ? planar_pair_blocks() : plan->blocks;
 }
 
 static void describe_packing(const struct state *state, int stage, char *text, size_t size)
@@ -59,9 +60,9 @@ static void describe_packing(const struct state *state, int stage, char *text, s
         return;
     }
     const enum dilated_part part = part_of(&state->form, stage);
-    int length = snprintf(text, size, "%s%s:%s", block->planes ? "planes" : "channels", block->pairs && part != PART_HEAD ? ":bf16" : "",
-                          part == PART_BRANCH ? "3x3" : "1x1");
-    if (part == PART_BRANCH && !block->planes)
+    int length = snprintf(text, size, "%s%s:%s", block->amx ? "amx" : block->planes ? "planes" : "channels",
+                          block->pairs && part != PART_HEAD ? ":bf16" : "", part == PART_BRANCH ? "3x3" : "1x1");
+    if (part == PART_BRANCH && !block->planes && !block->amx)
         snprintf(text + length, size - (size_t)length, ":%d", block->lanes);
     for (int s = 0; s < block->source_count && part == PART_OF_X && length > 0 && (size_t)length < size; s++)
         length += snprintf(text + length, size - (size_t)length, ":%d", block->sources[s].channels);
@@ -148,9 +149,10 @@ static void prepare_fused(struct kernel_call *call, struct state *state)
     state->plan.threads = call->threads > 0 ? call->threads : 1;
     choose_blocks(&state->plan, attribute_int(call->attributes, "bfloat16", 0) != 0);
     place_stages(state);
-    snprintf(state->text, sizeof state->text, "%s:%s:winograd%s%s%s%s", block->planes ? "planes" : "channels", state->plan.blocks->name,
-             block->planes ? "4" : "4x4", block->pairs ? ":bf16" : "", block->source_count > 1 ? ":concat" : "",
-             block->head ? ":head" : "");
+    snprintf(state->text, sizeof state->text, "%s:%s:%s%s%s%s", block->planes ? "planes" : "channels",
+             block->amx ? state->plan.products->name : state->plan.blocks->name,
+             block->amx ? "direct" : block->planes ? "winograd4" : "winograd4x4", block->pairs ? ":bf16" : "",
+             block->source_count > 1 ? ":concat" : "", block->head ? ":head" : "");
 }
 
 static void prepare_composed(struct kernel_call *call, struct state *state)

@@ -39,7 +39,7 @@ static void measure(const struct dilated_plan *plan, struct geometry *g)
     bool pooled = false;
     const bool plain = b->output_layout == LAYOUT_PLAIN;
     *g = (struct geometry){.turned = b->sources[0].layout != LAYOUT_CHANNELS_LAST};
-    g->copied = !b->reduce && g->turned;
+    g->copied = !b->reduce && (g->turned || b->amx);
     for (int k = 0; k < b->branch_count; k++) {
         most = b->branches[k].channels > most ? b->branches[k].channels : most;
         branches += (size_t)b->branches[k].channels;
@@ -53,9 +53,9 @@ static void measure(const struct dilated_plan *plan, struct geometry *g)
     g->piece_width = piece_size(b->span, b->width);
     g->pieces_down = divided(b->height, g->piece_height);
     g->pieces_across = divided(b->width, g->piece_width);
-    g->split = plan->threads > 1 && g->pieces_down * g->pieces_across < 4 * plan->threads;
+    g->split = !b->amx && plan->threads > 1 && g->pieces_down * g->pieces_across < 4 * plan->threads;
     /* Rows of whole maps are pooled once for the reducing stage and the shortcut. */
-    g->waiting = (b->shortcut == SHORTCUT_STAGE && (g->split || (pooled && !b->head && !plain)))
+    g->waiting = (b->shortcut == SHORTCUT_STAGE && (g->split || ((pooled || b->amx) && !b->head && !plain)))
                  || (b->shortcut == SHORTCUT_IDENTITY && g->split && g->turned);
     g->chunk_rows = b->width < CHUNK_PIXELS ? CHUNK_PIXELS / b->width : 1;
     while (g->chunk_rows > 1 && divided(b->height, g->chunk_rows) < 2 * plan->threads)
@@ -81,8 +81,10 @@ static void measure(const struct dilated_plan *plan, struct geometry *g)
     g->pairs = b->pairs ? aligned((size_t)g->chunk_rows * (size_t)b->width * (size_t)pack_depth(widest, true) + PLANAR_SLACK) : 0;
     const int project = b->shortcut == SHORTCUT_STAGE ? b->outputs : 0;
     g->result_row = b->head && plain ? aligned((size_t)g->chunk_rows * (size_t)b->width * (size_t)b->results + PLANAR_SLACK) : 0;
-    g->thread = g->spread + g->products + g->rows + g->pairs + g->merged + g->row + g->result_row;
     g->reduced = b->reduce || g->copied ? aligned(pixels * (size_t)b->reduced + PLANAR_SLACK) : 0;
+    if (b->amx)
+        dilated_amx_measure(plan, widest, g);
+    g->thread = g->spread + g->products + g->rows + g->pairs + g->merged + g->row + g->result_row + g->stage + g->head;
     g->low = g->upsampled ? aligned((size_t)(b->reduced + project) * (size_t)g->low_height * (size_t)g->low_width + PLANAR_SLACK) : 0;
     g->branches = g->split ? aligned(pixels * branches + PLANAR_SLACK) : 0;
     g->whole = g->split && (b->head || plain) ? aligned(pixels * (size_t)b->outputs) : 0;
@@ -101,9 +103,11 @@ static void make_chunk(struct worker *w, int chunk)
     const struct geometry *g = w->g;
     const struct window window = dilated_chunk_window(w, chunk);
     const ptrdiff_t at = (ptrdiff_t)window.y * b->width;
-    if (b->reduce)
+    if (b->amx)
+        dilated_amx_chunk(w, &window);
+    else if (b->reduce)
         dilated_stage_pixels(w, w->plan->reduce_stage, b->reduced, b->reduce_activation, w->low, &window, w->reduced + at * b->reduced);
-    if (g->copied)
+    else if (g->copied)
         dilated_turn_pixels(w, &window, w->reduced + at * b->reduced);
     if (g->waiting)
         dilated_make_shortcut(w, &window, w->output + at * b->outputs);
@@ -304,7 +308,9 @@ static void run_image(struct worker *w)
         for (int y = 0; y < g->low_height; y++)
             dilated_low_row(w, y);
     }
-    if (g->split)
+    if (b->amx)
+        dilated_amx_rows(w, make_chunk);
+    else if (g->split)
         run_branches(w);
     else
         run_pieces(w);
@@ -329,6 +335,8 @@ void dilated_channels_run(const struct dilated_plan *plan, const float *const *s
         w.merged = w.pairs + g.pairs;
         w.row = w.merged + g.merged;
         w.result_row = w.row + g.row;
+        w.stage = w.result_row + g.result_row;
+        w.head = w.stage + g.stage;
         w.row_held.source = w.pair_held.source = -1;
         for (int image = 0; image < b->batch; image++) {
             w.image = image;

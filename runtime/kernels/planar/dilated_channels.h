@@ -2,7 +2,9 @@
 #ifndef MITRAL_PLANAR_DILATED_CHANNELS_H
 #define MITRAL_PLANAR_DILATED_CHANNELS_H
 
+#include "runtime/kernels/planar/amx.h"
 #include "runtime/kernels/planar/dilated.h"
+#include "runtime/kernels/planar/pack.h"
 
 struct geometry {
     int piece_height, piece_width, pieces_down, pieces_across;
@@ -18,8 +20,15 @@ struct geometry {
     ptrdiff_t merged_part;              /* … so many floats for each channel behind */
     ptrdiff_t spread_pitch, spread_position, product_pitch, product_position;
     /* Floats of the parts of one thread's scratch, and of the team's. */
-    size_t spread, products, rows, pairs, merged, row, result_row, thread, reduced, low, branches, whole;
+    size_t spread, products, rows, pairs, merged, row, result_row, stage, head, thread, reduced, low, branches, whole;
+    ptrdiff_t map_row, map_start;       /* of the branches' input as pairs: between rows, and from a row's beginning to its first pixel */
 };
+
+/* How deep a product of so many channels of the block is. */
+static inline int dilated_depth(const struct dilated_block *block, int channels)
+{
+    return block->amx ? amx_depth(channels) : pack_depth(channels, block->pairs);
+}
 
 /* A part of the map; more than one row only of whole rows, so that its pixels follow each other. */
 struct window {
@@ -41,6 +50,7 @@ struct worker {
     float *output, *result;              /* of the image: y, channels last, and what the step is asked for */
     float *spread, *products, *rows, *pairs; /* its own */
     float *merged, *row, *result_row;    /* its own: of a piece of y; of one row of it; the head's row that becomes planes */
+    float *stage, *head;                 /* its own: a chunk of the branches' input before it is rounded; pixels of y as pairs */
     float *reduced, *low, *branches;     /* the team's */
     const float *input;                  /* of the branches */
     struct held row_held, pair_held;     /* what `rows` and `pairs` hold */
@@ -83,5 +93,14 @@ void dilated_end_row(struct worker *w, const struct window *window, int row);
 void dilated_finish_chunk(const struct worker *w, int chunk);
 /* Its last step where y is not the result: the head of a chunk, or its rows as planes. */
 void dilated_end_chunk(const struct worker *w, int chunk);
+
+/* ---- on AMX tiles (dilated_amx.c) ---------------------------------------------------------------------------------------- */
+
+/* Scratch of a thread and of the team that only this way needs. */
+void dilated_amx_measure(const struct dilated_plan *plan, int widest_source, struct geometry *g);
+/* The branches' input of a chunk. */
+void dilated_amx_chunk(struct worker *w, const struct window *window);
+/* The team's way through one image, after the upsampled sources' products; `make_chunk` is to be called for each chunk. */
+void dilated_amx_rows(struct worker *w, void (*make_chunk)(struct worker *w, int chunk));
 
 #endif

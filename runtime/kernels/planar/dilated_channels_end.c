@@ -30,12 +30,20 @@ static void make_head(const struct worker *w, const float *y, int pixels, ptrdif
     const int stage = w->plan->head_stage;
     const bool plain = b->output_layout == LAYOUT_PLAIN;
     float *output = plain ? w->result_row : w->result + at * b->results;
-    const struct channel_product product = {.rows = pixels, .columns = b->results, .depth = b->outputs, .taps = 1, .whole = true, .input = y,
-                                            .pixel = b->outputs, .step = 1, .weights = w->plan->weights[stage],
-                                            .width = (ptrdiff_t)pack_width((size_t)b->results), .output = output, .stride = b->results,
-                                            .shift = w->plan->shift[stage], .activation = b->head_activation,
-                                            .slope = w->plan->slope[stage]};
-    w->plan->blocks->channel_product(&product);
+    struct channel_product product = {.rows = pixels, .columns = b->results, .depth = b->outputs, .taps = 1, .whole = true, .input = y,
+                                      .pixel = b->outputs, .step = 1, .weights = w->plan->weights[stage],
+                                      .width = (ptrdiff_t)pack_width((size_t)b->results), .output = output, .stride = b->results,
+                                      .shift = w->plan->shift[stage], .activation = b->head_activation, .slope = w->plan->slope[stage]};
+    if (b->amx) {
+        const struct row_pairs pairs = {.pixels = pixels, .channels = b->outputs, .input = y, .pixel = b->outputs, .step = 1,
+                                        .output = w->head, .pixel_out = amx_depth(b->outputs), .step_out = 1};
+        w->plan->products->row_pairs(&pairs);
+        product.input = w->head;
+        product.pixel = product.depth = amx_depth(b->outputs);
+        w->plan->products->channel_product(&product);
+    } else {
+        w->plan->blocks->channel_product(&product);
+    }
     if (plain)
         turn_pixels(w, output, pixels, at);
 }
@@ -119,9 +127,13 @@ void dilated_end_row(struct worker *w, const struct window *window, int row)
     }
     struct window below = *window;
     if (++below.y < b->height)
-        dilated_fetch_row(w, &below, true);
+        dilated_fetch_row(w, &below, !b->amx);
     const struct planar_finish whole = block_finish(w, apart ? w->row : w->result + at * b->outputs, shortcut);
-    for (int k = 0; k < b->branch_count; k++) {
+    const struct channel_finish all = {.pixels = window->columns, .channels = b->outputs, .input = w->merged, .pitch = b->outputs,
+                                       .finish = whole};
+    if (b->amx)
+        w->plan->blocks->channel_finish(&all);
+    for (int k = 0; k < b->branch_count && !b->amx; k++) {
         const struct dilated_branch *branch = &b->branches[k];
         const struct channel_finish part = {.pixels = window->columns, .channels = branch->channels,
                                             .input = dilated_merged_part(w, branch) + row * g->merged_columns * branch->channels,

@@ -52,10 +52,10 @@ static void set_input(struct worker *w, int source, const struct window *window,
         product->input = source_pixels(w, source, window, &product->pixel, &product->step);
         return;
     }
-    const bool plain = w->plan->block.sources[source].layout == LAYOUT_PLAIN;
+    const bool plain = w->plan->block.sources[source].layout == LAYOUT_PLAIN, turned = plain && !w->plan->block.amx;
     struct row_pairs pairs = {.pixels = product->rows, .channels = channels, .planes = plain, .output = w->pairs};
-    product->pixel = pairs.pixel_out = plain ? 1 : pack_depth(channels, true);
-    product->step = pairs.step_out = plain ? product->rows : 1;
+    product->pixel = pairs.pixel_out = turned ? 1 : dilated_depth(&w->plan->block, channels);
+    product->step = pairs.step_out = turned ? product->rows : 1;
     product->input = w->pairs;
     if (!held_anew(&w->pair_held, w, source, window))
         return;
@@ -72,7 +72,7 @@ static void multiply_sources(struct worker *w, int stage, int columns, bool upsa
     const float *weights = w->plan->weights[stage];
     int left = dilated_sources(b, upsampled);
     for (int s = 0; s < b->source_count; s++) {
-        int depth = pack_depth(b->sources[s].channels, b->pairs);
+        int depth = dilated_depth(b, b->sources[s].channels);
         if ((b->sources[s].scale == SCALE_UPSAMPLED) == upsampled) {
             struct channel_product product = {.rows = pixels_of(window), .columns = columns, .depth = depth, .taps = 1, .whole = true,
                                               .weights = weights, .width = width, .output = output, .stride = columns,

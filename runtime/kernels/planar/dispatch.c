@@ -3,7 +3,7 @@
 const struct planar_blocks *planar_blocks_of(enum isa isa)
 {
 #if defined(__x86_64__)
-    if (isa == ISA_AVX512)
+    if (isa >= ISA_AVX512)
         return &planar_blocks_avx512;
     if (isa == ISA_AVX2)
         return &planar_blocks_avx2;
@@ -11,6 +11,15 @@ const struct planar_blocks *planar_blocks_of(enum isa isa)
     (void)isa;
 #endif
     return &planar_blocks_portable;
+}
+
+const struct planar_blocks *planar_amx_blocks(void)
+{
+#if defined(__x86_64__)
+    if (cpu_isa() == ISA_AMX)
+        return &planar_blocks_amx;
+#endif
+    return NULL;
 }
 
 const struct planar_blocks *planar_pair_blocks(void)

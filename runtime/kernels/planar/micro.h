@@ -319,6 +319,9 @@ const struct planar_blocks *planar_blocks_of(enum isa isa);
  * them; their other members are NULL. NULL where the CPU has no such arithmetic. */
 const struct planar_blocks *planar_pair_blocks(void);
 
-extern const struct planar_blocks planar_blocks_avx512_bf16, planar_blocks_avx512, planar_blocks_avx2, planar_blocks_portable;
+/* The same on AMX tiles, channels last alone (amx.h has its conditions); plane_spread is NULL too. */
+const struct planar_blocks *planar_amx_blocks(void);
+
+extern const struct planar_blocks planar_blocks_amx, planar_blocks_avx512_bf16, planar_blocks_avx512, planar_blocks_avx2, planar_blocks_portable;
 
 #endif

@@ -5,7 +5,7 @@ enum { LARGE_BYTES = 16 << 20 };
 const struct training_blocks *training_blocks_of(enum isa isa)
 {
 #if defined(__x86_64__)
-    if (isa == ISA_AVX512)
+    if (isa >= ISA_AVX512)
         return &training_blocks_avx512;
     if (isa == ISA_AVX2)
         return &training_blocks_avx2;

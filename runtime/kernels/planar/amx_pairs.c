@@ -1,0 +1,56 @@
+/* Pixels as the pairs of bfloat16 that amx_product reads: channels last, each pixel padded with zeros to the depth of whole tiles. */
+#include "runtime/kernels/planar/amx.h"
+#include "runtime/kernels/planar/blocks.h"
+
+/* `count` values one after the other; zeros up to an even number of vectors are not written. */
+static void flat_pairs(const float *from, float *to, ptrdiff_t count)
+{
+    ptrdiff_t i = 0;
+    for (; i + 2 * LANES <= count; i += 2 * LANES)
+        vec_store(to + i / 2, vec_round(vec_load(from + i), vec_load(from + i + LANES)));
+    if (i < count) {
+        const int left = (int)(count - i), low = left < LANES ? left : LANES;
+        const vec value = vec_round(vec_load_part(from + i, low), vec_load_part(from + i + low, left - low));
+        vec_store_part(to + i / 2, value, (left + 1) / 2);
+    }
+}
+
+static void pairs_of_channels(const struct row_pairs *p)
+{
+    const int pairs = (p->channels + 1) / 2;
+    if (p->pixel == p->channels && 2 * p->pixel_out == p->channels) {
+        flat_pairs(p->input, p->output, (ptrdiff_t)p->pixels * p->channels);
+        return;
+    }
+    for (int x = 0; x < p->pixels; x++) {
+        float *to = p->output + x * p->pixel_out;
+        flat_pairs(p->input + x * p->pixel, to, p->channels);
+        for (ptrdiff_t i = pairs; i < p->pixel_out; i++)
+            to[i] = 0;
+    }
+}
+
+static void pairs_of_planes(const struct row_pairs *p)
+{
+    const __m512i pixel = _mm512_mullo_epi32(_mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0),
+                                             _mm512_set1_epi32((int)p->pixel_out));
+    for (int pair = 0; pair < p->pixel_out; pair++) {
+        const float *even = p->input + 2 * pair * p->step, *odd = even + p->step;
+        for (int x = 0; x < p->pixels; x += LANES) {
+            const int part = p->pixels - x < LANES ? p->pixels - x : LANES;
+            const vec low = 2 * pair < p->channels ? vec_load_part(even + x, part) : vec_set(0);
+            const vec high = 2 * pair + 1 < p->channels ? vec_load_part(odd + x, part) : vec_set(0);
+            _mm512_mask_i32scatter_ps(p->output + x * p->pixel_out + pair, (__mmask16)((1u << part) - 1), pixel, (__m512)vec_pair(low, high), 4);
+        }
+    }
+}
+
+static void row_pairs(const struct row_pairs *p)
+{
+    if (p->planes)
+        pairs_of_planes(p);
+    else
+        pairs_of_channels(p);
+}
+
+const struct planar_blocks planar_blocks_amx = {.name = "amx", .lanes = LANES, .channel_product = amx_product, .row_pairs = row_pairs};
