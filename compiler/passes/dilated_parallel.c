@@ -236,7 +236,7 @@ mitral_status pass_dilated_parallel(struct graph *graph, const struct pass_optio
         status = graph_find_uses(graph, &uses);
         if (status != MITRAL_OK)
             break;
-        if (region_find(graph, &uses, (node_id)i, region)) {
+        if (region_find(graph, &uses, (node_id)i, options->precision == MITRAL_PRECISION_BF16, region)) {
             status = replace(graph, region);
             *changed = true;
         }

@@ -409,12 +409,12 @@ static bool is_closed(const struct region *r)
     return true;
 }
 
-bool region_find(const struct graph *graph, const struct graph_uses *uses, node_id merge, struct region *r)
+bool region_find(const struct graph *graph, const struct graph_uses *uses, node_id merge, bool bfloat16, struct region *r)
 {
     const struct node *node = &graph->nodes[merge];
     struct chain chains[DILATED_BRANCHES];
     value_id rest = NO_VALUE;
-    *r = (struct region){.graph = graph, .uses = uses, .inside = {merge}, .inside_count = 1};
+    *r = (struct region){.graph = graph, .uses = uses, .bfloat16 = bfloat16, .inside = {merge}, .inside_count = 1};
     if (node->output_count < 1 || node->outputs[0] == NO_VALUE || !region_is_map(r, node->outputs[0]))
         return false;
     r->merged = node->outputs[0];

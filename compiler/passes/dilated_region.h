@@ -34,6 +34,7 @@ struct region {
     value_id sources[DILATED_SOURCES];
     int64_t scales[DILATED_SOURCES];
     size_t source_count;
+    bool bfloat16;              /* products of blocks that run as one loop will be */
     bool fused;                 /* of the kind that runs as one loop */
     node_id affine;             /* a mitral.ScaleShift or BatchNormalization; NO_NODE: none */
     value_id affine_data;       /* what it is applied to */
@@ -46,7 +47,7 @@ struct region {
 };
 
 /* The region whose branches node `merge` brings together; false when there is none. Everything that is inside is read inside only. */
-bool region_find(const struct graph *graph, const struct graph_uses *uses, node_id merge, struct region *out);
+bool region_find(const struct graph *graph, const struct graph_uses *uses, node_id merge, bool bfloat16, struct region *out);
 
 /* ---- shared by the files of the search ------------------------------------------------------------------------------- */
 

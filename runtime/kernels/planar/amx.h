@@ -23,5 +23,6 @@ static inline int amx_depth(int channels)
 /* As channel_product of pairs, whose depth is amx_depth() and whose step is 1. Rows of the input are read up to a multiple of AMX_ROWS. Sums
  * start with the output's values, or the residual's, not with both. */
 void amx_product(const struct channel_product *product);
+void amx_release(struct amx_shape *shape);
 
 #endif

@@ -53,4 +53,5 @@ static void row_pairs(const struct row_pairs *p)
         pairs_of_channels(p);
 }
 
-const struct planar_blocks planar_blocks_amx = {.name = "amx", .lanes = LANES, .channel_product = amx_product, .row_pairs = row_pairs};
+const struct planar_blocks planar_blocks_amx = {.name = "amx", .lanes = LANES, .channel_product = amx_product, .row_pairs = row_pairs,
+                                                .release = amx_release};

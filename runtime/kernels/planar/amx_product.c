@@ -14,8 +14,11 @@ struct tile_shapes {
 };
 
 /* Tiles 0 to 3 are sums, 4 and 5 pixels, 6 and 7 weights. */
-static void shape_tiles(int pairs, int columns)
+static void shape_tiles(struct amx_shape *shape, int pairs, int columns)
 {
+    if (shape->pairs == pairs && shape->columns == columns)
+        return;
+    *shape = (struct amx_shape){pairs, columns};
     struct tile_shapes shapes = {.palette = 1};
     for (int i = 0; i < 8; i++) {
         shapes.rows[i] = (uint8_t)(i < 6 ? ROWS : pairs);
@@ -172,12 +175,11 @@ void amx_product(const struct channel_product *p)
     const ptrdiff_t stride = p->accumulate ? p->stride : p->residual_stride;
     const bool plain = (!p->shift || p->accumulate) && p->activation == PLANAR_LINEAR;
     const int whole = p->rows / ROWS * ROWS;
-    for (int column = 0, shaped = 0; column < p->columns;) {
+    for (int column = 0; column < p->columns;) {
         const int left = p->columns - column, tiles = left >= 2 * COLUMNS ? 2 : 1, columns = left < COLUMNS ? left : COLUMNS;
         struct panel n = {.product = p, .columns = columns, .pairs = pairs, .column = column, .start = start ? start + column : NULL,
                           .start_stride = 4 * stride, .from = 4 * p->pixel, .to = 4 * p->stride, .apart = !plain};
-        if (columns != shaped)
-            shape_tiles(pairs, shaped = columns);
+        shape_tiles(p->shape, pairs, columns);
         run_panel(&n, tiles, whole);
         if (whole < p->rows) { /* what lies behind the last row of the output and of `start` is not ours */
             float edge[ROWS * 2 * COLUMNS] __attribute__((aligned(64))) = {0};
@@ -195,5 +197,10 @@ void amx_product(const struct channel_product *p)
         }
         column += tiles * columns;
     }
+}
+
+void amx_release(struct amx_shape *shape)
+{
     _tile_release();
+    *shape = (struct amx_shape){0, 0};
 }

@@ -105,11 +105,18 @@ static inline int dilated_branch_width(const struct dilated_block *block, int ch
 
 void dilated_place_branches(const struct dilated_form *form, struct dilated_branch branches[DILATED_BRANCHES]);
 /* Whether branches that read so many channels run on planes on this machine. */
-bool dilated_prefers_planes(int channels);
+bool dilated_prefers_planes(int channels, bool bfloat16);
 /* How many sources are (or are not) upsampled. */
 int dilated_sources(const struct dilated_block *block, bool upsampled);
 /* False when the form is not of that kind. */
 bool dilated_block_of(const struct dilated_form *form, struct dilated_block *out);
+
+/* A head of few outputs gains nothing from bfloat16, and makes what a network gives. */
+static inline bool dilated_head_is_rounded(const struct dilated_block *block)
+{
+    enum { FEW = 8 };
+    return block->amx && block->results >= FEW;
+}
 
 /* A block with its packed weights, ready to run. */
 struct dilated_plan {

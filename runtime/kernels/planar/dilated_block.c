@@ -30,10 +30,10 @@ static enum dilated_part part_of(const struct dilated_form *form, int stage)
     return stage == form->head ? PART_HEAD : PART_OF_X;
 }
 
-/* Rows of pixels fill vectors where channels are too few to. */
-bool dilated_prefers_planes(int channels)
+/* Rows of pixels fill vectors where channels are too few to; tiles are of channels. */
+bool dilated_prefers_planes(int channels, bool bfloat16)
 {
-    return channels < planar_blocks_of(cpu_isa())->lanes && channels <= DILATED_PLANES;
+    return !(bfloat16 && planar_amx_blocks()) && channels < planar_blocks_of(cpu_isa())->lanes && channels <= DILATED_PLANES;
 }
 
 static void choose_blocks(struct dilated_plan *plan, bool bfloat16)
@@ -42,7 +42,7 @@ static void choose_blocks(struct dilated_plan *plan, bool bfloat16)
     struct dilated_block *block = &plan->block;
     plan->blocks = planar_blocks_of(isa);
     block->amx = bfloat16 && planar_amx_blocks();
-    block->planes = !block->amx && !block->head && dilated_prefers_planes(block->reduced);
+    block->planes = !block->head && dilated_prefers_planes(block->reduced, bfloat16);
     int rest = block->reduced % plan->blocks->lanes;
     /* Half a vector is lost on the last channels, but where a wide vector is two halves anyway, narrow ones lose nothing. */
     if (!block->planes && cpu_splits_avx512() && isa >= ISA_AVX512 && rest > 0 && rest <= plan->blocks->lanes / 2)
@@ -61,7 +61,8 @@ static void describe_packing(const struct state *state, int stage, char *text, s
     }
     const enum dilated_part part = part_of(&state->form, stage);
     int length = snprintf(text, size, "%s%s:%s", block->amx ? "amx" : block->planes ? "planes" : "channels",
-                          block->pairs && part != PART_HEAD ? ":bf16" : "", part == PART_BRANCH ? "3x3" : "1x1");
+                          (part == PART_HEAD ? dilated_head_is_rounded(block) : block->pairs) ? ":bf16" : "",
+                          part == PART_BRANCH ? "3x3" : "1x1");
     if (part == PART_BRANCH && !block->planes && !block->amx)
         snprintf(text + length, size - (size_t)length, ":%d", block->lanes);
     for (int s = 0; s < block->source_count && part == PART_OF_X && length > 0 && (size_t)length < size; s++)

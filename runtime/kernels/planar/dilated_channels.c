@@ -327,7 +327,8 @@ void dilated_channels_run(const struct dilated_plan *plan, const float *const *s
 #pragma omp parallel num_threads(plan->threads)
     {
         float *own = (float *)scratch + g.thread * (size_t)omp_get_thread_num();
-        struct worker w = {.plan = plan, .g = &g, .sources = sources, .spread = own, .reduced = reduced, .low = low,
+        struct amx_shape shape = {0, 0};
+        struct worker w = {.plan = plan, .g = &g, .shape = &shape, .sources = sources, .spread = own, .reduced = reduced, .low = low,
                            .branches = branches};
         w.products = g.in_place ? w.spread : w.spread + g.spread;
         w.rows = w.spread + g.spread + g.products;
@@ -344,5 +345,7 @@ void dilated_channels_run(const struct dilated_plan *plan, const float *const *s
             w.output = g.whole ? whole : w.result;
             run_image(&w);
         }
+        if (b->amx)
+            plan->products->release(&shape);
     }
 }

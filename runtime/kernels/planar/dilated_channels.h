@@ -21,7 +21,13 @@ struct geometry {
     ptrdiff_t spread_pitch, spread_position, product_pitch, product_position;
     /* Floats of the parts of one thread's scratch, and of the team's. */
     size_t spread, products, rows, pairs, merged, row, result_row, stage, head, thread, reduced, low, branches, whole;
-    ptrdiff_t map_row, map_start;       /* of the branches' input as pairs: between rows, and from a row's beginning to its first pixel */
+    /* On AMX tiles the branches read maps of pairs, which hold the last `ring` rows: */
+    int ring, map_count, branch_map[DILATED_BRANCHES];
+    struct pair_map {
+        int phases;                     /* pixel x is number x / phases of its phase x % phases, … */
+        ptrdiff_t margin, segment;      /* … which begins with `margin` zeros, and takes `segment` pixels */
+        ptrdiff_t first, row;           /* floats: from the first map to this one, and between its rows */
+    } maps[DILATED_BRANCHES];
 };
 
 /* How deep a product of so many channels of the block is. */
@@ -54,6 +60,7 @@ struct worker {
     float *reduced, *low, *branches;     /* the team's */
     const float *input;                  /* of the branches */
     struct held row_held, pair_held;     /* what `rows` and `pairs` hold */
+    struct amx_shape *shape;
 };
 
 /* The rows of a chunk. */

@@ -33,8 +33,9 @@ static void make_head(const struct worker *w, const float *y, int pixels, ptrdif
     struct channel_product product = {.rows = pixels, .columns = b->results, .depth = b->outputs, .taps = 1, .whole = true, .input = y,
                                       .pixel = b->outputs, .step = 1, .weights = w->plan->weights[stage],
                                       .width = (ptrdiff_t)pack_width((size_t)b->results), .output = output, .stride = b->results,
-                                      .shift = w->plan->shift[stage], .activation = b->head_activation, .slope = w->plan->slope[stage]};
-    if (b->amx) {
+                                      .shift = w->plan->shift[stage], .activation = b->head_activation, .slope = w->plan->slope[stage],
+                                      .shape = w->shape};
+    if (dilated_head_is_rounded(b)) {
         const struct row_pairs pairs = {.pixels = pixels, .channels = b->outputs, .input = y, .pixel = b->outputs, .step = 1,
                                         .output = w->head, .pixel_out = amx_depth(b->outputs), .step_out = 1};
         w->plan->products->row_pairs(&pairs);

@@ -78,7 +78,7 @@ static void multiply_sources(struct worker *w, int stage, int columns, bool upsa
                                               .weights = weights, .width = width, .output = output, .stride = columns,
                                               .accumulate = started, .shift = upsampled ? NULL : w->plan->shift[stage],
                                               .activation = --left == 0 && !upsampled ? activation : PLANAR_LINEAR,
-                                              .slope = w->plan->slope[stage]};
+                                              .slope = w->plan->slope[stage], .shape = w->shape};
             set_input(w, s, window, &product);
             w->plan->products->channel_product(&product);
             started = true;

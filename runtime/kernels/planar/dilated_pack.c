@@ -34,7 +34,7 @@ size_t dilated_packed_size(const struct dilated_block *block, const struct dilat
 {
     size_t outputs = (size_t)stage->outputs, channels = (size_t)stage->channels;
     const bool branch = part == PART_BRANCH;
-    if (block->amx)
+    if (block->amx && (part != PART_HEAD || dilated_head_is_rounded(block)))
         return amx_size(block, stage, part);
     if (part == PART_HEAD)
         return pack_width(outputs) * channels;
@@ -64,7 +64,7 @@ void dilated_pack(const struct dilated_block *block, const struct dilated_stage 
                   float *out)
 {
     const struct pack_matrix head = {.values = weights, .rows = stage->outputs, .depth = stage->channels, .row = stage->channels, .step = 1};
-    if (block->amx)
+    if (block->amx && (part != PART_HEAD || dilated_head_is_rounded(block)))
         amx_pack(block, stage, part, weights, out);
     else if (part == PART_HEAD)
         pack_channel_weights(&head, out);

@@ -177,8 +177,15 @@ struct channel_product {
     bool whole;                          /* no other columns belong to these: equal columns have equal sums, whatever their number */
     bool accumulate, ahead;              /* ahead: the output is in no cache, and few products hide that */
     enum planar_activation activation;
+    struct amx_shape *shape;             /* of planar_amx_blocks() alone: what the calling thread's tiles are shaped for */
 };
 enum { PLANAR_WIDTH = 16 };
+
+/* Shaping tiles takes as long as thousands of products. All zeros: not shaped, as at first; before a thread goes on to anything else it
+ * has to `release` them. */
+struct amx_shape {
+    int pairs, columns;
+};
 
 /* `count` products of the same size: output_i[p][c] = Σ_k input_i[p][k] · weights_i[k][c]. Whole vectors of channels are written:
  * pitch_out is at least columns rounded up to the lanes. */
@@ -309,7 +316,8 @@ struct planar_blocks {
     void (*pixel_maximum)(const struct pixel_maximum *maximum);
     void (*row_planes)(const struct row_planes *planes);
     void (*row_function)(const struct row_function *function);
-    void (*row_pairs)(const struct row_pairs *pairs); /* of planar_pair_blocks() alone */
+    void (*row_pairs)(const struct row_pairs *pairs); /* of products of pairs alone */
+    void (*release)(struct amx_shape *shape);         /* of planar_amx_blocks() alone */
 };
 
 /* The best table for `isa` (which the machine must be able to run). */
