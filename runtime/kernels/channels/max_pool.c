@@ -3,7 +3,6 @@
 #include "runtime/kernels/channels/max_pool.h"
 
 #include <math.h>
-#include <string.h>
 
 #include "runtime/kernels/planar/micro.h"
 #include "runtime/kernels/reference/operand.h"
@@ -18,23 +17,6 @@ struct job {
     int32_t dtype;
 };
 
-/* The order of halves as whole numbers: all NaN above infinity, whose bits are given. */
-static inline int16_t rank_of(uint16_t bits, uint16_t infinity)
-{
-    const uint16_t magnitude = bits & 0x7fff;
-    return magnitude > infinity ? INT16_MAX : (int16_t)(bits & 0x8000 ? -magnitude : magnitude);
-}
-
-VECTOR_CLONES static void take_largest_half(uint16_t *restrict y, const uint16_t *restrict x, const ptrdiff_t *offsets, int64_t count, int64_t channels,
-                                            uint16_t infinity)
-{
-    for (int64_t k = 0; k < count; k++) {
-        const uint16_t *a = x + offsets[k];
-        for (int64_t c = 0; c < channels; c++)
-            y[c] = rank_of(a[c], infinity) > rank_of(y[c], infinity) ? a[c] : y[c];
-    }
-}
-
 /* y = the largest of the `count` pixels of x at these offsets, and of itself where `onto` is set. */
 static void take(const struct job *job, char *y, const char *x, const ptrdiff_t *offsets, int count, bool onto)
 {
@@ -43,10 +25,8 @@ static void take(const struct job *job, char *y, const char *x, const ptrdiff_t 
         job->blocks->pixel_maximum(&(struct pixel_maximum){channels, (const float *)(const void *)x, offsets, count, onto, (float *)(void *)y});
         return;
     }
-    if (!onto)
-        memcpy(y, x + (size_t)offsets[0] * sizeof(uint16_t), (size_t)channels * sizeof(uint16_t));
-    take_largest_half((uint16_t *)(void *)y, (const uint16_t *)(const void *)x, offsets + !onto, count - !onto, channels,
-                      job->dtype == MITRAL_FLOAT16 ? 0x7c00 : 0x7f80);
+    job->blocks->half_maximum(&(struct half_maximum){channels, (const uint16_t *)(const void *)x, offsets, count, onto, (uint16_t *)(void *)y,
+                                                     job->dtype == MITRAL_FLOAT16 ? 0x7c00 : 0x7f80});
 }
 
 static void fill_lowest(const struct job *job, char *y)

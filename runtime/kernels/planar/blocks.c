@@ -23,6 +23,7 @@ const struct planar_blocks BLOCK(planar_blocks) = {
     .row_upsample = BLOCK(row_upsample),
     .row_pool = BLOCK(row_pool),
     .pixel_maximum = BLOCK(pixel_maximum),
+    .half_maximum = BLOCK(half_maximum),
     .row_planes = BLOCK(row_planes),
     .row_function = BLOCK(row_function),
 };

@@ -24,6 +24,7 @@ void BLOCK(channel_depthwise)(const struct channel_depthwise *depthwise);
 void BLOCK(row_upsample)(const struct row_upsample *upsample);
 void BLOCK(row_pool)(const struct row_pool *pool);
 void BLOCK(pixel_maximum)(const struct pixel_maximum *maximum);
+void BLOCK(half_maximum)(const struct half_maximum *maximum);
 void BLOCK(row_planes)(const struct row_planes *planes);
 void BLOCK(row_function)(const struct row_function *function);
 

@@ -249,6 +249,17 @@ struct pixel_maximum {
     float *output;
 };
 
+/* The same of floats of 16 bits, of which `infinity` tells the kind. */
+struct half_maximum {
+    ptrdiff_t channels;
+    const uint16_t *input;
+    const ptrdiff_t *offsets;
+    int count;
+    bool onto;
+    uint16_t *output;
+    int16_t infinity;                    /* its bits */
+};
+
 /* Pixels of a channels-last map to planes. */
 struct row_planes {
     int pixels, channels;
@@ -314,6 +325,7 @@ struct planar_blocks {
     void (*row_upsample)(const struct row_upsample *upsample);
     void (*row_pool)(const struct row_pool *pool);
     void (*pixel_maximum)(const struct pixel_maximum *maximum);
+    void (*half_maximum)(const struct half_maximum *maximum);
     void (*row_planes)(const struct row_planes *planes);
     void (*row_function)(const struct row_function *function);
     void (*row_pairs)(const struct row_pairs *pairs); /* of products of pairs alone */

@@ -186,6 +186,49 @@ void BLOCK(pixel_maximum)(const struct pixel_maximum *m)
         pixel_vectors(m, c, 1, (int)(m->channels - c));
 }
 
+/* The order of halves as whole numbers: all NaN above infinity. */
+typedef int16_t halves __attribute__((vector_size(LANES * 4)));
+typedef int16_t halves_unaligned __attribute__((vector_size(LANES * 4), aligned(2), may_alias));
+#define HALF_RANK(bits, infinity, rank)                                                                                \
+    do {                                                                                                               \
+        const __typeof__(rank) magnitude = (bits) & 0x7fff, negative = (bits) >> 15, missing = ((infinity) - magnitude) >> 15; \
+        rank = ((((magnitude ^ negative) - negative) & ~missing) | (missing & 0x7fff));                                \
+    } while (0)
+
+INLINE void half_vector(const struct half_maximum *m, ptrdiff_t at)
+{
+    const int16_t *input = (const int16_t *)m->input;
+    halves best = *(const halves_unaligned *)(m->onto ? (const int16_t *)m->output + at : input + m->offsets[0] + at), best_rank;
+    HALF_RANK(best, m->infinity, best_rank);
+    for (int k = m->onto ? 0 : 1; k < m->count; k++) {
+        const halves value = *(const halves_unaligned *)(input + m->offsets[k] + at);
+        halves rank;
+        HALF_RANK(value, m->infinity, rank);
+        const halves greater = rank > best_rank;
+        best = (greater & value) | (~greater & best);
+        best_rank = (greater & rank) | (~greater & best_rank);
+    }
+    *(halves_unaligned *)((int16_t *)m->output + at) = best;
+}
+
+void BLOCK(half_maximum)(const struct half_maximum *m)
+{
+    ptrdiff_t c = 0;
+    for (; c + 2 * LANES <= m->channels; c += 2 * LANES)
+        half_vector(m, c);
+    for (; c < m->channels; c++) {
+        int best = (int16_t)(m->onto ? m->output[c] : m->input[m->offsets[0] + c]), best_rank;
+        HALF_RANK(best, m->infinity, best_rank);
+        for (int k = 0; k < m->count; k++) {
+            int value = (int16_t)m->input[m->offsets[k] + c], rank;
+            HALF_RANK(value, m->infinity, rank);
+            best = rank > best_rank ? value : best;
+            best_rank = rank > best_rank ? rank : best_rank;
+        }
+        m->output[c] = (uint16_t)best;
+    }
+}
+
 /* A square of LANES × LANES: as many perfect shuffles as a lane's number has bits turn it over. */
 INLINE void turn_square(vec square[LANES])
 {
