@@ -59,7 +59,7 @@ bool planar_convolution_of(const struct graph *graph, const struct node *node, s
 
 /* ---- the dilated-parallel block ------------------------------------------------------------------------------------------ */
 
-static size_t source_count(const struct node *node)
+size_t planar_block_source_count(const struct node *node)
 {
     size_t count;
     attribute_ints(&node->attributes, "source_scale", &count);
@@ -98,11 +98,11 @@ bool planar_block_likes_planes(const struct graph *graph, const struct node *nod
     const int64_t *branches = attribute_ints(&node->attributes, "branches", &branch_count);
     if (!planar_block_is_one_loop(node) || attribute_int(&node->attributes, "head", -1) >= 0)
         return false;
-    const mitral_tensor *weights = fixed(graph, node_input(node, source_count(node) + 3 * (size_t)branches[0]));
+    const mitral_tensor *weights = fixed(graph, node_input(node, planar_block_source_count(node) + 3 * (size_t)branches[0]));
     return weights && weights->rank == 4 && dilated_prefers_planes((int)weights->dims[1], attribute_int(&node->attributes, "bfloat16", 0) != 0);
 }
 
 bool planar_block_reads_any_layout(const struct node *node, size_t index)
 {
-    return index < source_count(node) && attribute_int(&node->attributes, "shortcut", SHORTCUT_NONE) != SHORTCUT_IDENTITY;
+    return index < planar_block_source_count(node) && attribute_int(&node->attributes, "shortcut", SHORTCUT_NONE) != SHORTCUT_IDENTITY;
 }

@@ -10,6 +10,8 @@
 bool planar_convolution_of(const struct graph *graph, const struct node *node, struct convolution_shape *out);
 /* The dilated-parallel block runs as one loop, not stage by stage. */
 bool planar_block_is_one_loop(const struct node *node);
+/* How many of the dilated-parallel block's inputs are its sources. */
+size_t planar_block_source_count(const struct node *node);
 /* The dilated-parallel block computes planes, not channels-last data, on this machine. */
 bool planar_block_likes_planes(const struct graph *graph, const struct node *node);
 /* Input `index` of the dilated-parallel block is read equally well in any layout. */

@@ -364,6 +364,34 @@ static mitral_status round_inside(const struct precision *precision, size_t *pro
     return MITRAL_OK;
 }
 
+/* Readers of the map that take it as it is: blocks on AMX tiles, as one of their sources. */
+static bool only_tiles_read(const struct precision *precision, value_id map)
+{
+    const struct graph_uses *uses = &precision->uses;
+    for (uint32_t i = uses->offsets[map]; i < uses->offsets[map + 1]; i++) {
+        const struct node *reader = &precision->graph->nodes[uses->nodes[i]];
+        for (size_t j = 0; j < reader->input_count; j++)
+            if (reader->inputs[j] == map && !(planar_block_is_one_loop(reader) && j < planar_block_source_count(reader)))
+                return false;
+    }
+    return graph_use_count(uses, map) > 0 && !uses->is_output[map];
+}
+
+/* Maps that only blocks on tiles make and read are bfloat16 in memory too: each would round them at once. */
+static mitral_status round_between(const struct precision *precision)
+{
+    struct graph *graph = precision->graph;
+    for (size_t i = 0; i < precision->node_count && planar_amx_blocks(); i++) {
+        struct node *node = &graph->nodes[i];
+        if (!node->op || !planar_block_is_one_loop(node) || graph->values[node->outputs[0]].type.dims[1] % 2 != 0
+            || !only_tiles_read(precision, node->outputs[0]))
+            continue;
+        TRY(attributes_set_int(&node->attributes, graph->arena, "output_bfloat16", 1));
+        graph->values[node->outputs[0]].type.dtype = MITRAL_BFLOAT16;
+    }
+    return MITRAL_OK;
+}
+
 mitral_status pass_precision(struct graph *graph, const struct pass_options *options, bool *changed)
 {
     if (options->precision != MITRAL_PRECISION_BF16)
@@ -381,6 +409,8 @@ mitral_status pass_precision(struct graph *graph, const struct pass_options *opt
         status = apply(&precision, &products);
     if (status == MITRAL_OK)
         status = round_inside(&precision, &products, &blocks);
+    if (status == MITRAL_OK)
+        status = round_between(&precision);
     *changed = products + blocks > 0;
     if (status == MITRAL_OK && *changed)
         status = graph_sort(graph); /* conversions come before their readers */

@@ -20,8 +20,8 @@ static inline int amx_depth(int channels)
     return pairs ? (depth + pairs - 1) / pairs * pairs : 0;
 }
 
-/* As channel_product of pairs, whose depth is amx_depth() and whose step is 1. Rows of the input are read up to a multiple of AMX_ROWS. Sums
- * start with the output's values, or the residual's, not with both. */
+/* As channel_product of pairs, whose depth is amx_depth() and whose step is 1. Of fewer than AMX_ROWS rows so many are read.
+ * Sums start with the output's values, or the residual's, not with both. */
 void amx_product(const struct channel_product *product);
 void amx_release(struct amx_shape *shape);
 

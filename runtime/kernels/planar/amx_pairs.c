@@ -53,5 +53,54 @@ static void row_pairs(const struct row_pairs *p)
         pairs_of_channels(p);
 }
 
-const struct planar_blocks planar_blocks_amx = {.name = "amx", .lanes = LANES, .channel_product = amx_product, .row_pairs = row_pairs,
+/* ---- the finish ------------------------------------------------------------------------------------------------------- */
+
+static vec half_load(const float *from, ptrdiff_t at, int part)
+{
+    const __mmask16 mask = (__mmask16)((1u << part) - 1);
+    return (vec)_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, (const uint16_t *)from + at)), 16));
+}
+
+static void half_store(float *to, ptrdiff_t at, vec value, int part)
+{
+    const __mmask16 mask = (__mmask16)((1u << part) - 1);
+    _mm256_mask_storeu_epi16((uint16_t *)to + at, mask, (__m256i)_mm512_cvtneps_pbh((__m512)value));
+}
+
+INLINE void finish_channels(const struct rounded_finish *r, int c, int part, bool residual, bool output)
+{
+    const struct channel_finish *g = &r->finish;
+    const struct planar_finish f = g->finish; /* a copy that no store can change */
+    const vec scale = f.scale ? vec_load_part(f.scale + c, part) : vec_set(1), shift = f.shift ? vec_load_part(f.shift + c, part) : vec_set(0);
+    const vec slope = f.activation == PLANAR_SLOPE ? vec_load_part(f.slope + c, part) : vec_set(0);
+    for (int x = 0; x < g->pixels; x++) {
+        const ptrdiff_t at = x * f.step + c;
+        const vec value = vec_load_part(g->input + x * g->pitch + c, part);
+        const vec other = !f.residual ? vec_set(0) : residual ? half_load(f.residual, at, part) : vec_load_part(f.residual + at, part);
+        vec y = f.residual_first ? vec_fma(value + other, scale, shift) : vec_fma(value, scale, shift) + other;
+        if (f.activation == PLANAR_RELU)
+            y = vec_max(vec_set(0), y);
+        else if (f.activation == PLANAR_SLOPE)
+            y = vec_slope(y, slope);
+        if (output)
+            half_store(f.output, at, y, part);
+        else
+            vec_store_part(f.output + at, y, part);
+    }
+}
+
+static void rounded_finish(const struct rounded_finish *r)
+{
+    for (int c = 0; c < r->finish.channels; c += LANES) {
+        const int part = r->finish.channels - c < LANES ? r->finish.channels - c : LANES;
+        if (r->residual && r->output)
+            finish_channels(r, c, part, true, true);
+        else if (r->output)
+            finish_channels(r, c, part, false, true);
+        else
+            finish_channels(r, c, part, r->residual, false);
+    }
+}
+
+const struct planar_blocks planar_blocks_amx = {.name = "amx", .lanes = LANES, .channel_product = amx_product, .row_pairs = row_pairs, .rounded_finish = rounded_finish,
                                                 .release = amx_release};

@@ -33,7 +33,8 @@ struct panel {
     int columns, pairs, column;          /* of each tile; pairs of a step of the depth; the first column */
     const float *start;                  /* of row 0; NULL: zeros */
     ptrdiff_t start_stride, from, to;    /* bytes between rows of `start`, input and output */
-    bool apart;                          /* sums go through `finish_tile` */
+    bool apart;                          /* sums go through `finish_tile`, … */
+    int done;                            /* … of which the first so many are there already */
 };
 
 static void finish_tile(const struct panel *n, const float sums[ROWS * COLUMNS], int row, int column)
@@ -42,7 +43,7 @@ static void finish_tile(const struct panel *n, const float sums[ROWS * COLUMNS],
     const int rows = p->rows - row < ROWS ? p->rows - row : ROWS, part = n->columns % COLUMNS;
     const vec shift = p->shift && !p->accumulate ? finish_load(p->shift + column, part) : vec_set(0);
     const vec slope = p->activation == PLANAR_SLOPE ? finish_load(p->slope + column, part) : vec_set(0);
-    for (int r = 0; r < rows; r++) {
+    for (int r = n->done; r < rows; r++) {
         vec value = finish_load(sums + r * COLUMNS, part) + shift;
         if (p->activation == PLANAR_RELU)
             value = vec_max(vec_set(0), value);
@@ -181,14 +182,16 @@ void amx_product(const struct channel_product *p)
                           .start_stride = 4 * stride, .from = 4 * p->pixel, .to = 4 * p->stride, .apart = !plain};
         shape_tiles(p->shape, pairs, columns);
         run_panel(&n, tiles, whole);
-        if (whole < p->rows) { /* what lies behind the last row of the output and of `start` is not ours */
+        if (whole < p->rows) { /* what lies behind the last row is not ours: the last tile begins as far before it */
             float edge[ROWS * 2 * COLUMNS] __attribute__((aligned(64))) = {0};
+            const int first = p->rows < ROWS ? 0 : p->rows - ROWS;
             struct channel_product rest = *p;
-            rest.rows = p->rows - whole;
-            rest.input = p->input + whole * p->pixel;
-            rest.output = p->output + whole * p->stride;
-            for (int r = 0; start && r < rest.rows; r++)
-                memcpy(edge + r * 2 * COLUMNS, n.start + (whole + r) * stride, (size_t)(tiles * columns) * sizeof *edge);
+            rest.rows = p->rows - first;
+            rest.input = p->input + first * p->pixel;
+            rest.output = p->output + first * p->stride;
+            n.done = whole - first;
+            for (int r = n.done; start && r < rest.rows; r++)
+                memcpy(edge + r * 2 * COLUMNS, n.start + (first + r) * stride, (size_t)(tiles * columns) * sizeof *edge);
             n.product = &rest;
             n.start = start ? edge : NULL;
             n.start_stride = sizeof edge / ROWS;

@@ -6,6 +6,8 @@
  *   y = activation(tail(activation(affine(merged (+ shortcut)))) · gate (+ shortcut))
  *   result = y, or the head of it
  *
+ * The sources may be bfloat16; the result is where attribute "output_bfloat16" is 1.
+ *
  * Inputs of the node: the sources; weights [M, C / groups, kh, kw], bias [M] and slope of each stage; then scale, shift and slope
  * of the affine, the slope of the last activation, and the shortcut where it is a value of its own. Absent ones are NULL. */
 #ifndef MITRAL_PLANAR_DILATED_H
@@ -36,7 +38,9 @@ struct dilated_form {
     int source_count, stage_count, branch_count;
     struct {
         int channels, scale, height, width;
+        bool rounded;               /* bfloat16 */
     } sources[DILATED_SOURCES];
+    bool rounded;                   /* the result is bfloat16 */
     struct dilated_stage stages[DILATED_STAGES];
     int branches[DILATED_BRANCHES]; /* stages */
     enum dilated_merge merge;
@@ -78,7 +82,9 @@ struct dilated_block {
         int channels, scale, first;  /* first: its first channel of x */
         int height, width;           /* of the tensor */
         int layout;
+        bool rounded;                /* bfloat16 */
     } sources[DILATED_SOURCES];
+    bool rounded;                    /* the result is bfloat16 */
     int channels, reduced, outputs, results;  /* of x, of the branches' input, of y, of the result */
     bool reduce;                     /* false: the branches read x itself */
     int branch_count;
@@ -141,7 +147,7 @@ void dilated_pack(const struct dilated_block *block, const struct dilated_stage 
 
 size_t dilated_planes_scratch(const struct dilated_plan *plan); /* bytes */
 size_t dilated_channels_scratch(const struct dilated_plan *plan);
-/* sources[i] and output are the tensors' data in the layouts that the block names. */
+/* sources[i] and output are the tensors' data in the layouts and types that the block names. */
 void dilated_planes_run(const struct dilated_plan *plan, const float *const *sources, float *output, void *scratch);
 void dilated_channels_run(const struct dilated_plan *plan, const float *const *sources, float *output, void *scratch);
 

@@ -124,12 +124,15 @@ void dilated_amx_chunk(struct worker *w, const struct window *window)
 {
     const struct dilated_block *b = &w->plan->block;
     const ptrdiff_t depth = amx_depth(b->reduced), row = (ptrdiff_t)b->width * b->reduced;
+    const float *rows = b->reduce ? NULL : dilated_source_pairs(w, window);
     float *pairs = w->stage + window->rows * row;
     if (b->reduce)
         dilated_stage_pixels(w, w->plan->reduce_stage, b->reduced, b->reduce_activation, w->low, window, w->stage);
-    else
-        dilated_turn_pixels(w, window, w->stage);
     for (int r = 0; r < window->rows; r++) {
+        for (int m = 0; m < w->g->map_count && rows; m++)
+            give_row(w, &w->g->maps[m], window->y + r, rows + r * b->width * depth);
+        if (rows)
+            continue;
         const struct row_pairs turn = {.pixels = b->width, .channels = b->reduced, .input = w->stage + r * row, .pixel = b->reduced,
                                        .step = 1, .output = pairs, .pixel_out = depth, .step_out = 1};
         w->plan->products->row_pairs(&turn);

@@ -9,6 +9,8 @@ static const char scheme[] = "planar.dilated";
 struct state {
     struct dilated_form form;      /* its tensors are not read after prepare */
     bool fused;                    /* one loop; else stage by stage */
+    bool converts;                 /* bfloat16 maps are float32 in scratch memory inside */
+    size_t scratch;                /* bytes before those maps */
     struct dilated_plan plan;      /* of the one loop */
     struct composed composed;
     float *packed[DILATED_STAGES]; /* own: raw weights, then packed; NULL: the constant came packed so, or there is none */
@@ -170,6 +172,68 @@ static void prepare_composed(struct kernel_call *call, struct state *state)
     snprintf(state->text, sizeof state->text, "stages:%s%s", composed->blocks->name, composed->branches_merge ? ":depthwise" : "");
 }
 
+/* ---- maps of bfloat16 ---------------------------------------------------------------------------------------------------- */
+
+static bool has_rounded(const struct dilated_form *form)
+{
+    bool any = form->rounded;
+    for (int i = 0; i < form->source_count; i++)
+        any = any || form->sources[i].rounded;
+    return any;
+}
+
+/* On AMX tiles channels-last ones are read and written as they are. */
+static bool takes_rounded(const struct state *state)
+{
+    const struct dilated_block *block = &state->plan.block;
+    bool takes = state->fused && block->amx && (!block->rounded || block->output_layout == LAYOUT_CHANNELS_LAST);
+    for (int i = 0; i < block->source_count; i++)
+        takes = takes && (!block->sources[i].rounded || block->sources[i].layout == LAYOUT_CHANNELS_LAST);
+    return takes;
+}
+
+static void convert_inside(struct state *state)
+{
+    state->converts = has_rounded(&state->form) && !takes_rounded(state);
+    state->plan.block.rounded = state->plan.block.rounded && !state->converts;
+    for (int i = 0; i < state->plan.block.source_count; i++)
+        state->plan.block.sources[i].rounded = state->plan.block.sources[i].rounded && !state->converts;
+}
+
+static size_t map_bytes(const mitral_tensor *map)
+{
+    return ((size_t)tensor_count(map) * sizeof(float) + 63) / 64 * 64;
+}
+
+static size_t converted_bytes(const struct kernel_call *call, const struct state *state)
+{
+    size_t bytes = state->form.rounded && call_output(call, 0) ? map_bytes(call_output(call, 0)) : 0;
+    for (int i = 0; i < state->form.source_count; i++)
+        bytes += state->form.sources[i].rounded ? map_bytes(call_input(call, (size_t)i)) : 0;
+    return bytes;
+}
+
+static const float *widened(const struct kernel_call *call, size_t index, float *out)
+{
+    const mitral_tensor *map = call_input(call, index);
+    const uint16_t *from = map->data;
+#pragma omp parallel for num_threads(call->threads) if (call->threads > 1)
+    for (int64_t i = 0; i < tensor_count(map); i++)
+        out[i] = bfloat16_to_float(from[i]);
+    return out;
+}
+
+static void narrow(const struct kernel_call *call, const float *from)
+{
+    mitral_tensor *map = call_output(call, 0);
+    uint16_t *to = map->data;
+#pragma omp parallel for num_threads(call->threads) if (call->threads > 1)
+    for (int64_t i = 0; i < tensor_count(map); i++)
+        to[i] = float_to_bfloat16(from[i]);
+}
+
+/* ---- the kernel ---------------------------------------------------------------------------------------------------------- */
+
 static mitral_status prepare(struct kernel_call *call, void **out, size_t *scratch_bytes)
 {
     struct state *state = mitral_allocate(call->context, sizeof *state);
@@ -186,6 +250,7 @@ static mitral_status prepare(struct kernel_call *call, void **out, size_t *scrat
             status = call_fail(call, MITRAL_UNSUPPORTED, "head: a block that runs as one loop expected, found one of stages");
         else
             prepare_composed(call, state);
+        convert_inside(state);
     }
     for (int i = 0; i < state->form.stage_count && status == MITRAL_OK; i++)
         status = pack_stage(call, state, i);
@@ -197,6 +262,9 @@ static mitral_status prepare(struct kernel_call *call, void **out, size_t *scrat
         *scratch_bytes = state->composed.total * sizeof(float);
     else
         *scratch_bytes = state->plan.block.planes ? dilated_planes_scratch(&state->plan) : dilated_channels_scratch(&state->plan);
+    state->scratch = (*scratch_bytes + 63) / 64 * 64;
+    if (state->converts)
+        *scratch_bytes = state->scratch + converted_bytes(call, state);
     *out = state;
     return MITRAL_OK;
 }
@@ -259,12 +327,20 @@ static mitral_status run(struct kernel_call *call)
     mitral_tensor *output = call_output(call, 0);
     if (!output || tensor_count(output) == 0)
         return MITRAL_OK;
-    for (int i = 0; i < state->form.source_count; i++)
-        sources[i] = vector_data(call, (size_t)i);
+    char *converted = (char *)call->scratch + state->scratch;
+    for (int i = 0; i < state->form.source_count; i++) {
+        const bool widens = state->converts && state->form.sources[i].rounded;
+        sources[i] = widens ? widened(call, (size_t)i, (float *)(void *)converted) : vector_data(call, (size_t)i);
+        converted += widens ? map_bytes(call_input(call, (size_t)i)) : 0;
+    }
+    const bool narrows = state->converts && state->form.rounded;
+    float *result = narrows ? (float *)(void *)converted : output->data;
     if (state->fused)
-        run_fused(call, state, sources, output->data);
+        run_fused(call, state, sources, result);
     else
-        run_composed(call, state, sources, output->data);
+        run_composed(call, state, sources, result);
+    if (narrows)
+        narrow(call, result);
     return MITRAL_OK;
 }
 
@@ -298,7 +374,8 @@ static bool in_place(const void *opaque)
     const struct state *state = opaque;
     const struct dilated_block *block = &state->plan.block;
     return state->fused && !block->planes && block->reduce && block->source_count == 1 && block->shortcut == SHORTCUT_IDENTITY && !block->head
-           && block->sources[0].layout == LAYOUT_CHANNELS_LAST && block->output_layout == LAYOUT_CHANNELS_LAST;
+           && block->sources[0].layout == LAYOUT_CHANNELS_LAST && block->output_layout == LAYOUT_CHANNELS_LAST
+           && state->form.sources[0].rounded == state->form.rounded;
 }
 
 static double flops(const struct kernel_call *call)

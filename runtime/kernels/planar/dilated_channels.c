@@ -55,7 +55,7 @@ static void measure(const struct dilated_plan *plan, struct geometry *g)
     g->pieces_across = divided(b->width, g->piece_width);
     g->split = !b->amx && plan->threads > 1 && g->pieces_down * g->pieces_across < 4 * plan->threads;
     /* Rows of whole maps are pooled once for the reducing stage and the shortcut. */
-    g->waiting = (b->shortcut == SHORTCUT_STAGE && (g->split || ((pooled || b->amx) && !b->head && !plain)))
+    g->waiting = (b->shortcut == SHORTCUT_STAGE && (g->split || ((pooled || b->amx) && !b->head && !plain && !b->rounded)))
                  || (b->shortcut == SHORTCUT_IDENTITY && g->split && g->turned);
     g->chunk_rows = b->width < CHUNK_PIXELS ? CHUNK_PIXELS / b->width : 1;
     while (g->chunk_rows > 1 && divided(b->height, g->chunk_rows) < 2 * plan->threads)
@@ -80,7 +80,7 @@ static void measure(const struct dilated_plan *plan, struct geometry *g)
     g->rows = aligned((size_t)g->chunk_rows * (size_t)b->width * (size_t)widest + PLANAR_SLACK);
     g->pairs = b->pairs ? aligned((size_t)g->chunk_rows * (size_t)b->width * (size_t)pack_depth(widest, true) + PLANAR_SLACK) : 0;
     const int project = b->shortcut == SHORTCUT_STAGE ? b->outputs : 0;
-    g->result_row = b->head && plain ? aligned((size_t)g->chunk_rows * (size_t)b->width * (size_t)b->results + PLANAR_SLACK) : 0;
+    g->result_row = b->head && (plain || b->rounded) ? aligned((size_t)g->chunk_rows * (size_t)b->width * (size_t)b->results + PLANAR_SLACK) : 0;
     g->reduced = b->reduce || g->copied ? aligned(pixels * (size_t)b->reduced + PLANAR_SLACK) : 0;
     if (b->amx)
         dilated_amx_measure(plan, widest, g);
@@ -341,7 +341,7 @@ void dilated_channels_run(const struct dilated_plan *plan, const float *const *s
         w.row_held.source = w.pair_held.source = -1;
         for (int image = 0; image < b->batch; image++) {
             w.image = image;
-            w.result = output + image * image_size;
+            w.result = (float *)((char *)output + image * image_size * (ptrdiff_t)(b->rounded ? sizeof(uint16_t) : sizeof *output));
             w.output = g.whole ? whole : w.result;
             run_image(&w);
         }

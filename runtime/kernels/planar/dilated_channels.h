@@ -80,7 +80,9 @@ float *dilated_shortcut_low(const struct worker *w);
 /* A stage's result, [pixel][channels]; `low`: its part of the upsampled sources' products. */
 void dilated_stage_pixels(struct worker *w, int stage, int channels, enum planar_activation activation, const float *low,
                           const struct window *window, float *output);
-/* x itself, [pixel][channels], where it is one source. */
+/* x as pairs for AMX tiles, where it is one source. Borrowed until the next call of these functions. */
+const float *dilated_source_pairs(struct worker *w, const struct window *window);
+/* x itself, [pixel][channels], where it is one source of float32. */
 void dilated_turn_pixels(struct worker *w, const struct window *window, float *output);
 
 /* ---- the end (dilated_channels_end.c) ----------------------------------------------------------------------------------- */

@@ -29,7 +29,7 @@ static void make_head(const struct worker *w, const float *y, int pixels, ptrdif
     const struct dilated_block *b = &w->plan->block;
     const int stage = w->plan->head_stage;
     const bool plain = b->output_layout == LAYOUT_PLAIN;
-    float *output = plain ? w->result_row : w->result + at * b->results;
+    float *output = plain || b->rounded ? w->result_row : w->result + at * b->results;
     struct channel_product product = {.rows = pixels, .columns = b->results, .depth = b->outputs, .taps = 1, .whole = true, .input = y,
                                       .pixel = b->outputs, .step = 1, .weights = w->plan->weights[stage],
                                       .width = (ptrdiff_t)pack_width((size_t)b->results), .output = output, .stride = b->results,
@@ -45,7 +45,11 @@ static void make_head(const struct worker *w, const float *y, int pixels, ptrdif
     } else {
         w->plan->blocks->channel_product(&product);
     }
-    if (plain)
+    const struct row_pairs rounded = {.pixels = 1, .channels = pixels * b->results, .input = output, .step = 1,
+                                      .output = (float *)(void *)((uint16_t *)(void *)w->result + at * b->results)};
+    if (b->rounded)
+        w->plan->products->row_pairs(&rounded);
+    else if (plain)
         turn_pixels(w, output, pixels, at);
 }
 
@@ -81,6 +85,12 @@ static bool ends_apart(const struct dilated_block *b)
     return b->head || b->output_layout == LAYOUT_PLAIN;
 }
 
+/* Element `at` of a map of float32 or bfloat16. */
+static float *element_of(const float *map, ptrdiff_t at, bool rounded)
+{
+    return (float *)((char *)(uintptr_t)map + at * (ptrdiff_t)(rounded ? sizeof(uint16_t) : sizeof(float)));
+}
+
 /* Where whole maps hold the shortcut's row, NULL: nowhere. */
 static const float *shortcut_row(const struct worker *w, ptrdiff_t at)
 {
@@ -88,12 +98,13 @@ static const float *shortcut_row(const struct worker *w, ptrdiff_t at)
     if (w->g->waiting)
         return w->result + at * b->outputs;
     if (b->shortcut == SHORTCUT_IDENTITY && !w->g->turned)
-        return w->sources[0] + ((ptrdiff_t)w->image * b->height * b->width + at) * b->outputs;
+        return element_of(w->sources[0], ((ptrdiff_t)w->image * b->height * b->width + at) * b->outputs, b->sources[0].rounded);
     return NULL;
 }
 
-static void fetch(const float *from, int floats, bool near)
+static void fetch(const float *from, ptrdiff_t elements, bool rounded, bool near)
 {
+    const int floats = (int)(rounded ? elements / 2 : elements);
     for (int i = 0; i < floats && near; i += LINE)
         __builtin_prefetch(from + i);
     for (int i = 0; i < floats && !near; i += LINE)
@@ -103,16 +114,29 @@ static void fetch(const float *from, int floats, bool near)
 void dilated_fetch_row(const struct worker *w, const struct window *window, bool near)
 {
     const struct dilated_block *b = &w->plan->block;
-    const ptrdiff_t at = (ptrdiff_t)window->y * b->width + window->left;
-    const float *output = ends_apart(b) ? NULL : w->result + at * b->outputs, *shortcut = shortcut_row(w, at);
+    const ptrdiff_t at = (ptrdiff_t)window->y * b->width + window->left, image = (ptrdiff_t)w->image * b->height * b->width;
+    const float *output = ends_apart(b) ? NULL : element_of(w->result, at * b->outputs, b->rounded), *shortcut = shortcut_row(w, at);
     if (output)
-        fetch(output, window->columns * b->outputs, near);
+        fetch(output, window->columns * (ptrdiff_t)b->outputs, b->rounded, near);
     if (shortcut && shortcut != output)
-        fetch(shortcut, window->columns * b->outputs, near);
+        fetch(shortcut, window->columns * (ptrdiff_t)b->outputs, b->sources[0].rounded, near);
     for (int i = 0; i < b->source_count && !shortcut && b->shortcut != SHORTCUT_NONE; i++)
         if (b->sources[i].scale == SCALE_SAME && b->sources[i].layout == LAYOUT_CHANNELS_LAST)
-            fetch(w->sources[i] + ((ptrdiff_t)w->image * b->height * b->width + at) * b->sources[i].channels,
-                  window->columns * b->sources[i].channels, near);
+            fetch(element_of(w->sources[i], (image + at) * b->sources[i].channels, b->sources[i].rounded),
+                  window->columns * (ptrdiff_t)b->sources[i].channels, b->sources[i].rounded, near);
+}
+
+/* All branches' pixels of a row lie together. */
+static void finish_joined(const struct worker *w, const struct window *window, const struct planar_finish *whole, bool rounded_shortcut)
+{
+    const struct dilated_block *b = &w->plan->block;
+    const struct rounded_finish finish = {.finish = {.pixels = window->columns, .channels = b->outputs, .input = w->merged,
+                                                     .pitch = b->outputs, .finish = *whole},
+                                          .residual = rounded_shortcut, .output = b->rounded && !ends_apart(b)};
+    if (finish.residual || finish.output)
+        w->plan->products->rounded_finish(&finish);
+    else
+        w->plan->blocks->channel_finish(&finish.finish);
 }
 
 void dilated_end_row(struct worker *w, const struct window *window, int row)
@@ -122,6 +146,7 @@ void dilated_end_row(struct worker *w, const struct window *window, int row)
     const ptrdiff_t at = (ptrdiff_t)window->y * b->width + window->left;
     const bool apart = ends_apart(b);
     const float *shortcut = shortcut_row(w, at);
+    const bool rounded_shortcut = shortcut && b->shortcut == SHORTCUT_IDENTITY && b->sources[0].rounded;
     if (!shortcut && b->shortcut != SHORTCUT_NONE) {
         dilated_make_shortcut(w, window, w->row);
         shortcut = w->row;
@@ -129,11 +154,9 @@ void dilated_end_row(struct worker *w, const struct window *window, int row)
     struct window below = *window;
     if (++below.y < b->height)
         dilated_fetch_row(w, &below, !b->amx);
-    const struct planar_finish whole = block_finish(w, apart ? w->row : w->result + at * b->outputs, shortcut);
-    const struct channel_finish all = {.pixels = window->columns, .channels = b->outputs, .input = w->merged, .pitch = b->outputs,
-                                       .finish = whole};
+    const struct planar_finish whole = block_finish(w, apart ? w->row : element_of(w->result, at * b->outputs, b->rounded), shortcut);
     if (b->amx)
-        w->plan->blocks->channel_finish(&all);
+        finish_joined(w, window, &whole, rounded_shortcut);
     for (int k = 0; k < b->branch_count && !b->amx; k++) {
         const struct dilated_branch *branch = &b->branches[k];
         const struct channel_finish part = {.pixels = window->columns, .channels = branch->channels,

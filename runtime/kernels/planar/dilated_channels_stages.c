@@ -44,10 +44,46 @@ static const float *source_pixels(struct worker *w, int source, const struct win
     return w->rows;
 }
 
+/* Pixels of a bfloat16 source are pairs already, unless they are pooled, or of a tile's padding. */
+static void set_rounded_input(struct worker *w, int source, const struct window *window, struct channel_product *product)
+{
+    const struct dilated_block *b = &w->plan->block;
+    const int channels = b->sources[source].channels, width = b->sources[source].width;
+    const ptrdiff_t depth = amx_depth(channels), row = (ptrdiff_t)width * channels;
+    const bool pooled = b->sources[source].scale == SCALE_POOLED;
+    const uint16_t *image = (const uint16_t *)w->sources[source] + (ptrdiff_t)w->image * b->sources[source].height * row;
+    const uint16_t *from = image + (pooled ? 2 : 1) * (window->y * row + (ptrdiff_t)window->left * channels);
+    product->pixel = depth;
+    product->step = 1;
+    if (!pooled && 2 * depth == channels && product->rows >= AMX_ROWS) {
+        product->input = (const float *)(const void *)from;
+        return;
+    }
+    product->input = w->pairs;
+    if (!held_anew(&w->pair_held, w, source, window))
+        return;
+    const ptrdiff_t square[] = {0, channels, row, row + channels};
+    float *to = w->pairs;
+    for (int r = 0; r < window->rows; r++, from += (pooled ? 2 : 1) * row)
+        for (int x = 0; x < window->columns; x++, to += depth) {
+            uint16_t *pixel = (uint16_t *)(void *)to;
+            if (pooled)
+                w->plan->blocks->half_maximum(&(struct half_maximum){.channels = channels, .input = from + 2 * x * (ptrdiff_t)channels,
+                                                                    .offsets = square, .count = 4, .output = pixel, .infinity = 0x7f80});
+            else
+                memcpy(pixel, from + x * (ptrdiff_t)channels, (size_t)channels * sizeof *pixel);
+            memset(pixel + channels, 0, (size_t)(2 * depth - channels) * sizeof *pixel);
+        }
+}
+
 /* The product's input: those pixels, as pairs where products take pairs. */
 static void set_input(struct worker *w, int source, const struct window *window, struct channel_product *product)
 {
     const int channels = w->plan->block.sources[source].channels;
+    if (w->plan->block.sources[source].rounded) {
+        set_rounded_input(w, source, window, product);
+        return;
+    }
     if (!w->plan->block.pairs) {
         product->input = source_pixels(w, source, window, &product->pixel, &product->step);
         return;
@@ -138,6 +174,13 @@ void dilated_low_row(struct worker *w, int y)
     if (b->shortcut == SHORTCUT_STAGE)
         multiply_sources(w, w->plan->shortcut_stage, b->outputs, true, &window, PLANAR_LINEAR, false,
                          dilated_shortcut_low(w) + at * b->outputs);
+}
+
+const float *dilated_source_pairs(struct worker *w, const struct window *window)
+{
+    struct channel_product product = {.rows = pixels_of(window)};
+    set_input(w, 0, window, &product);
+    return product.input;
 }
 
 void dilated_turn_pixels(struct worker *w, const struct window *window, float *output)

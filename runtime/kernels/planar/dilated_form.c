@@ -60,8 +60,8 @@ static mitral_status decode_sources(const struct kernel_call *call, struct dilat
         int size[4], scale = (int)scales[i];
         if (scales[i] != SCALE_SAME && scales[i] != SCALE_UPSAMPLED && scales[i] != SCALE_POOLED)
             return call_fail(call, MITRAL_INVALID, "attribute source_scale: 1, 2 or -2 expected, found %lld", (long long)scales[i]);
-        if (!x || x->dtype != MITRAL_FLOAT || x->rank != 4)
-            return call_fail(call, MITRAL_INVALID, "source %zu: a float32 tensor of rank 4 expected", i);
+        if (!x || (x->dtype != MITRAL_FLOAT && x->dtype != MITRAL_BFLOAT16) || x->rank != 4)
+            return call_fail(call, MITRAL_INVALID, "source %zu: a float32 or bfloat16 tensor of rank 4 expected", i);
         for (int d = 0; d < 4; d++)
             TRY(bounded(call, "a size", x->dims[d], d == 1, SIZE_LIMIT, &size[d]));
         form->sources[i].height = size[2];
@@ -70,6 +70,7 @@ static mitral_status decode_sources(const struct kernel_call *call, struct dilat
             size[d] = scale == SCALE_POOLED ? size[d] / 2 : size[d] * scale;
         form->sources[i].channels = size[1];
         form->sources[i].scale = scale;
+        form->sources[i].rounded = x->dtype == MITRAL_BFLOAT16;
         form->channels += size[1];
         if (i > 0 && (size[0] != form->batch || size[2] != form->size[0] || size[3] != form->size[1]))
             return call_fail(call, MITRAL_INVALID, "source %zu: %d images of %dx%d expected, found %d of %dx%d", i, form->batch,
@@ -271,7 +272,7 @@ static mitral_status check_end(const struct kernel_call *call, struct dilated_fo
 mitral_status dilated_decode(const struct kernel_call *call, struct dilated_form *form)
 {
     int shortcut, first;
-    *form = (struct dilated_form){.batch = 0};
+    *form = (struct dilated_form){.rounded = attribute_int(call->attributes, "output_bfloat16", 0) != 0};
     TRY(decode_sources(call, form));
     TRY(decode_stages(call, form));
     TRY(attribute(call, "shortcut", SHORTCUT_NONE, SHORTCUT_NONE, SHORTCUT_INPUT, &shortcut));
@@ -301,7 +302,7 @@ mitral_status dilated_shape(struct kernel_call *call)
     TRY(dilated_decode(call, &form));
     const int64_t dims[] = {form.batch, form.results, form.output_size[0], form.output_size[1]};
     int32_t layout = call_output(call, 0) ? call_output(call, 0)->layout : LAYOUT_PLAIN;
-    call_set_output(call, 0, MITRAL_FLOAT, 4, dims);
+    call_set_output(call, 0, form.rounded ? MITRAL_BFLOAT16 : MITRAL_FLOAT, 4, dims);
     if (call_output(call, 0))
         call_output(call, 0)->layout = layout;
     return MITRAL_OK;
@@ -388,7 +389,7 @@ bool dilated_block_of(const struct dilated_form *form, struct dilated_block *blo
 {
     *block = (struct dilated_block){.batch = form->batch, .height = form->size[0], .width = form->size[1],
                                     .source_count = form->source_count, .channels = form->channels, .outputs = form->outputs,
-                                    .results = form->results, .head = form->head >= 0,
+                                    .results = form->results, .rounded = form->rounded, .head = form->head >= 0,
                                     .shortcut = form->shortcut, .shortcut_first = form->shortcut_first, .activation = form->activation};
     int reduce = form->stages[form->branches[0]].from, stages = form->branch_count;
     if (form->shortcut == SHORTCUT_INPUT || form->tail >= 0 || form->gate[0] >= 0 || form->merged_activation != PLANAR_LINEAR || !check_branches(form, block))
@@ -424,6 +425,7 @@ bool dilated_block_of(const struct dilated_form *form, struct dilated_block *blo
         block->sources[i].height = form->sources[i].height;
         block->sources[i].width = form->sources[i].width;
         block->sources[i].first = first;
+        block->sources[i].rounded = form->sources[i].rounded;
         first += form->sources[i].channels;
     }
     return stages == form->stage_count;

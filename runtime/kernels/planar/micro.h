@@ -288,6 +288,12 @@ struct channel_finish {
     struct planar_finish finish;         /* step and sum_step: between pixels */
 };
 
+/* The same of whole rows of channels, where the output, the residual or both are bfloat16 (steps are in elements). Without sums. */
+struct rounded_finish {
+    struct channel_finish finish;
+    bool residual, output;
+};
+
 /* Channels last: one output row of a depthwise convolution and its finish. */
 enum { DEPTHWISE_ROWS = 16 };
 struct channel_depthwise {
@@ -329,7 +335,8 @@ struct planar_blocks {
     void (*row_planes)(const struct row_planes *planes);
     void (*row_function)(const struct row_function *function);
     void (*row_pairs)(const struct row_pairs *pairs); /* of products of pairs alone */
-    void (*release)(struct amx_shape *shape);         /* of planar_amx_blocks() alone */
+    void (*rounded_finish)(const struct rounded_finish *finish); /* this one and the next of planar_amx_blocks() alone */
+    void (*release)(struct amx_shape *shape);
 };
 
 /* The best table for `isa` (which the machine must be able to run). */

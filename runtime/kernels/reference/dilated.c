@@ -199,6 +199,8 @@ static mitral_status run(struct kernel_call *call)
     if (!output)
         return MITRAL_OK;
     TRY(dilated_decode(call, &maps.form));
+    if (maps.form.rounded || call_input(call, 0)->dtype != MITRAL_FLOAT)
+        return call_fail(call, MITRAL_UNSUPPORTED, "float32 sources and result expected, found bfloat16");
     const struct dilated_form *form = &maps.form;
     for (int i = 0; i < form->stage_count; i++)
         if (form->stages[i].weights && form->stages[i].weights->layout != LAYOUT_PLAIN)
