@@ -144,6 +144,23 @@ mitral_tensor rig_relayout(struct rig *rig, const mitral_tensor *tensor, int lay
     return out;
 }
 
+mitral_tensor rig_recast(struct rig *rig, const mitral_tensor *tensor, int32_t dtype)
+{
+    mitral_tensor out = *tensor;
+    const bool from_half = tensor->dtype == MITRAL_BFLOAT16, to_half = dtype == MITRAL_BFLOAT16;
+    out.dtype = dtype;
+    out.data = arena_allocate(&rig->arena, tensor_bytes(&out) + 64);
+    assert_non_null(out.data);
+    for (int64_t i = 0; i < tensor_count(tensor); i++) {
+        const float value = from_half ? bfloat16_to_float(((const uint16_t *)tensor->data)[i]) : ((const float *)tensor->data)[i];
+        if (to_half)
+            ((uint16_t *)out.data)[i] = float_to_bfloat16(value);
+        else
+            ((float *)out.data)[i] = value;
+    }
+    return out;
+}
+
 double rig_distance(const mitral_tensor *a, const mitral_tensor *b)
 {
     const float *x = a->data, *y = b->data;

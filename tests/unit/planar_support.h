@@ -42,6 +42,8 @@ void rig_ints(struct rig *rig, const char *name, const int64_t *values, size_t c
 mitral_status rig_run(struct rig *rig, const char *kernel);
 /* A copy in the other layout, in the rig's arena. */
 mitral_tensor rig_relayout(struct rig *rig, const mitral_tensor *tensor, int layout);
+/* A copy as float32 or bfloat16, in the rig's arena. */
+mitral_tensor rig_recast(struct rig *rig, const mitral_tensor *tensor, int32_t dtype);
 /* Largest |a − b|, divided by the largest |b|, whatever the layouts; infinite when the shapes or NaNs differ. */
 double rig_distance(const mitral_tensor *a, const mitral_tensor *b);
 float *rig_floats(struct rig *rig, size_t count, double low, double high);

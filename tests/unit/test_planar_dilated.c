@@ -173,6 +173,49 @@ static void check_form(const struct form *form, bool bfloat16)
     rig_close(&rig);
 }
 
+/* Maps of bfloat16 in memory: on AMX tiles as they are where they lie channels-last, else converted. */
+static void check_rounded_maps(const struct form *form)
+{
+    struct rig rig;
+    rig_open(&rig, (uint32_t)(form - forms) + 1);
+    set_up(&rig, form);
+    const int sources = form->channels[1] ? 2 : 1;
+    mitral_tensor rounded[2];
+    for (int i = 0; i < sources; i++) {
+        rounded[i] = rig_recast(&rig, &rig.inputs[i].tensor, MITRAL_BFLOAT16);
+        rig.inputs[i].tensor = rig_recast(&rig, &rounded[i], MITRAL_FLOAT);
+    }
+    check_run(&rig, "mitral.DilatedParallelBlock");
+    const mitral_tensor expected = rig.output.tensor;
+    rig_int(&rig, "bfloat16", 1);
+    for (int variant = 0; variant < 8; variant++) {
+        const bool half = variant & 4 && expected.dims[1] % 2 == 0;
+        rig_int(&rig, "output_bfloat16", half);
+        for (int i = 0; i < sources; i++) {
+            const mitral_tensor plain = rig_recast(&rig, &rounded[i], MITRAL_FLOAT), placed = rig_relayout(&rig, &plain, variant & 1);
+            rig.inputs[i].tensor = i == 1 && half ? placed : rig_recast(&rig, &placed, MITRAL_BFLOAT16);
+        }
+        mitral_tensor first = {.data = NULL};
+        for (int threads = 1; threads <= 3; threads++) {
+            rig.threads = threads;
+            rig.output.tensor = (mitral_tensor){.layout = variant >> 1 & 1};
+            check_run(&rig, "planar.dilated_block");
+            assert_int_equal(rig.output.tensor.dtype, half ? MITRAL_BFLOAT16 : MITRAL_FLOAT);
+            if (threads > 1) {
+                assert_memory_equal(rig.output.tensor.data, first.data, tensor_bytes(&first));
+                continue;
+            }
+            first = rig.output.tensor;
+            const mitral_tensor wide = rig_recast(&rig, &first, MITRAL_FLOAT);
+            const double distance = rig_distance(&wide, &expected);
+            if (!(distance <= rounded_tolerance))
+                print_error("form %d, variant %d: %s is %g off\n", (int)(form - forms), variant, rig.description, distance);
+            assert_true(distance <= rounded_tolerance);
+        }
+    }
+    rig_close(&rig);
+}
+
 static void test_forms(void **state)
 {
     (void)state;
@@ -185,8 +228,10 @@ static void test_bfloat16(void **state)
     (void)state;
     if (!planar_pair_blocks())
         skip();
-    for (int i = 0; i < FORMS; i++)
+    for (int i = 0; i < FORMS; i++) {
         check_form(&forms[i], true);
+        check_rounded_maps(&forms[i]);
+    }
 }
 
 /* ---- forms that run stage by stage ----------------------------------------------------------------------------------- */
