@@ -6,6 +6,9 @@
 
 enum { ROWS = AMX_ROWS, COLUMNS = 16, SUMS = 4 };
 
+/* GCC 12's intrinsics do not say that instructions read memory: stores before them must not wait or fall away. */
+#define MEMORY_IS_READ(address) __asm__ volatile("" : : "r"(address) : "memory")
+
 /* As the instruction reads it (Intel's manual, LDTILECFG). */
 struct tile_shapes {
     uint8_t palette, start_row, reserved[14];
@@ -24,6 +27,7 @@ static void shape_tiles(struct amx_shape *shape, int pairs, int columns)
         shapes.rows[i] = (uint8_t)(i < 6 ? ROWS : pairs);
         shapes.row_bytes[i] = (uint16_t)(4 * (i == 4 || i == 5 ? pairs : columns));
     }
+    MEMORY_IS_READ(&shapes);
     _tile_loadconfig(&shapes);
 }
 
@@ -153,6 +157,7 @@ INLINE void make_square(const struct panel *n, int row, int count)
 static void run_panel(const struct panel *n, int tiles, int rows)
 {
     int row = 0;
+    MEMORY_IS_READ(n->start);
     for (; tiles == 2 && row + ROWS < rows; row += 2 * ROWS)
         make_square(n, row, 2);
     for (; tiles == 2 && row < rows; row += ROWS)
