@@ -26,6 +26,8 @@ mitral_status lower_convolution(struct lowering *lowering, const struct node *no
 {
     struct convolution_shape shape;
     if (lowering->level > 0 && !lowering->training && planar_convolution_of(lowering->graph, node, &shape)) {
+        if (planar_convolution_has_rounded(node))
+            return lower_node(lowering, node, "planar.convolution", done);
         const bool planar = planar_convolution_preferred(&shape);
         TRY(lower_node(lowering, node, planar ? "planar.convolution" : "onednn.convolution", done));
         lowering->plan->steps[lowering->plan->step_count - 1].alternative = kernel_find(planar ? "onednn.convolution" : "planar.convolution");

@@ -37,7 +37,7 @@ bool planar_convolution_of(const struct graph *graph, const struct node *node, s
     if (x == NO_VALUE || !w || w->dtype != MITRAL_FLOAT || w->rank != 4 || node->output_count < 1 || node->outputs[0] == NO_VALUE)
         return false;
     const struct graph_value *from = &graph->values[x], *to = &graph->values[node->outputs[0]];
-    if (from->type.kind != MITRAL_TENSOR || from->type.dtype != MITRAL_FLOAT || from->type.rank != 4 || to->type.rank != 4)
+    if (from->type.kind != MITRAL_TENSOR || from->type.dtype != (attribute_int(&node->attributes, "input_bfloat16", 0) ? MITRAL_BFLOAT16 : MITRAL_FLOAT) || from->type.rank != 4 || to->type.rank != 4)
         return false;
     const char *mode = attribute_string(&node->attributes, "auto_pad", "NOTSET");
     const bool same = strncmp(mode, "SAME", 4) == 0;
@@ -55,6 +55,11 @@ bool planar_convolution_of(const struct graph *graph, const struct node *node, s
         out->pad_begin[i] = same ? (out->kernel[i] - 1) * out->dilation[i] / 2 : node_int_at(node, "pads", i, 0);
     }
     return read_activation(graph, node, out) && planar_convolution_way(out) != WAY_NONE;
+}
+
+bool planar_convolution_has_rounded(const struct node *node)
+{
+    return attribute_int(&node->attributes, "input_bfloat16", 0) || attribute_int(&node->attributes, "output_bfloat16", 0);
 }
 
 /* ---- the dilated-parallel block ------------------------------------------------------------------------------------------ */

@@ -8,6 +8,8 @@
 /* The convolution that a Conv or mitral.Convolution is, with the layouts that its values have; false when planar.convolution has no
  * way to run it. Sizes that are not known are −1. */
 bool planar_convolution_of(const struct graph *graph, const struct node *node, struct convolution_shape *out);
+/* A convolution of planar_convolution_of() whose input or output is bfloat16 in memory: only channels-last, only by planar.convolution. */
+bool planar_convolution_has_rounded(const struct node *node);
 /* The dilated-parallel block runs as one loop, not stage by stage. */
 bool planar_block_is_one_loop(const struct node *node);
 /* How many of the dilated-parallel block's inputs are its sources. */

@@ -174,7 +174,7 @@ static void weigh_node(const struct layouts *layouts, const struct node *node, s
     const int64_t in = bytes_of(graph, node->inputs[0]), result = bytes_of(graph, node->outputs[0]);
     struct convolution_shape shape;
     if ((node_is(node, "Conv") || node_is_own(node, "Convolution")) && planar_convolution_of(graph, node, &shape)
-        && planar_convolution_likes_planes(&shape)) {
+        && planar_convolution_likes_planes(&shape) && !planar_convolution_has_rounded(node)) {
         out->role = EITHER;
     } else if (node_is_own(node, "DilatedParallelBlock")) {
         out->role = planar_block_likes_planes(graph, node) ? PLAIN_ONLY : CHANNELS_ONLY;

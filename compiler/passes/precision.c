@@ -392,6 +392,55 @@ static mitral_status round_between(const struct precision *precision)
     return MITRAL_OK;
 }
 
+/* planar.convolution can read (else write) channels-last maps of bfloat16 although it computes in float32. */
+static bool converts_itself(const struct graph *graph, const struct node *node, bool reads)
+{
+    struct convolution_shape shape;
+    if (!is_convolution(node) || way_of(graph, node) == WAY_NONE || !planar_convolution_of(graph, node, &shape))
+        return false;
+    shape.input_layout = shape.output_layout = shape.residual_layout = LAYOUT_CHANNELS_LAST;
+    return convolution_rounds(&shape) && (!reads || shape.channels % 2 == 0);
+}
+
+/* A conversion between such a convolution and a single other reader or maker falls away. */
+static mitral_status join_conversion(struct graph *graph, const struct graph_uses *uses, node_id id)
+{
+    struct node *cast = &graph->nodes[id];
+    const value_id from = cast->inputs[0], to = cast->outputs[0];
+    if (uses->is_output[from] || uses->is_output[to])
+        return MITRAL_OK;
+    if (graph->values[to].type.dtype == MITRAL_BFLOAT16) {
+        const node_id maker = graph->values[from].producer;
+        if (maker == NO_NODE || graph_use_count(uses, from) != 1 || !converts_itself(graph, &graph->nodes[maker], false))
+            return MITRAL_OK;
+        TRY(attributes_set_int(&graph->nodes[maker].attributes, graph->arena, "output_bfloat16", 1));
+        graph->values[from].type.dtype = MITRAL_BFLOAT16;
+    } else {
+        for (uint32_t i = uses->offsets[to]; i < uses->offsets[to + 1]; i++) {
+            const struct node *reader = &graph->nodes[uses->nodes[i]];
+            if (!reader->op || reader->inputs[0] != to || node_input(reader, RESIDUAL) == to || !converts_itself(graph, reader, true))
+                return MITRAL_OK;
+        }
+        for (uint32_t i = uses->offsets[to]; i < uses->offsets[to + 1]; i++)
+            TRY(attributes_set_int(&graph->nodes[uses->nodes[i]].attributes, graph->arena, "input_bfloat16", 1));
+    }
+    graph_replace_uses(graph, to, from);
+    graph_remove_node(graph, id);
+    return MITRAL_OK;
+}
+
+static mitral_status join_conversions(struct graph *graph, size_t first)
+{
+    struct graph_uses uses;
+    TRY(graph_find_uses(graph, &uses));
+    mitral_status status = MITRAL_OK;
+    for (size_t i = first; i < graph->node_count && status == MITRAL_OK; i++)
+        if (graph->nodes[i].op && node_is(&graph->nodes[i], "Cast"))
+            status = join_conversion(graph, &uses, (node_id)i);
+    graph_free_uses(graph, &uses);
+    return status;
+}
+
 mitral_status pass_precision(struct graph *graph, const struct pass_options *options, bool *changed)
 {
     if (options->precision != MITRAL_PRECISION_BF16)
@@ -411,6 +460,8 @@ mitral_status pass_precision(struct graph *graph, const struct pass_options *opt
         status = round_inside(&precision, &products, &blocks);
     if (status == MITRAL_OK)
         status = round_between(&precision);
+    if (status == MITRAL_OK)
+        status = join_conversions(graph, precision.node_count);
     *changed = products + blocks > 0;
     if (status == MITRAL_OK && *changed)
         status = graph_sort(graph); /* conversions come before their readers */

@@ -24,6 +24,8 @@ const struct planar_blocks BLOCK(planar_blocks) = {
     .row_pool = BLOCK(row_pool),
     .pixel_maximum = BLOCK(pixel_maximum),
     .half_maximum = BLOCK(half_maximum),
+    .row_round = BLOCK(row_round),
+    .row_widen = BLOCK(row_widen),
     .row_planes = BLOCK(row_planes),
     .row_function = BLOCK(row_function),
 };

@@ -25,6 +25,8 @@ void BLOCK(row_upsample)(const struct row_upsample *upsample);
 void BLOCK(row_pool)(const struct row_pool *pool);
 void BLOCK(pixel_maximum)(const struct pixel_maximum *maximum);
 void BLOCK(half_maximum)(const struct half_maximum *maximum);
+void BLOCK(row_round)(const struct row_round *round);
+void BLOCK(row_widen)(const struct row_widen *widen);
 void BLOCK(row_planes)(const struct row_planes *planes);
 void BLOCK(row_function)(const struct row_function *function);
 

@@ -314,6 +314,12 @@ static mitral_status read_activation(struct kernel_call *call, struct state *sta
     return MITRAL_OK;
 }
 
+bool convolution_rounds(const struct convolution_shape *s)
+{
+    const enum convolution_way way = planar_convolution_way(s);
+    return (way == WAY_POINTWISE_CHANNELS || way == WAY_DIRECT_CHANNELS) && !convolution_taps_pay(s);
+}
+
 bool convolution_fits(const struct convolution_shape *s)
 {
     enum { MOST_ROWS = 8, MORE_COLUMNS = 64 };
@@ -334,8 +340,11 @@ static mitral_status read_shape(struct kernel_call *call, struct state *state)
     struct convolution_shape *s = &state->convolution.shape;
     const mitral_tensor *x = call_input(call, X), *residual = call_input(call, RESIDUAL), *y = call_output(call, 0);
     TRY(call_convolution_parameters(call, &p));
-    if (p.spatial != 2 || x->dtype != MITRAL_FLOAT)
-        return call_fail(call, MITRAL_UNSUPPORTED, "float32 of two spatial dimensions expected, found %s of %d",
+    struct convolution *c = &state->convolution;
+    c->x_rounded = x->dtype == MITRAL_BFLOAT16;
+    c->y_rounded = attribute_int(call->attributes, "output_bfloat16", 0) != 0;
+    if (p.spatial != 2 || (x->dtype != MITRAL_FLOAT && !c->x_rounded))
+        return call_fail(call, MITRAL_UNSUPPORTED, "float32 or bfloat16 of two spatial dimensions expected, found %s of %d",
                          mitral_dtype_name((mitral_dtype)x->dtype), (int)p.spatial);
     *s = (struct convolution_shape){.batch = p.batch, .channels = p.channels, .features = p.features, .groups = p.group,
                                     .input_layout = x->layout, .output_layout = y ? y->layout : LAYOUT_PLAIN,
@@ -356,6 +365,8 @@ static mitral_status read_shape(struct kernel_call *call, struct state *state)
         return call_fail(call, MITRAL_LIMIT, "smaller windows, steps or paddings expected");
     TRY(read_activation(call, state));
     state->convolution.way = planar_convolution_way(s);
+    if ((c->x_rounded && (s->input_layout != LAYOUT_CHANNELS_LAST || s->channels % 2 != 0)) || ((c->x_rounded || c->y_rounded) && !convolution_rounds(s)))
+        return call_fail(call, MITRAL_UNSUPPORTED, "bfloat16: channels-last maps, of an even number of channels, and no Winograd expected");
     if (state->convolution.way == WAY_NONE)
         return call_fail(call, MITRAL_UNSUPPORTED, "one group or a channels-last 1x1 kernel, and a residual in the output's layout, expected");
     return MITRAL_OK;
@@ -436,6 +447,8 @@ static mitral_status run(struct kernel_call *call)
     c.residual = data_of(call, RESIDUAL);
     c.slope = state->slope ? state->slope : data_of(call, SLOPE);
     c.y = y->data;
+    c.rounded_x = call_input(call, X)->data;
+    c.rounded_y = y->data;
     c.scratch = call->scratch;
     if (c.way == WAY_WINOGRAD)
         convolution_winograd_run(&c);

@@ -25,6 +25,8 @@ enum convolution_way {
 
 /* The best way that planar.convolution has; WAY_NONE when it has none (groups of anything but 1×1 to channels-last). */
 enum convolution_way planar_convolution_way(const struct convolution_shape *shape);
+/* Whether channels-last maps may be bfloat16 in memory (the input: of an even number of channels). */
+bool convolution_rounds(const struct convolution_shape *shape);
 /* Whether what a thread holds of padded rows can be counted: windows, steps and paddings are attributes, which no tensor's size bounds. */
 bool convolution_fits(const struct convolution_shape *shape);
 /* Of 1×1 kernels without padding: whether not all pixels of the input are read. */
@@ -38,11 +40,14 @@ struct convolution {
     struct convolution_shape shape;
     enum convolution_way way;
     bool pairs; /* WAY_POINTWISE_CHANNELS: products of pairs of bfloat16, by planar_pair_blocks() */
+    bool x_rounded, y_rounded; /* ways with channels-last output, of channels-last input: x, y is bfloat16 in memory */
     const struct planar_blocks *blocks;
     struct planar_function function; /* follows shape.activation, which is PLANAR_LINEAR then */
     int threads;
     const float *x, *weights, *bias, *residual, *slope; /* weights packed for the way */
     float *y;
+    const uint16_t *rounded_x; /* these, where they are bfloat16 */
+    uint16_t *rounded_y;
     /* Channels-last data: floats from pixel to pixel of x, and of y and residual; more than the channels where the map is a part of
      * a wider one. */
     ptrdiff_t x_pitch, y_pitch;

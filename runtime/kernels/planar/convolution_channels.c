@@ -14,12 +14,18 @@ struct geometry {
     int rows;                          /* padded rows of an item */
     int taps, depth;                   /* neighbouring taps of a row are one of more depth */
     ptrdiff_t pitch;                   /* of a padded row */
+    size_t result;                     /* floats of one thread's scratch before results that are not rounded yet */
     size_t thread;                     /* floats of one thread's scratch */
 };
 
 static int divided(int64_t a, int64_t b)
 {
     return (int)((a + b - 1) / b);
+}
+
+static size_t aligned(size_t floats)
+{
+    return (floats + ALIGN - 1) / ALIGN * ALIGN;
 }
 
 static void measure(const struct convolution *c, struct geometry *g)
@@ -40,10 +46,11 @@ static void measure(const struct convolution *c, struct geometry *g)
             g->chunks = divided(pixels, g->chunk);
         }
         const int panels = convolution_panels(c), wanted = divided(4 * c->threads, s->batch * g->chunks);
-        g->parts = c->threads == 1 || c->pairs || wanted < 1 ? 1 : wanted < panels ? wanted : panels;
+        g->parts = c->threads == 1 || c->pairs || c->y_rounded || wanted < 1 ? 1 : wanted < panels ? wanted : panels;
         g->depth = pack_depth(g->depth, c->pairs);
-        const size_t pixel = c->pairs ? (size_t)g->depth : convolution_skips_pixels(s) ? (size_t)s->channels : 0;
-        g->thread = ((size_t)g->chunk * pixel + PLANAR_SLACK + ALIGN - 1) / ALIGN * ALIGN;
+        const size_t pixel = c->pairs && !c->x_rounded ? (size_t)g->depth : convolution_skips_pixels(s) || c->x_rounded ? (size_t)s->channels : 0;
+        g->result = aligned((size_t)g->chunk * pixel + PLANAR_SLACK);
+        g->thread = g->result + (c->y_rounded ? aligned((size_t)g->chunk * (size_t)s->features + PLANAR_SLACK) : 0);
         return;
     }
     int64_t reach = (s->output[1] - 1) * s->stride[1] + (s->kernel[1] - 1) * s->dilation[1] + 1;
@@ -55,7 +62,8 @@ static void measure(const struct convolution *c, struct geometry *g)
     }
     g->rows = (int)((g->chunk - 1) * s->stride[0] + (s->kernel[0] - 1) * s->dilation[0] + 1);
     g->chunks = divided(s->output[0], g->chunk);
-    g->thread = ((size_t)(g->rows * g->pitch) + PLANAR_SLACK + ALIGN - 1) / ALIGN * ALIGN;
+    g->result = aligned((size_t)(g->rows * g->pitch) + PLANAR_SLACK);
+    g->thread = g->result + (c->y_rounded ? aligned((size_t)(s->output[1] * s->features) + PLANAR_SLACK) : 0);
 }
 
 static size_t offsets_bytes(const struct geometry *g)
@@ -71,14 +79,15 @@ size_t convolution_channels_scratch(const struct convolution *c)
 }
 
 /* The products of rows pixels, panel by panel, of an input that is filled in, for the pixels of the output from `at` on: part `part` of
- * the output channels. */
-static void multiply(const struct convolution *c, const struct geometry *g, struct channel_product *product, ptrdiff_t at, int part)
+ * the output channels. `own`: the thread's scratch. */
+static void multiply(const struct convolution *c, const struct geometry *g, struct channel_product *product, ptrdiff_t at, int part, float *own)
 {
     const struct convolution_shape *s = &c->shape;
     const int panels = convolution_panels(c), start = panels * part / g->parts, end = panels * (part + 1) / g->parts;
     const ptrdiff_t group_features = (ptrdiff_t)(s->features / s->groups);
     const ptrdiff_t group_step = (ptrdiff_t)(s->channels / s->groups) * product->step;
     const float *input = product->input;
+    float *const output = c->y_rounded ? own + g->result : c->y + at * c->y_pitch;
     product->depth = g->depth;
     product->taps = g->taps;
     product->whole = panels == (int)s->groups;
@@ -90,17 +99,26 @@ static void multiply(const struct convolution *c, const struct geometry *g, stru
         product->input = input + first / group_features * group_step;
         product->weights = c->weights + convolution_panel_offset(c, first);
         product->width = (ptrdiff_t)pack_width((size_t)product->columns);
-        product->output = c->y + at * c->y_pitch + first;
+        product->output = output + first;
         product->shift = c->bias ? c->bias + first : NULL;
         product->slope = c->slope ? c->slope + first : NULL;
         product->residual = c->residual ? c->residual + at * c->y_pitch + first : NULL;
         (c->pairs ? planar_pair_blocks() : c->blocks)->channel_product(product);
         convolution_follow(c, product->output, product->rows, product->columns, product->stride);
     }
+    if (c->y_rounded)
+        c->blocks->row_round(&(struct row_round){product->rows * c->y_pitch, output, c->rounded_y + at * c->y_pitch});
 }
 
-static void copy_pixels(float *to, const float *from, ptrdiff_t channels, int64_t count, ptrdiff_t pitch)
+/* `count` pixels of x from element `at` on, `pitch` apart. */
+static void copy_pixels(const struct convolution *c, float *to, ptrdiff_t at, ptrdiff_t channels, int64_t count, ptrdiff_t pitch)
 {
+    const float *from = c->x + (c->x_rounded ? 0 : at);
+    if (c->x_rounded) {
+        for (int64_t i = 0; i < (pitch == channels ? 1 : count); i++)
+            c->blocks->row_widen(&(struct row_widen){pitch == channels ? count * channels : channels, c->rounded_x + at + i * pitch, to + i * channels});
+        return;
+    }
     if (pitch == channels) {
         memcpy(to, from, (size_t)(count * channels) * sizeof *to);
         return;
@@ -113,11 +131,11 @@ static void copy_pixels(float *to, const float *from, ptrdiff_t channels, int64_
 static void collect_pixels(const struct convolution *c, ptrdiff_t image, ptrdiff_t first, int count, float *to)
 {
     const struct convolution_shape *s = &c->shape;
-    const float *input = c->x + image * (ptrdiff_t)(s->input[0] * s->input[1]) * c->x_pitch;
+    const ptrdiff_t input = image * (ptrdiff_t)(s->input[0] * s->input[1]) * c->x_pitch;
     for (int64_t at = first, row; at < first + count; at += row, to += row * s->channels) {
         const int64_t x = at % s->output[1], left = first + count - at;
         row = s->output[1] - x < left ? s->output[1] - x : left;
-        copy_pixels(to, input + (at / s->output[1] * s->stride[0] * s->input[1] + x * s->stride[1]) * c->x_pitch,
+        copy_pixels(c, to, input + (at / s->output[1] * s->stride[0] * s->input[1] + x * s->stride[1]) * c->x_pitch,
                     (ptrdiff_t)s->channels, row, (ptrdiff_t)s->stride[1] * c->x_pitch);
     }
 }
@@ -131,14 +149,17 @@ static void run_pointwise(const struct convolution *c, const struct geometry *g,
     bool plain = s->input_layout == LAYOUT_PLAIN;
     struct channel_product product = {.rows = pixels - first < g->chunk ? (int)(pixels - first) : g->chunk,
                                       .pixel = plain ? 1 : c->x_pitch, .step = plain ? pixels : 1};
-    if (convolution_skips_pixels(s)) {
+    if (convolution_skips_pixels(s) || (c->x_rounded && !c->pairs)) {
         collect_pixels(c, image, first, product.rows, own);
         product.input = own;
         product.pixel = (ptrdiff_t)s->channels;
     } else {
         product.input = c->x + image * pixels * (plain ? (ptrdiff_t)s->channels : c->x_pitch) + first * product.pixel;
     }
-    if (c->pairs) {
+    if (c->pairs && c->x_rounded) { /* they are pairs as they lie */
+        product.input = (const float *)(const void *)(c->rounded_x + (image * pixels + first) * c->x_pitch);
+        product.pixel = c->x_pitch / 2;
+    } else if (c->pairs) {
         struct row_pairs pairs = {.pixels = product.rows, .channels = (int)s->channels, .planes = plain, .input = product.input,
                                   .pixel = product.pixel, .step = product.step, .output = own};
         product.input = own;
@@ -146,14 +167,14 @@ static void run_pointwise(const struct convolution *c, const struct geometry *g,
         product.step = pairs.step_out = plain ? product.rows : 1;
         planar_pair_blocks()->row_pairs(&pairs);
     }
-    multiply(c, g, &product, image * pixels + first, part);
+    multiply(c, g, &product, image * pixels + first, part, own);
 }
 
 static void fill_rows(const struct convolution *c, const struct geometry *g, ptrdiff_t image, int64_t first, float *own)
 {
     const struct convolution_shape *s = &c->shape;
     ptrdiff_t plane = (ptrdiff_t)(s->input[0] * s->input[1]), channels = (ptrdiff_t)s->channels;
-    const float *input = c->x + image * plane * (s->input_layout == LAYOUT_PLAIN ? channels : c->x_pitch);
+    const ptrdiff_t input = image * plane * (s->input_layout == LAYOUT_PLAIN ? channels : c->x_pitch);
     int64_t reach = g->pitch / channels, left = s->pad_begin[1] < reach ? s->pad_begin[1] : reach;
     int64_t width = reach - left < s->input[1] ? reach - left : s->input[1];
     for (int r = 0; r < g->rows; r++) {
@@ -167,10 +188,10 @@ static void fill_rows(const struct convolution *c, const struct geometry *g, ptr
         memset(to + (left + width) * channels, 0, (size_t)((reach - left - width) * channels) * sizeof *to);
         to += left * channels;
         if (s->input_layout != LAYOUT_PLAIN) {
-            copy_pixels(to, input + y * s->input[1] * c->x_pitch, channels, width, c->x_pitch);
+            copy_pixels(c, to, input + y * s->input[1] * c->x_pitch, channels, width, c->x_pitch);
             continue;
         }
-        struct row_planes turn = {.pixels = (int)channels, .channels = (int)width, .input = input + y * s->input[1], .pixel = plane,
+        struct row_planes turn = {.pixels = (int)channels, .channels = (int)width, .input = c->x + input + y * s->input[1], .pixel = plane,
                                   .output = to, .plane = channels};
         c->blocks->row_planes(&turn);
     }
@@ -185,8 +206,8 @@ static void run_direct(const struct convolution *c, const struct geometry *g, in
     for (int64_t y = first; y < last; y++) {
         struct channel_product product = {.rows = (int)s->output[1], .pixel = (ptrdiff_t)(s->stride[1] * s->channels), .step = 1,
                                           .input = own + (y - first) * s->stride[0] * g->pitch, .offsets = offsets,
-                                          .ahead = g->taps * g->depth <= SHALLOW};
-        multiply(c, g, &product, (ptrdiff_t)((image * s->output[0] + y) * s->output[1]), 0);
+                                          .ahead = g->taps * g->depth <= SHALLOW && !c->y_rounded};
+        multiply(c, g, &product, (ptrdiff_t)((image * s->output[0] + y) * s->output[1]), 0, own);
     }
 }
 

@@ -260,6 +260,18 @@ struct half_maximum {
     int16_t infinity;                    /* its bits */
 };
 
+/* `count` floats from or to bfloat16, rounded to nearest even; a NaN stays one. */
+struct row_round {
+    ptrdiff_t count;
+    const float *input;
+    uint16_t *output;
+};
+struct row_widen {
+    ptrdiff_t count;
+    const uint16_t *input;
+    float *output;
+};
+
 /* Pixels of a channels-last map to planes. */
 struct row_planes {
     int pixels, channels;
@@ -332,6 +344,8 @@ struct planar_blocks {
     void (*row_pool)(const struct row_pool *pool);
     void (*pixel_maximum)(const struct pixel_maximum *maximum);
     void (*half_maximum)(const struct half_maximum *maximum);
+    void (*row_round)(const struct row_round *round);
+    void (*row_widen)(const struct row_widen *widen);
     void (*row_planes)(const struct row_planes *planes);
     void (*row_function)(const struct row_function *function);
     void (*row_pairs)(const struct row_pairs *pairs); /* of products of pairs alone */

@@ -1,4 +1,6 @@
 /* Rows on their way into a product: upsampled, pooled, turned into planes. Memory, not arithmetic, sets their pace. */
+#include <string.h>
+
 #include "runtime/kernels/planar/blocks.h"
 #include "runtime/kernels/planar/finish.h"
 
@@ -184,6 +186,30 @@ void BLOCK(pixel_maximum)(const struct pixel_maximum *m)
         pixel_vectors(m, c, 1, 0);
     if (c < m->channels)
         pixel_vectors(m, c, 1, (int)(m->channels - c));
+}
+
+void BLOCK(row_round)(const struct row_round *r)
+{
+    const float *restrict input = r->input;
+    uint16_t *restrict output = r->output;
+    const ptrdiff_t count = r->count;
+    for (ptrdiff_t i = 0; i < count; i++) {
+        uint32_t bits;
+        memcpy(&bits, input + i, sizeof bits);
+        const uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16, quiet = bits >> 16 | 0x40;
+        output[i] = (uint16_t)((bits & 0x7fffffff) > 0x7f800000 ? quiet : rounded);
+    }
+}
+
+void BLOCK(row_widen)(const struct row_widen *w)
+{
+    const uint16_t *restrict input = w->input;
+    float *restrict output = w->output;
+    const ptrdiff_t count = w->count;
+    for (ptrdiff_t i = 0; i < count; i++) {
+        const uint32_t bits = (uint32_t)input[i] << 16;
+        memcpy(output + i, &bits, sizeof bits);
+    }
 }
 
 /* The order of halves as whole numbers: all NaN above infinity. */

@@ -245,14 +245,16 @@ static mitral_status shape_any(struct kernel_call *call, bool transposed)
     TRY(transposed ? call_convolution_transpose_parameters(call, &p) : call_convolution_parameters(call, &p));
     TRY(check_bias(call, 2, p.features));
     const mitral_tensor *x = call_input(call, 0), *w = call_input(call, 1);
-    if (x->dtype != w->dtype)
+    const bool rounded_input = attribute_int(call->attributes, "input_bfloat16", 0) != 0;
+    const bool rounded_output = attribute_int(call->attributes, "output_bfloat16", 0) != 0;
+    if (x->dtype != (rounded_input ? MITRAL_BFLOAT16 : w->dtype) || ((rounded_input || rounded_output) && w->dtype != MITRAL_FLOAT))
         return call_fail(call, MITRAL_INVALID, "input and weights of one type expected, found %s and %s",
                          mitral_dtype_name((mitral_dtype)x->dtype), mitral_dtype_name((mitral_dtype)w->dtype));
     enum compute compute;
     TRY(check_float_operand(call, 0, &compute));
     int64_t dims[MITRAL_MAX_RANK];
     convolution_output_dims(&p, dims);
-    call_set_output(call, 0, x->dtype, x->rank, dims);
+    call_set_output(call, 0, rounded_output ? MITRAL_BFLOAT16 : w->dtype, x->rank, dims);
     return MITRAL_OK;
 }
 
