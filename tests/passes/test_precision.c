@@ -114,6 +114,38 @@ static void float32_is_left_alone(void **state)
     test_close(graph);
 }
 
+static value_id square(struct graph *graph, const char *name, value_id x, int64_t channels, int64_t features)
+{
+    char text[32];
+    struct attributes attributes = {0};
+    snprintf(text, sizeof text, "%s_w", name);
+    assert_ok(graph->context, attributes_set_ints(&attributes, graph->arena, "pads", (int64_t[]){1, 1, 1, 1}, 4));
+    const float spread = 1 / sqrtf((float)(9 * channels));
+    value_id inputs[2] = {x, test_random_constant(graph, text, 4, (int64_t[]){features, channels, 3, 3}, 0, spread)};
+    return test_node(graph, "Conv", name, &attributes, inputs, 2);
+}
+
+/* The planar convolutions at both ends of a network compute in float32, and round and widen their maps themselves, channels last. */
+static void ends_convert_themselves(void **state)
+{
+    static const char *const with_layout[] = {"precision", "layout"};
+    (void)state;
+    if (cpu_isa() < ISA_AMX)
+        skip();
+    struct graph *graph = test_open();
+    value_id x = test_input(graph, "x", 4, (int64_t[]){1, 1, 64, 64}), stem = square(graph, "stem", x, 1, 64);
+    value_id inner = square(graph, "b", square(graph, "a", stem, 64, 128), 128, 64);
+    assert_ok(graph->context, graph_add_output(graph, relu(graph, "y", pointwise(graph, "head", inner, 64, 4))));
+    test_passes_keep_results_in(graph, with_layout, 2, tolerance, MITRAL_PRECISION_BF16);
+    assert_int_equal(test_count(graph, NULL, "Cast"), 0);
+    for (size_t i = 0; i < graph->node_count; i++) {
+        const struct node *node = &graph->nodes[i];
+        assert_int_equal(attribute_int(&node->attributes, "output_bfloat16", 0), strcmp(node->name, "stem") == 0);
+        assert_int_equal(attribute_int(&node->attributes, "input_bfloat16", 0), strcmp(node->name, "head") == 0);
+    }
+    test_close(graph);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -121,6 +153,7 @@ int main(void)
         cmocka_unit_test(carriers),
         cmocka_unit_test(small_ones_and_outputs_stay),
         cmocka_unit_test(rounds_inside),
+        cmocka_unit_test(ends_convert_themselves),
         cmocka_unit_test(float32_is_left_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

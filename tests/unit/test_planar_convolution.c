@@ -134,6 +134,52 @@ static void check_form(const struct form *form, bool bfloat16)
     rig_close(&rig);
 }
 
+/* Channels-last maps of bfloat16 in memory, the sums as of float32: only what is read and written is rounded. Bit 0: x, bit 1: y. */
+static void check_rounded_maps(const struct form *form, int which)
+{
+    enum { OF_X = 1, OF_Y = 2 };
+    const double half_place = 0x1p-8;
+    struct rig rig;
+    rig_open(&rig, (uint32_t)(form - forms) + 1);
+    set_up(&rig, form, true);
+    mitral_tensor *x = &rig.inputs[0].tensor, placed = rig_relayout(&rig, x, LAYOUT_CHANNELS_LAST);
+    placed = rig_recast(&rig, &placed, which & OF_X ? MITRAL_BFLOAT16 : MITRAL_FLOAT);
+    const mitral_tensor wide = rig_recast(&rig, &placed, MITRAL_FLOAT);
+    *x = rig_relayout(&rig, &wide, LAYOUT_PLAIN);
+    check_run(&rig, "Conv");
+    const mitral_tensor expected = rig.output.tensor;
+    *x = placed;
+    rig_int(&rig, "input_bfloat16", which & OF_X);
+    rig_int(&rig, "output_bfloat16", which & OF_Y);
+    mitral_tensor first = {.data = NULL};
+    for (rig.threads = 1; rig.threads <= 3; rig.threads++) {
+        rig.output.tensor = (mitral_tensor){.layout = LAYOUT_CHANNELS_LAST};
+        const mitral_status status = rig_run(&rig, "planar.convolution");
+        if (status != MITRAL_OK) { /* ways that have no such maps, and odd numbers of channels, say so */
+            assert_int_equal(status, MITRAL_UNSUPPORTED);
+            assert_non_null(strstr(mitral_context_message(rig.context), "channels-last maps, of an even number of channels, and no Winograd"));
+            break;
+        }
+        assert_int_equal(rig.output.tensor.dtype, which & OF_Y ? MITRAL_BFLOAT16 : MITRAL_FLOAT);
+        if (first.data) {
+            assert_memory_equal(rig.output.tensor.data, first.data, tensor_bytes(&first));
+            continue;
+        }
+        first = rig.output.tensor;
+        const mitral_tensor result = rig_recast(&rig, &first, MITRAL_FLOAT);
+        assert_true(rig_distance(&result, &expected) <= (which & OF_Y ? half_place : tolerance));
+    }
+    rig_close(&rig);
+}
+
+static void test_rounded_maps(void **state)
+{
+    (void)state;
+    for (int i = 0; i < FORMS; i++)
+        for (int which = 1; which <= 3; which++)
+            check_rounded_maps(&forms[i], which);
+}
+
 static void test_forms(void **state)
 {
     (void)state;
@@ -348,7 +394,7 @@ static void bench_convolutions(void **state)
 int main(int argc, char **argv)
 {
     rig_bench = argc > 1 && strcmp(argv[1], "--bench") == 0;
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_forms), cmocka_unit_test(test_bfloat16), cmocka_unit_test(test_ends), cmocka_unit_test(test_equal_features),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_forms), cmocka_unit_test(test_bfloat16), cmocka_unit_test(test_rounded_maps), cmocka_unit_test(test_ends), cmocka_unit_test(test_equal_features),
                                        cmocka_unit_test(test_stored_weights), cmocka_unit_test(test_refusals), cmocka_unit_test(bench_convolutions)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
