@@ -48,14 +48,21 @@ static bool is_3x3(const struct convolution_shape *s)
     return s->kernel[0] == 3 && s->kernel[1] == 3 && s->stride[0] == 1 && s->stride[1] == 1 && s->dilation[0] == s->dilation[1];
 }
 
-/* Of a layer in both channels: so many that their transforms still are in a cache when the next run comes. */
+/* Of a layer in both channels: so many that their transforms still are in a cache when the next run comes. Zen 4 has a third-level cache of
+ * its own; where that is shared by a whole machine and far away, the second level counts. */
 static int64_t cached_weights(void)
 {
-    return is_narrow() ? 16 * 1024 : 64 * 1024;
+    enum { TRANSFORM_BYTES = 144 };
+    return is_narrow() ? 16 * 1024 : cpu_splits_avx512() ? 64 * 1024 : (int64_t)cpu_level2_bytes() / TRANSFORM_BYTES;
 }
 
-/* Multiplications saved against weights that are four times as large: in units of one multiplication, fetching a weight from
- * memory costs about sixteen. */
+/* What fetching a weight from memory takes as long as, in multiplications: more where these are fast. */
+static double fetch_cost(void)
+{
+    return is_narrow() || cpu_splits_avx512() ? 16 : 28;
+}
+
+/* Multiplications saved against weights that are four times as large. */
 static bool winograd_pays(const struct convolution_shape *s)
 {
     if (!is_3x3(s) || s->channels < 12 || s->features < 12)
@@ -66,7 +73,7 @@ static bool winograd_pays(const struct convolution_shape *s)
     if (bytes > 16e6 && s->batch * s->output[0] * s->output[1] < 400)
         return false; /* all the time would go into fetching weights */
     double tiles = (double)(tiles_along(s->output[0], s->dilation[0]) * tiles_along(s->output[1], s->dilation[1]) * s->batch);
-    double pixels = (double)(s->output[0] * s->output[1] * s->batch), fetch = s->channels * s->features > cached_weights() ? 16 : 2;
+    double pixels = (double)(s->output[0] * s->output[1] * s->batch), fetch = s->channels * s->features > cached_weights() ? fetch_cost() : 2;
     return 36 * tiles * 1.25 + 36 * fetch < 9 * pixels + 9 * fetch;
 }
 
