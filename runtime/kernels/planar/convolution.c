@@ -48,21 +48,20 @@ static bool is_3x3(const struct convolution_shape *s)
     return s->kernel[0] == 3 && s->kernel[1] == 3 && s->stride[0] == 1 && s->stride[1] == 1 && s->dilation[0] == s->dilation[1];
 }
 
-/* Of a layer in both channels: so many that their transforms still are in a cache when the next run comes. Zen 4 has a third-level cache of
- * its own; where that is shared by a whole machine and far away, the second level counts. */
+/* Wide vectors at full speed, as on Intel's: memory is slow beside them, and oneDNN's own 1×1 products are as good as ours. */
+static bool is_fast(void)
+{
+    return !is_narrow() && !cpu_splits_avx512();
+}
+
+/* Of a layer in both channels: so many that their transforms still are in a cache when the next run comes. */
 static int64_t cached_weights(void)
 {
-    enum { TRANSFORM_BYTES = 144 };
-    return is_narrow() ? 16 * 1024 : cpu_splits_avx512() ? 64 * 1024 : (int64_t)cpu_level2_bytes() / TRANSFORM_BYTES;
+    return cpu_isa() >= ISA_AVX512 && cpu_splits_avx512() ? 64 * 1024 : 16 * 1024;
 }
 
-/* What fetching a weight from memory takes as long as, in multiplications: more where these are fast. */
-static double fetch_cost(void)
-{
-    return is_narrow() || cpu_splits_avx512() ? 16 : 28;
-}
-
-/* Multiplications saved against weights that are four times as large. */
+/* Multiplications saved against weights that are four times as large: in units of one multiplication, fetching a weight from
+ * memory costs about sixteen, more where vectors are fast, and transforms a quarter, or half, of the products. */
 static bool winograd_pays(const struct convolution_shape *s)
 {
     if (!is_3x3(s) || s->channels < 12 || s->features < 12)
@@ -73,8 +72,9 @@ static bool winograd_pays(const struct convolution_shape *s)
     if (bytes > 16e6 && s->batch * s->output[0] * s->output[1] < 400)
         return false; /* all the time would go into fetching weights */
     double tiles = (double)(tiles_along(s->output[0], s->dilation[0]) * tiles_along(s->output[1], s->dilation[1]) * s->batch);
-    double pixels = (double)(s->output[0] * s->output[1] * s->batch), fetch = s->channels * s->features > cached_weights() ? fetch_cost() : 2;
-    return 36 * tiles * 1.25 + 36 * fetch < 9 * pixels + 9 * fetch;
+    double pixels = (double)(s->output[0] * s->output[1] * s->batch), far = is_fast() ? 40 : 16;
+    const double fetch = s->channels * s->features > cached_weights() ? far : 2, transforms = is_fast() ? 1.5 : 1.25;
+    return 36 * tiles * transforms + 36 * fetch < 9 * pixels + 9 * fetch;
 }
 
 enum convolution_way planar_convolution_way(const struct convolution_shape *s)
@@ -123,7 +123,7 @@ bool planar_convolution_preferred(const struct convolution_shape *s)
     case WAY_POINTWISE_CHANNELS:
         if (is_narrow() && !has_few_pixels(s))
             return !has_thin_groups(s);
-        if (s->groups != 1)
+        if (s->groups != 1 || (is_fast() && s->channels >= 16 && s->features >= 16))
             return false;
         /* fall through */
     case WAY_POINTWISE_PLANES:
