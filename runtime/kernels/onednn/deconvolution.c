@@ -162,8 +162,8 @@ static mitral_status describe_weights(const struct kernel_call *call, const stru
     return bias ? onednn_descriptor(call, &d->bias, bias->dtype, bias->rank, bias->dims, LAYOUT_PLAIN) : MITRAL_OK;
 }
 
-/* MITRAL_DEFERRED: this formulation is not there; *depends: it is, but depends on the number of threads. */
-static mitral_status create_descriptor(const struct convolution_parameters *p, const struct onednn_descriptors *d, bool images, bool *depends,
+/* MITRAL_DEFERRED: this formulation is not there, or depends on the number of threads. */
+static mitral_status create_descriptor(const struct convolution_parameters *p, const struct onednn_descriptors *d, bool images,
                                        dnnl_primitive_desc_t *out)
 {
     dnnl_dims_t strides = {0}, dilations = {0}, begin = {0}, end = {0};
@@ -176,8 +176,7 @@ static mitral_status create_descriptor(const struct convolution_parameters *p, c
     if (dnnl.deconvolution_forward_primitive_desc_create(out, dnnl.engine, dnnl_forward_inference, dnnl_deconvolution_direct, d->x, d->w,
                                                          d->bias, d->y, strides, dilations, begin, end, d->attributes) != dnnl_success)
         return MITRAL_DEFERRED;
-    *depends = !images && onednn_depends_on_threads(*out);
-    if (!onednn_is_reference(*out) && !*depends)
+    if (!onednn_is_reference(*out) && (images || !onednn_depends_on_threads(*out)))
         return MITRAL_OK;
     dnnl.primitive_desc_destroy(*out);
     return MITRAL_DEFERRED;
@@ -193,7 +192,7 @@ static mitral_status describe_map(const struct kernel_call *call, const mitral_t
 }
 
 static mitral_status add_deconvolution(struct onednn_program *program, const struct kernel_call *call,
-                                       const struct convolution_parameters *p, const struct onednn_post *post, bool images, bool *depends,
+                                       const struct convolution_parameters *p, const struct onednn_post *post, bool images,
                                        struct onednn_descriptors *d)
 {
     const int layout = LAYOUT_CHANNELS_LAST;
@@ -216,7 +215,7 @@ static mitral_status add_deconvolution(struct onednn_program *program, const str
     dnnl.post_ops_destroy(list);
     TRY(status);
     dnnl_primitive_desc_t descriptor;
-    TRY(create_descriptor(p, d, images, depends, &descriptor));
+    TRY(create_descriptor(p, d, images, &descriptor));
     status = onednn_add_weights(program, call, W, d->plain_w, dnnl.primitive_desc_query_md(descriptor, dnnl_query_weights_md, 0),
                                 &operands[1].where);
     if (status != MITRAL_OK) {
@@ -234,10 +233,11 @@ static mitral_status add_deconvolution(struct onednn_program *program, const str
 
 /* ---- all ------------------------------------------------------------------------------------------------------------------- */
 
-enum formulation { ROWS, WHOLE, IMAGES };
+/* In the order in which they are tried. */
+enum formulation { ROWS, WHOLE, IMAGES, FORMULATIONS };
 
 static mitral_status attempt(const struct kernel_call *call, const struct convolution_parameters *p, const struct onednn_post *post,
-                             enum formulation formulation, bool *depends, void **state, size_t *scratch_bytes)
+                             enum formulation formulation, void **state, size_t *scratch_bytes)
 {
     struct onednn_program *program;
     struct onednn_descriptors d = {0};
@@ -246,7 +246,7 @@ static mitral_status attempt(const struct kernel_call *call, const struct convol
     if (status == MITRAL_OK) {
         const int before = formulation == IMAGES ? onednn_serial_begin() : 0;
         status = formulation == ROWS ? add_rows(program, call, p, post, &d)
-                                     : add_deconvolution(program, call, p, post, formulation == IMAGES, depends, &d);
+                                     : add_deconvolution(program, call, p, post, formulation == IMAGES, &d);
         if (formulation == IMAGES)
             onednn_serial_end(before);
         status = onednn_program_finish(program, call, status, state, scratch_bytes);
@@ -278,15 +278,11 @@ static mitral_status deconvolution_prepare(struct kernel_call *call, void **stat
     if (onednn_computes(x->dtype) && p.spatial <= 3 && tensor_count(x) > 0 && tensor_count(w) > 0
         && onednn_type(w->dtype) != dnnl_data_type_undef && (!bias || bias->dtype == x->dtype || bias->dtype == MITRAL_FLOAT)) {
         mitral_status status = MITRAL_DEFERRED;
-        bool depends = false;
         const bool simple = !post.has_activation || (post.algorithm == dnnl_eltwise_relu && post.alpha == 0);
-        if (windows_are_disjoint(&p) && simple && x->dtype == MITRAL_FLOAT && w->dtype == MITRAL_FLOAT && p.channels < INT32_MAX
-            && p.kernel[p.spatial - 1] * p.features < INT32_MAX)
-            status = attempt(call, &p, &post, ROWS, &depends, state, scratch_bytes);
-        if (status == MITRAL_DEFERRED)
-            status = attempt(call, &p, &post, WHOLE, &depends, state, scratch_bytes);
-        if (depends)
-            status = attempt(call, &p, &post, IMAGES, &depends, state, scratch_bytes);
+        const bool by_rows = windows_are_disjoint(&p) && simple && x->dtype == MITRAL_FLOAT && w->dtype == MITRAL_FLOAT && p.channels < INT32_MAX
+                          && p.kernel[p.spatial - 1] * p.features < INT32_MAX;
+        for (int f = by_rows ? ROWS : WHOLE; f < FORMULATIONS && status == MITRAL_DEFERRED; f++)
+            status = attempt(call, &p, &post, (enum formulation)f, state, scratch_bytes);
         if (status != MITRAL_DEFERRED)
             return status;
     }

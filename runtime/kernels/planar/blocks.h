@@ -5,6 +5,9 @@
 #include "runtime/kernels/planar/micro.h"
 #include "runtime/kernels/planar/vector.h"
 
+/* How many rows of output before they are written products ask for their cache lines. */
+enum { ROWS_AHEAD = 24 };
+
 void BLOCK(plane_product)(const struct plane_product *product);
 void BLOCK(plane_batch)(const struct plane_batch *batch);
 void BLOCK(plane_spread)(const struct plane_spread *spread);

@@ -6,8 +6,6 @@
 
 #if LANES == 8
 
-enum { AHEAD = 24 };
-
 /* Both of two neighbouring floats in all pairs of lanes. */
 INLINE vec load_pair(const float *from)
 {
@@ -64,7 +62,7 @@ INLINE vec added_2(const vec sum[2])
             EACH(ROWS) _Pragma("GCC unroll 2") for (int v = 0; v < VECTORS; v++)                                       \
                 sum[r][v] = vec_set(0);                                                                                \
             if (whole.ahead)                                                                                           \
-                EACH(ROWS) __builtin_prefetch(to + (r + AHEAD) * stride, 1);                                           \
+                EACH(ROWS) __builtin_prefetch(to + (r + ROWS_AHEAD) * stride, 1);                                           \
             _Pragma("GCC unroll 2") for (int k = 0; k < depth; k += 2, weights += VECTORS * LANES) {                   \
                 vec w[VECTORS];                                                                                        \
                 _Pragma("GCC unroll 2") for (int v = 0; v < VECTORS; v++)                                              \

@@ -8,9 +8,6 @@
  * halves what is lost at the depths of deep layers. */
 enum { CHAIN = 16 };
 
-/* How many rows of output before they are written their cache lines are asked for. */
-enum { AHEAD = 24 };
-
 /* Tiles of Winograd's products one after another: neighbouring rows of one product, or the same rows of neighbouring ones. */
 struct run {
     int count, depth;
@@ -110,7 +107,7 @@ INLINE bool product_is_simple(const struct channel_product *p, int part)
         const float *weights = p->weights + column;                                                                    \
         if (p->ahead)                                                                                                  \
             _Pragma("GCC unroll 32") for (int r = 0; r < ROWS; r++)                                                    \
-                __builtin_prefetch(to + (r + AHEAD) * p->stride, 1);                                                   \
+                __builtin_prefetch(to + (r + ROWS_AHEAD) * p->stride, 1);                                                   \
         for (int tap = 0; tap < p->taps; tap++)                                                                        \
             CORE(ROWS, VECTORS, p->input + (p->offsets ? p->offsets[tap] : 0) + row * p->pixel, p->pixel, p->step,     \
                  weights, p->width, p->depth);                                                                         \

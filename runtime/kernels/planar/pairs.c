@@ -4,7 +4,7 @@
 #include "runtime/kernels/planar/finish.h"
 #include "runtime/kernels/planar/winograd.h"
 
-enum { AHEAD = 4 }; /* channels that are fetched ahead */
+enum { CHANNELS_AHEAD = 4 }; /* how many are fetched ahead */
 
 /* Channels last: neighbouring channels are neighbours in memory, and so are the halves of a pair. */
 static void pairs_of_channels(const struct row_pairs *p)
@@ -32,8 +32,8 @@ static void pairs_of_planes(const struct row_pairs *p)
         int x = 0;
         for (; x + LANES <= p->pixels && !alone; x += LANES) {
             /* Rows of planes lie too far apart for the hardware to foresee the next ones. */
-            __builtin_prefetch(even + x + AHEAD * p->step);
-            __builtin_prefetch(odd + x + AHEAD * p->step);
+            __builtin_prefetch(even + x + CHANNELS_AHEAD * p->step);
+            __builtin_prefetch(odd + x + CHANNELS_AHEAD * p->step);
             vec_store(to + x, vec_pair(vec_load(even + x), vec_load(odd + x)));
         }
         for (; x < p->pixels; x += LANES) {
