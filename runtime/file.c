@@ -215,15 +215,40 @@ static mitral_status write_aside(struct file_writer *writer, const char *target,
     return status;
 }
 
-mitral_status file_write_whole(mitral_context *context, const char *path,
-                               mitral_status (*write)(struct file_writer *writer, void *user), void *user)
+/* What is there already: *exists and, if so, *old. */
+static mitral_status look_at_target(mitral_context *context, const char *path, bool *exists, struct stat *old)
 {
     if (!path || !*path)
         return mitral_fail(context, MITRAL_IO, "expected the path of a file to write, found none");
-    struct stat old;
-    bool exists = stat(path, &old) == 0;
-    if (exists && S_ISDIR(old.st_mode))
+    *exists = stat(path, old) == 0;
+    if (*exists && S_ISDIR(old->st_mode))
         return mitral_fail(context, MITRAL_IO, "'%s': expected a path to write a file at, found a folder", path);
+    return MITRAL_OK;
+}
+
+mitral_status file_check_target(mitral_context *context, const char *path)
+{
+    struct stat old;
+    bool exists;
+    TRY(look_at_target(context, path, &exists, &old));
+    if (exists && !S_ISREG(old.st_mode))
+        return access(path, W_OK) == 0 ? MITRAL_OK : fail_system(context, path, errno);
+    char aside[4096], *resolved = exists ? realpath(path, NULL) : NULL;
+    const int file = open_aside(resolved ? resolved : path, 0666, aside, sizeof aside), error = errno;
+    free(resolved);
+    if (file < 0)
+        return fail_system(context, path, error);
+    close(file);
+    unlink(aside);
+    return MITRAL_OK;
+}
+
+mitral_status file_write_whole(mitral_context *context, const char *path,
+                               mitral_status (*write)(struct file_writer *writer, void *user), void *user)
+{
+    struct stat old;
+    bool exists;
+    TRY(look_at_target(context, path, &exists, &old));
     struct file_writer *writer = mitral_allocate_raw(context, sizeof *writer);
     if (!writer)
         return MITRAL_NO_MEMORY;

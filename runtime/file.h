@@ -28,7 +28,9 @@ mitral_status file_patch(struct file_writer *writer, uint64_t position, const vo
  * `path` is a device or a pipe, its bytes go there directly (then file_patch fails). */
 mitral_status file_write_whole(mitral_context *context, const char *path,
                                mitral_status (*write)(struct file_writer *writer, void *user), void *user);
-/* The same for bytes that are in memory already. */
+/* Before long work whose result goes there: fails where writing would fail at its beginning (a folder that is missing or closed). */
+mitral_status file_check_target(mitral_context *context, const char *path);
+/* file_write_whole for bytes that are in memory already. */
 mitral_status file_write_bytes(mitral_context *context, const char *path, const void *bytes, size_t size);
 
 #endif

@@ -148,6 +148,7 @@ static void tell_taps(struct run *run)
 static mitral_status open_run(struct run *run)
 {
     TRY(make_folder(run));
+    TRY(file_check_target(run->context, run->options->output));
     TRY(trainer_create(&run->trainer, run->context, run->options));
     if (run->trainer.network.volumes)
         return mitral_fail(run->context, MITRAL_UNSUPPORTED, "student: expected a network of slices, as scans are read here, found one of volumes");

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch.nn import functional
 
 MITRAL = os.environ.get("MITRAL", "build/mitral")
+SMALL = ["--widths", "8,16,24,32,40", "--size", "64"]
 TOOLS = pathlib.Path(os.environ.get("MITRAL_TRAINING_TOOLS", "build/tests/training"))
 
 
@@ -23,6 +24,25 @@ def call(*arguments, code=0, timeout=600):
     if done.returncode != code:
         raise AssertionError(f"{' '.join(map(str, arguments))}: exit {done.returncode}, expected {code}\n{done.stderr}")
     return done.stdout if code == 0 else done.stderr
+
+
+class Folder:
+    """A phantom with a student and a teacher, made once."""
+
+    def __init__(self):
+        self.storage = tempfile.TemporaryDirectory()
+        self.path = pathlib.Path(self.storage.name)
+        call(MITRAL, "phantom", self.path / "data", "--patients", 3, "--seed", 1)
+        call(MITRAL, "create", "dpu-net", "-o", self.path / "student.onnx", *SMALL)
+        call(MITRAL, "create", "unet", "-o", self.path / "teacher.onnx", *SMALL, "--seed", 3)
+
+    def __truediv__(self, name):
+        return self.path / name
+
+    def distill(self, *arguments, code=0, command="distill"):
+        models = ["--teacher", self / "teacher.onnx", "--student", self / "student.onnx"] if command == "distill" \
+            else ["--model", self / "student.onnx"]
+        return call(MITRAL, command, *models, "--data", self / "data", "--batch", 2, *arguments, code=code)
 
 
 def node_gradients(op, inputs, weights, attributes=None, outputs=1, domain="", fixed=()):

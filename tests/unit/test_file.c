@@ -196,12 +196,30 @@ static void refuses_what_is_no_file(void **state)
     assert_non_null(strstr(mitral_context_message(context), path));
 }
 
+static void targets_are_checked_before(void **state)
+{
+    (void)state;
+    char path[128];
+    assert_ok(context, file_check_target(context, target));
+    assert_int_equal(access(target, F_OK), -1);
+    assert_ok(context, file_write_bytes(context, target, "x", 1));
+    assert_ok(context, file_check_target(context, target));
+    assert_ok(context, file_check_target(context, "/dev/null"));
+    assert_int_equal(file_check_target(context, folder), MITRAL_IO);
+    assert_int_equal(file_check_target(context, ""), MITRAL_IO);
+    snprintf(path, sizeof path, "%s/none/file", folder);
+    assert_int_equal(file_check_target(context, path), MITRAL_IO);
+    assert_non_null(strstr(mitral_context_message(context), path));
+    assert_int_equal(count_files(), 1);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
     const struct CMUnitTest tests[] = {
         TEST(writes_whole_files), TEST(appends_and_patches), TEST(failures_leave_the_old_file), TEST(a_full_disk_leaves_the_old_file),
         TEST(devices_are_written_directly), TEST(links_are_followed), TEST(refuses_what_is_no_file),
+        TEST(targets_are_checked_before),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
