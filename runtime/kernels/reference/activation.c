@@ -6,27 +6,28 @@
 #include "runtime/kernels/reference/twister.h"
 #include "runtime/kernels/reference/unary.h"
 
-FLOAT_UNARY(Celu, v > 0 ? v : A * EXPM1(v / A), .arity = 1, .parameters = {"alpha"}, .defaults = {1})
-FLOAT_UNARY(Elu, v < 0 ? A * EXPM1(v) : v, .arity = 1, .parameters = {"alpha"}, .defaults = {1})
-FLOAT_UNARY(HardSigmoid, A * v + B < 0 ? 0 : A * v + B > 1 ? 1 : A * v + B, .arity = 1, .parameters = {"alpha", "beta"},
-            .defaults = {0.2f, 0.5f})
-FLOAT_UNARY(HardSwish, v < -3 ? 0 : v > 3 ? v : v * (v / 6 + (real)0.5), .arity = 1)
-FLOAT_UNARY(LeakyRelu, v < 0 ? A * v : v, .arity = 1, .parameters = {"alpha"}, .defaults = {0.01f})
+STEP_UNARY(Celu, v > 0 ? v : A * expm1(v / A), .arity = 1, .parameters = {"alpha"}, .defaults = {1})
+STEP_UNARY(Elu, v < 0 ? A * expm1(v) : v, .arity = 1, .parameters = {"alpha"}, .defaults = {1})
+STEP_UNARY(HardSigmoid, A * v + B < 0 ? 0 : A * v + B > 1 ? 1 : A * v + B, .arity = 1, .parameters = {"alpha", "beta"},
+           .defaults = {0.2f, 0.5f})
+STEP_UNARY(HardSwish, v < -3 ? 0 : v > 3 ? v : v * (v / 6 + 0.5), .arity = 1)
+STEP_UNARY(LeakyRelu, v < 0 ? A * v : v, .arity = 1, .parameters = {"alpha"}, .defaults = {0.01f})
 /* ln(1 + e^v) without overflow. */
-FLOAT_UNARY(Mish, v * TANH((v > 0 ? v : 0) + LOG1P_UNIT(EXP(-fabs(v)))), .arity = 1)
-FLOAT_UNARY(QuickGelu, v / (1 + EXP(-A * v)), .arity = 1, .parameters = {"alpha"}, .defaults = {1.702f})
-FLOAT_UNARY(Selu, v > 0 ? B * v : B * A * EXPM1(v), .arity = 1, .parameters = {"alpha", "gamma"},
-            .defaults = {1.67326319217681884765625f, 1.05070102214813232421875f})
-FLOAT_UNARY_OR_QUOTIENT(Sigmoid, SIGMOID(v), quotient_sigmoid(v))
-FLOAT_UNARY(Softplus, (v > 0 ? v : 0) + LOG1P_UNIT(EXP(-fabs(v))), .arity = 1)
-FLOAT_UNARY(Softsign, v / (1 + fabs(v)), .arity = 1)
-FLOAT_UNARY(Swish, v / (1 + EXP(-A * v)), .arity = 1, .parameters = {"alpha"}, .defaults = {1})
-FLOAT_UNARY(ThresholdedRelu, v > A ? v : 0, .arity = 1, .parameters = {"alpha"}, .defaults = {1})
+STEP_UNARY(Mish, v * tanh((v > 0 ? v : 0) + log1p(exp(-fabs(v)))), .arity = 1)
+STEP_UNARY(Selu, v > 0 ? B * v : B * A * expm1(v), .arity = 1, .parameters = {"alpha", "gamma"},
+           .defaults = {1.67326319217681884765625f, 1.05070102214813232421875f})
+STEP_UNARY_OR_QUOTIENT(Sigmoid, 1 / (1 + exp(-v)))
+STEP_UNARY(Softplus, (v > 0 ? v : 0) + log1p(exp(-fabs(v))), .arity = 1)
+STEP_UNARY(Softsign, v / (1 + fabs(v)), .arity = 1)
+STEP_UNARY(Swish, v / (1 + exp(-A * v)), .arity = 1, .parameters = {"alpha"}, .defaults = {1})
+PLAIN_ELEMENTWISE(QuickGelu, .loops[MITRAL_FLOAT] = Swish_float, .loops[MITRAL_DOUBLE] = Swish_double, .arity = 1,
+                  .parameters = {"alpha"}, .defaults = {1.702f})
+STEP_UNARY(ThresholdedRelu, v > A ? v : 0, .arity = 1, .parameters = {"alpha"}, .defaults = {1})
 
 #define RELU_LOOP(dtype, T, name) UNARY_LOOP(Relu_##T, T, T, v > 0 ? v : 0)
 FOR_INTEGERS(RELU_LOOP, Relu)
 /* Written so that NaN stays. */
-FLOAT_UNARY(Relu, v < 0 ? 0 : v, .arity = 1, FOR_INTEGERS_ENTRIES(Relu))
+STEP_UNARY(Relu, v < 0 ? 0 : v, .arity = 1, FOR_INTEGERS_ENTRIES(Relu))
 
 /* p: bias, lambda. Integers are computed in double and truncated. */
 #define SHRINK_LOOP(dtype, T, name)                                                                                    \
@@ -42,11 +43,8 @@ FLOAT_UNARY(Shrink, v < -B ? v + A : v > B ? v - A : 0, .arity = 1, FOR_INTEGERS
 
 /* ---- Gelu -------------------------------------------------------------------------------------------------------- */
 
-#define SQRT_HALF 0.70710678118654752440
-#define SQRT_2_OVER_PI 0.79788456080286535588
-
-FLOAT_UNARY(GeluExact, (real)0.5 * v * (1 + ERF(v * (real)SQRT_HALF)), .arity = 1)
-FLOAT_UNARY(GeluTanh, (real)0.5 * v * (1 + TANH((real)SQRT_2_OVER_PI * (v + (real)0.044715 * v * v * v))), .arity = 1)
+STEP_UNARY(GeluExact, 0.5 * v * erfc(v * -0.70710678118654752440), .arity = 1)
+STEP_UNARY(GeluTanh, 0.5 * v * (1 + tanh(0.79788456080286535588 * (v + 0.044715 * v * v * v))), .arity = 1)
 
 static mitral_status Gelu_choose(const struct kernel_call *call, bool *by_tanh)
 {

@@ -14,13 +14,13 @@
 /* ---- arithmetic: integers wrap, computed in an unsigned type wide enough for all --------------------------------- */
 
 #define WRAPPED(operator) (uint64_t)a operator(uint64_t) b
-FLOAT_LOOPS(Add, a + b)
+STEP_LOOPS(Add, a + b)
 FOR_INTEGERS(INTEGER_LOOP, Add, WRAPPED(+))
 PLAIN_ELEMENTWISE(Add, .arity = 2, FLOAT_ENTRIES(Add), FOR_INTEGERS_ENTRIES(Add))
-FLOAT_LOOPS(Sub, a - b)
+STEP_LOOPS(Sub, a - b)
 FOR_INTEGERS(INTEGER_LOOP, Sub, WRAPPED(-))
 PLAIN_ELEMENTWISE(Sub, .arity = 2, FLOAT_ENTRIES(Sub), FOR_INTEGERS_ENTRIES(Sub))
-FLOAT_LOOPS(Mul, a * b)
+STEP_LOOPS(Mul, a * b)
 FOR_INTEGERS(INTEGER_LOOP, Mul, WRAPPED(*))
 PLAIN_ELEMENTWISE(Mul, .arity = 2, FLOAT_ENTRIES(Mul), FOR_INTEGERS_ENTRIES(Mul))
 
@@ -30,7 +30,7 @@ PLAIN_ELEMENTWISE(Mul, .arity = 2, FLOAT_ENTRIES(Mul), FOR_INTEGERS_ENTRIES(Mul)
 #define DIVIDE_UNSIGNED(dtype, T, name) BINARY_LOOP(Div_##T, T, T, T, b == 0 ? 0 : a / b)
 FOR_SIGNED(DIVIDE_SIGNED, Div)
 FOR_UNSIGNED(DIVIDE_UNSIGNED, Div)
-FLOAT_LOOPS(Div, a / b)
+STEP_LOOPS(Div, a / b)
 PLAIN_ELEMENTWISE(Div, .arity = 2, FLOAT_ENTRIES(Div), FOR_INTEGERS_ENTRIES(Div))
 
 /* ---- Mod --------------------------------------------------------------------------------------------------------- */
@@ -171,7 +171,7 @@ PLAIN_ELEMENTWISE(Xor, .arity = 2, .loops[MITRAL_BOOL] = Xor_bool)
 
 /* ---- gated and parametric activations ---------------------------------------------------------------------------- */
 
-FLOAT_LOOPS(PRelu, a < 0 ? a * b : a)
+STEP_LOOPS(PRelu, a < 0 ? a * b : a)
 #define PRELU_SIGNED(dtype, T, name) BINARY_LOOP(PRelu_##T, T, T, T, a < 0 ? (uint64_t)a * (uint64_t)b : (uint64_t)a)
 #define PRELU_UNSIGNED(dtype, T, name) BINARY_LOOP(PRelu_##T, T, T, T, ((void)b, a))
 FOR_SIGNED(PRELU_SIGNED, PRelu)
@@ -194,9 +194,7 @@ static mitral_status PRelu_shape(struct kernel_call *call)
     return MITRAL_OK;
 }
 
-#define SWIGLU_LOOP(T) BINARY_LOOP(SwiGLU_##T, T, T, T, a / (1 + exp(-(T)((const double *)context)[0] * a)) * b)
-SWIGLU_LOOP(float)
-SWIGLU_LOOP(double)
+STEP_LOOPS(SwiGLU, a / (1 + exp(-((const double *)context)[0] * a)) * b)
 PLAIN_ELEMENTWISE(SwiGLULoops, .arity = 2, FLOAT_ENTRIES(SwiGLU), .parameters = {"alpha"}, .defaults = {1})
 
 static mitral_status SwiGLU_shape(struct kernel_call *call)

@@ -1,93 +1,43 @@
 #include "runtime/kernels/reference/chain.h"
 
+#include <math.h>
 #include <string.h>
-#include <tgmath.h>
 
 #include "runtime/kernels/reference/affine.h"
 #include "runtime/kernels/reference/vector_math.h"
 
 enum { BLOCK = 256 }; /* floats: all results of a block stay in the first-level cache */
 
-/* y may be a or b: elements are independent of each other. */
-#ifdef __clang__
-#define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
-#else
-#define INDEPENDENT _Pragma("GCC ivdep")
-#endif
-#define STEP(name, expression) STEP_FOR(VECTORISED, name, expression)
-#define STEP_FOR(clones, name, expression)                                                                             \
-    clones static void step_##name(float *y, const float *pa, const float *pb, int count, float A, float B)        \
-    {                                                                                                                  \
-        (void)pb, (void)A, (void)B;                                                                                    \
-        INDEPENDENT for (int i = 0; i < count; i++)                                                                    \
-        {                                                                                                              \
-            const float v = pa[i];                                                                                     \
-            y[i] = (expression);                                                                                       \
-        }                                                                                                              \
-    }
-#define W pb[i]
-
-/* The same expressions as those of the operators' own kernels. */
-STEP(Abs, fabsf(v))
-STEP(Add, v + W)
-STEP(Clip, v < A ? A : v > B ? B : v)
-STEP(Cube, v * v * v)
-STEP(Div, v / W)
-STEP(Elu, v < 0 ? A * EXPM1(v) : v)
-STEP(Erf, ERF(v))
-STEP(Exp, EXP(v))
-STEP(Gelu, 0.5f * v * (1 + ERF(v * 0.70710678118654752440f)))
-STEP(HardSigmoid, A * v + B < 0 ? 0 : A * v + B > 1 ? 1 : A * v + B)
-STEP(HardSwish, v < -3 ? 0 : v > 3 ? v : v * (v / 6 + 0.5f))
-STEP(Identity, v)
-STEP(LeakyRelu, v < 0 ? A * v : v)
-STEP(Log, LOG(v))
-STEP(Mish, v * TANH((v > 0 ? v : 0) + LOG1P_UNIT(EXP(-fabsf(v)))))
-STEP(Mul, v * W)
-STEP(Neg, -v)
-STEP(PRelu, v < 0 ? v * W : v)
-STEP_FOR(VECTORISED_FUSED, QuotientSigmoid, quotient_sigmoid(v))
-STEP_FOR(VECTORISED_FUSED, QuotientTanh, quotient_tanh(v))
-STEP(Reciprocal, 1 / v)
-STEP(Relu, v < 0 ? 0 : v)
-STEP(Sigmoid, SIGMOID(v))
-STEP(Softplus, (v > 0 ? v : 0) + LOG1P_UNIT(EXP(-fabsf(v))))
-STEP(Sqrt, sqrtf(v))
-STEP(Square, v * v)
-STEP(Sub, v - W)
-STEP(Swish, v / (1 + EXP(-A * v)))
-STEP(Tanh, TANH(v))
-
 static const struct chain_operation operations[] = {
-    {"Abs", 1, {NULL}, {0}, step_Abs},
-    {"Add", 2, {NULL}, {0}, step_Add},
-    {"Clip", 1, {"min", "max"}, {-INFINITY, INFINITY}, step_Clip},
-    {"Cube", 1, {NULL}, {0}, step_Cube},
-    {"Div", 2, {NULL}, {0}, step_Div},
-    {"Elu", 1, {"alpha"}, {1}, step_Elu},
-    {"Erf", 1, {NULL}, {0}, step_Erf},
-    {"Exp", 1, {NULL}, {0}, step_Exp},
-    {"Gelu", 1, {NULL}, {0}, step_Gelu},
-    {"HardSigmoid", 1, {"alpha", "beta"}, {0.2f, 0.5f}, step_HardSigmoid},
-    {"HardSwish", 1, {NULL}, {0}, step_HardSwish},
-    {"Identity", 1, {NULL}, {0}, step_Identity},
-    {"LeakyRelu", 1, {"alpha"}, {0.01f}, step_LeakyRelu},
-    {"Log", 1, {NULL}, {0}, step_Log},
-    {"Mish", 1, {NULL}, {0}, step_Mish},
-    {"Mul", 2, {NULL}, {0}, step_Mul},
-    {"Neg", 1, {NULL}, {0}, step_Neg},
-    {"PRelu", 2, {NULL}, {0}, step_PRelu},
-    {"QuotientSigmoid", 1, {NULL}, {0}, step_QuotientSigmoid},
-    {"QuotientTanh", 1, {NULL}, {0}, step_QuotientTanh},
-    {"Reciprocal", 1, {NULL}, {0}, step_Reciprocal},
-    {"Relu", 1, {NULL}, {0}, step_Relu},
-    {"Sigmoid", 1, {NULL}, {0}, step_Sigmoid},
-    {"Softplus", 1, {NULL}, {0}, step_Softplus},
-    {"Sqrt", 1, {NULL}, {0}, step_Sqrt},
-    {"Square", 1, {NULL}, {0}, step_Square},
-    {"Sub", 2, {NULL}, {0}, step_Sub},
-    {"Swish", 1, {"alpha"}, {1}, step_Swish},
-    {"Tanh", 1, {NULL}, {0}, step_Tanh},
+    {"Abs", 1, {NULL}, {0}, STEP_Abs},
+    {"Add", 2, {NULL}, {0}, STEP_Add},
+    {"Clip", 1, {"min", "max"}, {-INFINITY, INFINITY}, STEP_Clip},
+    {"Cube", 1, {NULL}, {0}, STEP_Cube},
+    {"Div", 2, {NULL}, {0}, STEP_Div},
+    {"Elu", 1, {"alpha"}, {1}, STEP_Elu},
+    {"Erf", 1, {NULL}, {0}, STEP_Erf},
+    {"Exp", 1, {NULL}, {0}, STEP_Exp},
+    {"Gelu", 1, {NULL}, {0}, STEP_GeluExact},
+    {"HardSigmoid", 1, {"alpha", "beta"}, {0.2f, 0.5f}, STEP_HardSigmoid},
+    {"HardSwish", 1, {NULL}, {0}, STEP_HardSwish},
+    {"Identity", 1, {NULL}, {0}, STEP_Identity},
+    {"LeakyRelu", 1, {"alpha"}, {0.01f}, STEP_LeakyRelu},
+    {"Log", 1, {NULL}, {0}, STEP_Log},
+    {"Mish", 1, {NULL}, {0}, STEP_Mish},
+    {"Mul", 2, {NULL}, {0}, STEP_Mul},
+    {"Neg", 1, {NULL}, {0}, STEP_Neg},
+    {"PRelu", 2, {NULL}, {0}, STEP_PRelu},
+    {"QuotientSigmoid", 1, {NULL}, {0}, STEP_QuotientSigmoid},
+    {"QuotientTanh", 1, {NULL}, {0}, STEP_QuotientTanh},
+    {"Reciprocal", 1, {NULL}, {0}, STEP_Reciprocal},
+    {"Relu", 1, {NULL}, {0}, STEP_Relu},
+    {"Sigmoid", 1, {NULL}, {0}, STEP_Sigmoid},
+    {"Softplus", 1, {NULL}, {0}, STEP_Softplus},
+    {"Sqrt", 1, {NULL}, {0}, STEP_Sqrt},
+    {"Square", 1, {NULL}, {0}, STEP_Square},
+    {"Sub", 2, {NULL}, {0}, STEP_Sub},
+    {"Swish", 1, {"alpha"}, {1}, STEP_Swish},
+    {"Tanh", 1, {NULL}, {0}, STEP_Tanh},
 };
 
 const struct chain_operation *chain_find(const char *name, size_t length)
@@ -109,7 +59,7 @@ struct chain {
     int inputs, count;
     struct affine affine[CHAIN_INPUTS + 1]; /* of the inputs; the output's is the last */
     struct {
-        const struct chain_operation *operation;
+        step_function function;
         int operands[2];
         float parameters[2];
     } steps[CHAIN_OPERATIONS];
@@ -123,7 +73,7 @@ static mitral_status decode_step(const struct kernel_call *call, struct chain *c
     if (!operation)
         return call_fail(call, MITRAL_INVALID, "attribute operations: an elementwise operator expected, found '%.*s'", (int)(length < 40 ? length : 40),
                          name);
-    chain->steps[place].operation = operation;
+    chain->steps[place].function = elementwise_step(cpu_isa(), operation->step);
     for (int k = 0; k < 2; k++) {
         const int64_t least = k < operation->arity ? 0 : -1, most = k < operation->arity ? chain->inputs + place - 1 : -1;
         if (operands[k] < least || operands[k] > most)
@@ -223,8 +173,8 @@ static void run_blocks(char *const *pointers, const ptrdiff_t *strides, size_t c
         for (int i = 0; i < chain->count; i++) {
             const int a = chain->steps[i].operands[0], b = chain->steps[i].operands[1], place = chain->inputs + i;
             float *to = i < chain->count - 1 || output->dtype != MITRAL_FLOAT ? own[place] : (float *)(void *)pointers[0] + start;
-            chain->steps[i].operation->function(to, values[a], b < 0 ? NULL : values[b], length, chain->steps[i].parameters[0],
-                                                chain->steps[i].parameters[1]);
+            chain->steps[i].function(to, values[a], b < 0 ? NULL : values[b], 1, (size_t)length, chain->steps[i].parameters[0],
+                                     chain->steps[i].parameters[1]);
             values[place] = to;
         }
         if (output->dtype != MITRAL_FLOAT)

@@ -11,14 +11,12 @@
 
 enum { CHAIN_INPUTS = ELEMENTWISE_OPERANDS - 1, CHAIN_OPERATIONS = 16 };
 
-typedef void (*chain_function)(float *y, const float *a, const float *b, int count, float first, float second);
-
 struct chain_operation {
     const char *name;          /* as in ONNX, but for Square, Cube and quotients */
     int arity;
     const char *parameters[2]; /* attributes of the operator; NULL: none */
     float defaults[2];
-    chain_function function;
+    enum elementwise_step step;
 };
 
 /* NULL: not one of those that a chain can have. */

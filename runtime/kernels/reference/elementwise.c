@@ -5,7 +5,7 @@
 #include "runtime/kernels/reference/vector_math.h"
 
 /* Below this many elements a parallel region costs more than it saves. */
-enum { PARALLEL_COUNT = 32768, BLOCK = 8192, HALF_BLOCK = 512 };
+enum { PARALLEL_COUNT = 32768, BLOCK = 8192, HALF_BLOCK = 512, STEP_BLOCK = 256 };
 
 void layout_strides(const mitral_tensor *tensor, ptrdiff_t strides[MITRAL_MAX_RANK])
 {
@@ -253,6 +253,50 @@ void walk_run_half(const struct walk *walk, int threads, const int32_t *dtypes, 
 {
     struct half_context half = {walk, dtypes, loop, context};
     walk_run(walk, threads, half_loop, &half);
+}
+
+/* ---- steps ------------------------------------------------------------------------------------------------------- */
+
+static void gather_floats(const float *from, ptrdiff_t stride, float *to, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        to[i] = from[(ptrdiff_t)i * stride];
+}
+
+/* Elements that are no neighbours go through blocks, so that they are computed as all others are. */
+static void step_loop(enum elementwise_step which, bool binary, LOOP_ARGUMENTS)
+{
+    const step_function step = elementwise_step(cpu_isa(), which);
+    const double *parameters = context;
+    const float first = parameters ? (float)parameters[0] : 0, second = parameters ? (float)parameters[1] : 0;
+    float *y = (float *)(void *)pointers[0];
+    const float *a = (const float *)(const void *)pointers[1], *b = binary ? (const float *)(const void *)pointers[2] : NULL;
+    const ptrdiff_t y_stride = strides[0], a_stride = strides[1], b_stride = binary ? strides[2] : 0;
+    const bool direct = y_stride == 1 && a_stride == 1 && (b_stride == 0 || b_stride == 1);
+    if (direct) {
+        step(y, a, b, b_stride, count, first, second);
+        return;
+    }
+    float results[STEP_BLOCK], left[STEP_BLOCK], right[STEP_BLOCK];
+    for (size_t start = 0; start < count; start += STEP_BLOCK) {
+        const size_t length = count - start < STEP_BLOCK ? count - start : STEP_BLOCK;
+        gather_floats(a + (ptrdiff_t)start * a_stride, a_stride, left, length);
+        if (binary)
+            gather_floats(b + (ptrdiff_t)start * b_stride, b_stride, right, length);
+        step(results, left, binary ? right : NULL, 1, length, first, second);
+        for (size_t i = 0; i < length; i++)
+            y[(ptrdiff_t)(start + i) * y_stride] = results[i];
+    }
+}
+
+void unary_step_loop(enum elementwise_step step, LOOP_ARGUMENTS)
+{
+    step_loop(step, false, pointers, strides, count, context);
+}
+
+void binary_step_loop(enum elementwise_step step, LOOP_ARGUMENTS)
+{
+    step_loop(step, true, pointers, strides, count, context);
 }
 
 /* ---- operators --------------------------------------------------------------------------------------------------- */

@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #include "runtime/kernel.h"
+#include "runtime/kernels/elementwise/steps.h"
 
 /* The output and the inputs: of an operator up to three, of a chain of them more. */
 enum { ELEMENTWISE_OPERANDS = 9 };
@@ -32,6 +33,10 @@ void walk_run(const struct walk *walk, int threads, inner_loop loop, const void 
 /* The same for a loop over float: operands of float16 or bfloat16 (dtypes[k]) go through blocks of float, others as
  * they are. */
 void walk_run_half(const struct walk *walk, int threads, const int32_t *dtypes, inner_loop loop, const void *context);
+
+/* A step as an inner loop; the context is `const double[2]` or more, what the step calls first and second, or NULL. */
+void unary_step_loop(enum elementwise_step step, char *const *pointers, const ptrdiff_t *strides, size_t count, const void *context);
+void binary_step_loop(enum elementwise_step step, char *const *pointers, const ptrdiff_t *strides, size_t count, const void *context);
 
 /* One elementwise operator. */
 struct elementwise {

@@ -1,4 +1,4 @@
-/* Reduce*: over any set of axes. Elements pass through blocks of one of three accumulator types, so that every element
+/* Reduce*: over any set of axes. Elements pass through blocks of one of four accumulator types, so that every element
  * type takes the same way; an output is the work of one thread, whatever the number of threads. */
 #include <math.h>
 #include <string.h>
@@ -37,7 +37,7 @@ struct reduction {
     struct extent kept, reduced; /* neighbouring dimensions merged; dimensions of 1 left out */
     int64_t reduced_count;
     bool across;                 /* the innermost dimension is kept */
-    bool direct;                 /* take_floats does it: without a block between */
+    bool direct;                 /* TAKE_FLOATS does it: without a block between */
 };
 
 static void add_dimension(struct extent *extent, int64_t size, ptrdiff_t stride, bool merge)
@@ -129,49 +129,45 @@ static uint64_t unsigned_finish(const struct reduction *r, uint64_t value, uint6
 
 #define KEEP_LARGEST(into, value) into = into > (value) || into != into ? into : (value) /* NaN stays */
 #define KEEP_SMALLEST(into, value) into = into < (value) || into != into ? into : (value)
-#define ADD_SQUARE(into, value) into += (value) * (value)
-#define ADD(into, value) into += (value)
-/* `each` with what the reducer does to one element. */
-#define BY_REDUCER(each)                                                                                               \
-    do {                                                                                                               \
-        if (reducer->combine == COMBINE_MAX)                                                                           \
-            each(KEEP_LARGEST);                                                                                        \
-        else if (reducer->combine == COMBINE_MIN)                                                                      \
-            each(KEEP_SMALLEST);                                                                                       \
-        else if (reducer->map == MAP_SQUARE)                                                                           \
-            each(ADD_SQUARE);                                                                                          \
-        else                                                                                                           \
-            each(ADD);                                                                                                 \
-    } while (0)
-
-/* Floats taken in as they are: sums, sums of squares, largest and smallest, in double. */
-VECTORISED static void take_floats(const struct reducer *reducer, double *restrict into, const float *restrict from, size_t count)
-{
+#define ADD_SQUARE(into, value) into += (double)(value) * (double)(value)
+#define ADD(into, value) into += (double)(value)
 #define EACH(operation)                                                                                                \
     for (size_t i = 0; i < count; i++)                                                                                 \
-    operation(into[i], (double)from[i])
-    BY_REDUCER(EACH);
-#undef EACH
-}
-
-/* The same where element i goes to lane i % LANES. */
-VECTORISED static void take_floats_in_lanes(const struct reducer *reducer, double *restrict lanes, const float *restrict from, size_t count)
-{
-    size_t i = 0;
-#define EACH(operation)                                                                                                \
+    operation(into[i], from[i])
+#define EACH_IN_LANES(operation)                                                                                       \
     do {                                                                                                               \
+        size_t i = 0;                                                                                                  \
         for (; i + LANES <= count; i += LANES)                                                                         \
             _Pragma("GCC unroll 1") for (size_t lane = 0; lane < LANES; lane++)                                        \
-                operation(lanes[lane], (double)from[i + lane]);                                                        \
+                operation(into[lane], from[i + lane]);                                                                 \
         for (size_t lane = 0; i < count; i++, lane++)                                                                  \
-            operation(lanes[lane], (double)from[i]);                                                                   \
+            operation(into[lane], from[i]);                                                                            \
     } while (0)
-    BY_REDUCER(EACH);
-#undef EACH
-}
+
+/* Floats taken in as they are: element i to into[i], or to lane i % LANES. Sums, of squares or not, in double; the largest and the smallest need
+ * no wider type. */
+#define TAKE(name, T, condition, operation, otherwise)                                                                 \
+    VECTORISED static void name(const struct reducer *reducer, T *restrict into, const float *restrict from, size_t count)\
+    {                                                                                                                  \
+        if (reducer->condition)                                                                                        \
+            EACH(operation);                                                                                           \
+        else                                                                                                           \
+            EACH(otherwise);                                                                                           \
+    }                                                                                                                  \
+    VECTORISED static void name##_in_lanes(const struct reducer *reducer, T *restrict into, const float *restrict from, size_t count)\
+    {                                                                                                                  \
+        if (reducer->condition)                                                                                        \
+            EACH_IN_LANES(operation);                                                                                  \
+        else                                                                                                           \
+            EACH_IN_LANES(otherwise);                                                                                  \
+    }
+TAKE(take_sums, double, map == MAP_SQUARE, ADD_SQUARE, ADD)
+TAKE(take_extremes, float, combine == COMBINE_MAX, KEEP_LARGEST, KEEP_SMALLEST)
 
 #define ACCUMULATOR double
 #define DIRECT r->direct
+#define TAKE_FLOATS take_sums
+#define TAKE_FLOATS_IN_LANES take_sums_in_lanes
 #define ACCUMULATOR_DTYPE MITRAL_DOUBLE
 #define PLUS(a, b) ((a) + (b))
 #define TIMES(a, b) ((a) * (b))
@@ -180,13 +176,30 @@ VECTORISED static void take_floats_in_lanes(const struct reducer *reducer, doubl
 #include "runtime/kernels/reference/reduce_body.h"
 #undef ACCUMULATOR
 #undef ACCUMULATOR_DTYPE
+#undef NAME
+#undef TAKE_FLOATS
+#undef TAKE_FLOATS_IN_LANES
+#define ACCUMULATOR float
+#define ACCUMULATOR_DTYPE MITRAL_FLOAT
+#define TAKE_FLOATS take_extremes
+#define TAKE_FLOATS_IN_LANES take_extremes_in_lanes
+#define NAME(x) float_##x
+#define float_initial double_initial
+#define float_finish double_finish
+#include "runtime/kernels/reference/reduce_body.h"
+#undef ACCUMULATOR
+#undef ACCUMULATOR_DTYPE
 #undef DIRECT
+#undef TAKE_FLOATS
+#undef TAKE_FLOATS_IN_LANES
 #undef PLUS
 #undef TIMES
 #undef IS_NAN
 #undef NAME
 /* Integers wrap. */
 #define DIRECT false
+#define TAKE_FLOATS(...) (void)0
+#define TAKE_FLOATS_IN_LANES(...) (void)0
 #define IS_NAN(x) false
 #define PLUS(a, b) (ACCUMULATOR)((uint64_t)(a) + (uint64_t)(b))
 #define TIMES(a, b) (ACCUMULATOR)((uint64_t)(a) * (uint64_t)(b))
@@ -266,7 +279,9 @@ static mitral_status reduce_run(struct kernel_call *call, const struct reducer *
     int64_t work = outputs * (r.reduced_count ? r.reduced_count : 1);
 #pragma omp parallel for num_threads(call->threads) if (work > PARALLEL_COUNT && tasks > 1) schedule(static)
     for (int64_t task = 0; task < tasks; task++) {
-        if (real)
+        if (r.direct && reducer->combine != COMBINE_SUM)
+            float_reduce(&r, task);
+        else if (real)
             double_reduce(&r, task);
         else if (is_signed)
             signed_reduce(&r, task);

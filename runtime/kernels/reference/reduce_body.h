@@ -1,5 +1,5 @@
 /* Reduction in one accumulator type: included with ACCUMULATOR, ACCUMULATOR_DTYPE, PLUS(a, b), TIMES(a, b),
- * IS_NAN(x), NAME(x) and DIRECT (whether take_floats may be used: the accumulator is double) defined. */
+ * IS_NAN(x), NAME(x) and DIRECT (whether floats are taken as they are, by TAKE_FLOATS and TAKE_FLOATS_IN_LANES) defined. */
 
 /* `count` elements at distance `stride`, mapped, as accumulators. `shift` is per element (or one, with step 0). */
 static void NAME(load)(const struct reduction *r, int64_t offset, ptrdiff_t stride, enum map map,
@@ -74,7 +74,7 @@ static void NAME(across)(const struct reduction *r, int64_t offset, ptrdiff_t st
     int64_t index[MITRAL_MAX_RANK] = {0};
     for (int64_t i = 0; i < r->reduced_count; i++) {
         if (DIRECT) {
-            take_floats(r->reducer, (double *)(void *)result, (const float *)r->input->data + offset, count);
+            TAKE_FLOATS(r->reducer, result, (const float *)r->input->data + offset, count);
         } else {
             NAME(load)(r, offset, stride, map, shift, 1, row, count);
             NAME(combine)(combine, result, row, count);
@@ -94,7 +94,7 @@ static void NAME(along)(const struct reduction *r, int64_t offset, enum map map,
         lanes[i] = initial;
     for (int64_t done = 0; done < r->reduced_count; done += length) {
         if (DIRECT)
-            take_floats_in_lanes(r->reducer, (double *)(void *)lanes, (const float *)r->input->data + offset, (size_t)length);
+            TAKE_FLOATS_IN_LANES(r->reducer, lanes, (const float *)r->input->data + offset, (size_t)length);
         for (int64_t start = 0; !DIRECT && start < length; start += BLOCK) {
             const size_t count = (size_t)(length - start < BLOCK ? length - start : BLOCK);
             NAME(load)(r, offset + start * r->reduced.strides[last], r->reduced.strides[last], map, shift, 0, row,

@@ -14,17 +14,17 @@ FLOAT_UNARY(Atanh, atanh(v), .arity = 1)
 FLOAT_UNARY(Ceil, ceil(v), .arity = 1)
 FLOAT_UNARY(Cos, cos(v), .arity = 1)
 FLOAT_UNARY(Cosh, cosh(v), .arity = 1)
-FLOAT_UNARY(Erf, ERF(v), .arity = 1)
-FLOAT_UNARY(Exp, EXP(v), .arity = 1)
+STEP_UNARY(Erf, erf(v), .arity = 1)
+STEP_UNARY(Exp, exp(v), .arity = 1)
 FLOAT_UNARY(Floor, floor(v), .arity = 1)
-FLOAT_UNARY(Log, LOG(v), .arity = 1)
-FLOAT_UNARY(Reciprocal, 1 / v, .arity = 1)
+STEP_UNARY(Log, log(v), .arity = 1)
+STEP_UNARY(Reciprocal, 1 / v, .arity = 1)
 FLOAT_UNARY(Round, ROUND_EVEN(v), .arity = 1)
 FLOAT_UNARY(Sin, sin(v), .arity = 1)
 FLOAT_UNARY(Sinh, sinh(v), .arity = 1)
-FLOAT_UNARY(Sqrt, sqrt(v), .arity = 1)
+STEP_UNARY(Sqrt, sqrt(v), .arity = 1)
 FLOAT_UNARY(Tan, tan(v), .arity = 1)
-FLOAT_UNARY_OR_QUOTIENT(Tanh, TANH(v), quotient_tanh(v))
+STEP_UNARY_OR_QUOTIENT(Tanh, tanh(v))
 
 /* ---- operators that have integers too ---------------------------------------------------------------------------- */
 
@@ -32,10 +32,10 @@ FLOAT_UNARY_OR_QUOTIENT(Tanh, TANH(v), quotient_tanh(v))
 
 /* Negation through an unsigned type: the smallest integer has no negative and stays itself. */
 FOR_INTEGERS(INTEGER_LOOP, Abs, v > 0 ? (uint64_t)v : 0 - (uint64_t)v)
-FLOAT_UNARY(Abs, fabs(v), .arity = 1, FOR_INTEGERS_ENTRIES(Abs))
+STEP_UNARY(Abs, fabs(v), .arity = 1, FOR_INTEGERS_ENTRIES(Abs))
 
 FOR_SIGNED(INTEGER_LOOP, Neg, 0 - (uint64_t)v)
-FLOAT_UNARY(Neg, -v, .arity = 1, .loops[MITRAL_INT8] = Neg_int8_t, .loops[MITRAL_INT16] = Neg_int16_t,
+STEP_UNARY(Neg, -v, .arity = 1, .loops[MITRAL_INT8] = Neg_int8_t, .loops[MITRAL_INT16] = Neg_int16_t,
             .loops[MITRAL_INT32] = Neg_int32_t, .loops[MITRAL_INT64] = Neg_int64_t)
 
 FOR_INTEGERS(INTEGER_LOOP, Sign, (v > 0) - !(v > 0 || v == 0))
@@ -131,10 +131,14 @@ static mitral_status IsInf_run(struct kernel_call *call)
     }
 FOR_INTEGERS(CLIP_VALUE, Clip)
 FOR_INTEGERS(CLIP_LOOP, Clip)
-CLIP_VALUE(0, float, Clip)
 CLIP_VALUE(0, double, Clip)
-CLIP_LOOP(0, float, Clip)
 CLIP_LOOP(0, double, Clip)
+static void Clip_float(LOOP_ARGUMENTS)
+{
+    const float *limits = context;
+    const double parameters[2] = {(double)limits[0], (double)limits[1]};
+    unary_step_loop(STEP_Clip, pointers, strides, count, parameters);
+}
 
 static const struct elementwise Clip_loops = {.arity = 1, FOR_INTEGERS_ENTRIES(Clip), .loops[MITRAL_FLOAT] = Clip_float,
                                               .loops[MITRAL_DOUBLE] = Clip_double};

@@ -1,4 +1,4 @@
-/* Definition of elementwise operators by one expression. */
+/* Definition of elementwise operators by one expression, or by a step and one. */
 #ifndef MITRAL_RUNTIME_KERNELS_REFERENCE_UNARY_H
 #define MITRAL_RUNTIME_KERNELS_REFERENCE_UNARY_H
 
@@ -18,9 +18,8 @@
         return elementwise_run(call, &name##_loops, NULL);                                                             \
     }
 
-#define FLOAT_LOOP(name, T, expression) FLOAT_LOOP_FOR(VECTORISED, name, T, expression)
-#define FLOAT_LOOP_FOR(clones, name, T, expression)                                                                    \
-    clones static void name(LOOP_ARGUMENTS)                                                                        \
+#define FLOAT_LOOP(name, T, expression)                                                                                \
+    VECTORISED static void name(LOOP_ARGUMENTS)                                                                        \
     {                                                                                                                  \
         typedef T real;                                                                                                \
         const double *parameters = context;                                                                            \
@@ -49,20 +48,43 @@
     FLOAT_LOOP(name##_double, double, expression)                                                                      \
     PLAIN_ELEMENTWISE(name, .loops[MITRAL_FLOAT] = name##_float, .loops[MITRAL_DOUBLE] = name##_double, __VA_ARGS__)
 
-/* An operator that has a quotient of polynomials for float, too, which attribute "runtime_bits" chooses. */
-#define FLOAT_UNARY_OR_QUOTIENT(name, expression, quotient)                                                            \
-    FLOAT_UNARY(name##_usual, expression, .arity = 1)                                                                  \
-    FLOAT_LOOP_FOR(VECTORISED_FUSED, name##_quotient_float, float, quotient)                                           \
-    static const struct elementwise name##_quotient_loops = {                                                          \
-        .arity = 1, .loops = {[MITRAL_FLOAT] = name##_quotient_float, [MITRAL_DOUBLE] = name##_usual_double}};         \
+/* One whose loop of float is the step of that name, which takes the first two parameters; the expression is that of double. */
+#define STEP_LOOP(name, step)                                                                                          \
+    static void name(LOOP_ARGUMENTS)                                                                                   \
+    {                                                                                                                  \
+        unary_step_loop(step, pointers, strides, count, context);                                                      \
+    }
+#define STEP_UNARY(name, expression, ...)                                                                              \
+    STEP_LOOP(name##_float, STEP_##name)                                                                               \
+    FLOAT_LOOP(name##_double, double, expression)                                                                      \
+    PLAIN_ELEMENTWISE(name, .loops[MITRAL_FLOAT] = name##_float, .loops[MITRAL_DOUBLE] = name##_double, __VA_ARGS__)
+
+#define BINARY_STEP_LOOP(name, step)                                                                                   \
+    static void name(LOOP_ARGUMENTS)                                                                                   \
+    {                                                                                                                  \
+        binary_step_loop(step, pointers, strides, count, context);                                                     \
+    }
+/* Loops of float and of double for two inputs: the step of that name, and the expression in a and b. */
+#define STEP_LOOPS(name, expression)                                                                                   \
+    BINARY_STEP_LOOP(name##_float, STEP_##name)                                                                        \
+    BINARY_LOOP(name##_double, double, double, double, expression)
+
+/* One that has a quotient of polynomials for float, too, which attribute "runtime_bits" chooses. */
+#define STEP_UNARY_OR_QUOTIENT(name, expression)                                                                       \
+    STEP_LOOP(name##_float, STEP_##name)                                                                               \
+    STEP_LOOP(name##_quotient_float, STEP_Quotient##name)                                                              \
+    FLOAT_LOOP(name##_double, double, expression)                                                                      \
+    static const struct elementwise name##_loops[2] = {                                                                \
+        {.arity = 1, .loops = {[MITRAL_FLOAT] = name##_float, [MITRAL_DOUBLE] = name##_double}},                       \
+        {.arity = 1, .loops = {[MITRAL_FLOAT] = name##_quotient_float, [MITRAL_DOUBLE] = name##_double}}};             \
     static mitral_status name##_shape(struct kernel_call *call)                                                        \
     {                                                                                                                  \
-        return name##_usual_shape(call);                                                                               \
+        return elementwise_shape(call, name##_loops);                                                                  \
     }                                                                                                                  \
     static mitral_status name##_run(struct kernel_call *call)                                                          \
     {                                                                                                                  \
-        return attribute_int(call->attributes, "runtime_bits", 0) ? elementwise_run(call, &name##_quotient_loops, NULL)    \
-                                                              : name##_usual_run(call);                                \
+        const bool quotient = attribute_int(call->attributes, "runtime_bits", 0) != 0;                                 \
+        return elementwise_run(call, &name##_loops[quotient], NULL);                                                   \
     }
 
 /* Fields for loops named <name>_int8_t and so on. */

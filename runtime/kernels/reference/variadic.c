@@ -7,19 +7,17 @@
 #include "runtime/kernels/reference/unary.h"
 
 #define INTEGER_LOOP(dtype, T, name, expression) BINARY_LOOP(name##_##T, T, T, T, expression)
-#define FLOAT_LOOPS(name, expression)                                                                                  \
-    BINARY_LOOP(name##_float, float, float, float, expression)                                                         \
-    BINARY_LOOP(name##_double, double, double, double, expression)
 #define FLOAT_ENTRIES(name) .loops[MITRAL_FLOAT] = name##_float, .loops[MITRAL_DOUBLE] = name##_double
 
 /* NaN on either side stays. */
-FLOAT_LOOPS(Max, a > b || a != a ? a : b)
+STEP_LOOPS(Max, a > b || a != a ? a : b)
 FOR_INTEGERS(INTEGER_LOOP, Max, a > b ? a : b)
 static const struct elementwise Max_loops = {.arity = 2, FLOAT_ENTRIES(Max), FOR_INTEGERS_ENTRIES(Max)};
-FLOAT_LOOPS(Min, a < b || a != a ? a : b)
+STEP_LOOPS(Min, a < b || a != a ? a : b)
 FOR_INTEGERS(INTEGER_LOOP, Min, a < b ? a : b)
 static const struct elementwise Min_loops = {.arity = 2, FLOAT_ENTRIES(Min), FOR_INTEGERS_ENTRIES(Min)};
-FLOAT_LOOPS(Sum, a + b)
+BINARY_STEP_LOOP(Sum_float, STEP_Add)
+BINARY_LOOP(Sum_double, double, double, double, a + b)
 static const struct elementwise Sum_loops = {.arity = 2, FLOAT_ENTRIES(Sum)};
 FLOAT_LOOP(Divided_float, float, v / A)
 FLOAT_LOOP(Divided_double, double, v / A)

@@ -1,6 +1,6 @@
 /* Elementary functions of float without branches, so that a compiler can make vectors of a loop of them; within a few
  * units in the last place of the exact value (tests/unit/test_vector_math.c measures). Polynomials fitted for least
- * largest error. The macros take float through these and double through the C library. */
+ * largest error. The macros at the end take float through these and double through the C library. */
 #ifndef MITRAL_RUNTIME_KERNELS_REFERENCE_VECTOR_MATH_H
 #define MITRAL_RUNTIME_KERNELS_REFERENCE_VECTOR_MATH_H
 
@@ -38,37 +38,78 @@ static inline float vector_round(float v)
     return fabsf(v) < 8388608.0f ? rounded : v;
 }
 
-/* r^2 P(r) with e^r = 1 + r + r^2 P(r) for |r| ≤ ln 2 / 2. */
-static inline float exp_tail(float r)
+/* Fused where that costs nothing: in what is compiled for an instruction set that has it. */
+#if defined(FP_FAST_FMAF) || defined(__FMA__)
+#define MULTIPLY_ADD(a, b, c) fmaf(a, b, c)
+#else
+#define MULTIPLY_ADD(a, b, c) ((a) * (b) + (c))
+#endif
+
+/* v = n ln 2 + r, |r| ≤ ln 2 / 2; e^r = 1 + r + r² tail. Polynomials here and below are summed in pairs: of a long chain of sums each
+ * would wait for the one before. `shifted` has n in its last bits. */
+struct power {
+    float shifted, r, square, tail;
+};
+
+static inline struct power vector_power(float v)
 {
-    float p = 0x1.6dc4ccp-10f;
-    p = p * r + 0x1.124758p-7f;
-    p = p * r + 0x1.55544ap-5f;
-    p = p * r + 0x1.55547ep-3f;
-    p = p * r + 0.5f;
-    return p * r * r;
+    struct power e = {.shifted = MULTIPLY_ADD(v, 0x1.715476p+0f, 12582912.0f)};
+    const float n = e.shifted - 12582912.0f;
+    e.r = MULTIPLY_ADD(n, -0x1.0bfbe8p-15f, MULTIPLY_ADD(n, -0x1.62ep-1f, v));
+    e.square = e.r * e.r;
+    e.tail = MULTIPLY_ADD(0x1.6dc4ccp-10f, e.square, MULTIPLY_ADD(0x1.124758p-7f, e.r, 0x1.55544ap-5f));
+    e.tail = MULTIPLY_ADD(e.tail, e.square, MULTIPLY_ADD(0x1.55547ep-3f, e.r, 0.5f));
+    return e;
 }
 
-/* v = n ln 2 + r; e^v = 2^n e^r, 2^n in two factors so that results beyond the normal range come out right. NaN
- * passes. */
+/* Written with whole numbers, which compilers make one instruction of: of two floats that are not below 0 the smaller one has the smaller
+ * bits. NaN becomes the limit … */
+static inline float at_most(float magnitude, float limit)
+{
+    const int32_t a = (int32_t)bits_of_float(magnitude), b = (int32_t)bits_of_float(limit);
+    return float_of_bits((uint32_t)(a < b ? a : b));
+}
+
+/* … and comes back here. */
+static inline float nan_where_nan(float result, float v)
+{
+    return float_of_bits(bits_of_float(result) | (v != v ? 0xffffffffu : 0));
+}
+
+static inline float with_sign_of(float magnitude, float v)
+{
+    return float_of_bits(bits_of_float(magnitude) | (bits_of_float(v) & 0x80000000u));
+}
+
+/* e^v; 2^n in two factors so that results beyond the normal range come out right. */
 static inline float vector_exp(float v)
 {
-    v = v > 104.0f ? 104.0f : v;
-    v = v < -104.0f ? -104.0f : v;
-    float shifted = v * 0x1.715476p+0f + 12582912.0f;
-    float n = shifted - 12582912.0f;
-    float r = (v - n * 0x1.62ep-1f) - n * 0x1.0bfbe8p-15f;
-    int32_t whole = (int32_t)(bits_of_float(shifted) - bits_of_float(12582912.0f));
-    int32_t half = whole >> 1;
-    float result = 1.0f + (r + exp_tail(r));
-    result *= float_of_bits((uint32_t)(half + 127) << 23);
-    return result * float_of_bits((uint32_t)(whole - half + 127) << 23);
+    const struct power e = vector_power(with_sign_of(at_most(fabsf(v), 104.0f), v));
+    const uint32_t all = bits_of_float(e.shifted) << 23, half = bits_of_float(e.shifted) >> 1 << 23;
+    const float result = float_of_bits(bits_of_float(MULTIPLY_ADD(e.tail, e.square, e.r) + 1.0f) + half);
+    return nan_where_nan(result * float_of_bits(all - half + 0x3f800000u), v);
+}
+
+/* e^v for v ≤ 0; 0 where that is below the least normal number. */
+static inline float vector_exp_negative(float v)
+{
+    const struct power e = vector_power(v);
+    const float result = MULTIPLY_ADD(e.tail, e.square, e.r) + 1.0f;
+    return v < -87.3365f ? 0 : result * float_of_bits((bits_of_float(e.shifted) << 23) + 0x3f800000u);
+}
+
+/* (e^v - 1) / 2 for v from -30 to 89. */
+static inline float vector_half_expm1(float v)
+{
+    const struct power e = vector_power(v);
+    const float scale = float_of_bits((bits_of_float(e.shifted) << 23) + 0x3f000000u);
+    return MULTIPLY_ADD(scale, MULTIPLY_ADD(e.tail, e.square, e.r), scale - 0.5f);
 }
 
 static inline float vector_expm1(float v)
 {
-    float near = v + exp_tail(v), far = vector_exp(v) - 1.0f;
-    return fabsf(v) < 0.34f ? near : far;
+    const float within = with_sign_of(at_most(fabsf(v), v < 0.0f ? 30.0f : 89.0f), v);
+    return nan_where_nan(2.0f * vector_half_expm1(within), v);
 }
 
 /* ln(1 + u) for u from 0 to 1: 2 artanh(u / (2 + u)). */
@@ -76,11 +117,11 @@ static inline float vector_log1p_unit(float u)
 {
     float s = u / (2.0f + u), z = s * s;
     float p = 1.0f / 13;
-    p = p * z + 1.0f / 11;
-    p = p * z + 1.0f / 9;
-    p = p * z + 1.0f / 7;
-    p = p * z + 1.0f / 5;
-    p = p * z + 1.0f / 3;
+    p = MULTIPLY_ADD(p, z, 1.0f / 11);
+    p = MULTIPLY_ADD(p, z, 1.0f / 9);
+    p = MULTIPLY_ADD(p, z, 1.0f / 7);
+    p = MULTIPLY_ADD(p, z, 1.0f / 5);
+    p = MULTIPLY_ADD(p, z, 1.0f / 3);
     return 2.0f * (s + s * z * p);
 }
 
@@ -93,9 +134,9 @@ static inline float vector_log(float v)
     float m = float_of_bits((bits & 0x7fffffu) + 0x3f3504f3u);
     float f = m - 1.0f, s = f / (2.0f + f), z = s * s;
     float p = 1.0f / 9;
-    p = p * z + 1.0f / 7;
-    p = p * z + 1.0f / 5;
-    p = p * z + 1.0f / 3;
+    p = MULTIPLY_ADD(p, z, 1.0f / 7);
+    p = MULTIPLY_ADD(p, z, 1.0f / 5);
+    p = MULTIPLY_ADD(p, z, 1.0f / 3);
     /* 2 artanh(s) = f - s (f - 2 s^2 p), which keeps f exact. */
     float result = e * 0x1.62ep-1f + (f - (s * (f - 2.0f * z * p) - e * 0x1.0bfbe8p-15f));
     result = v == INFINITY ? INFINITY : result;
@@ -105,19 +146,14 @@ static inline float vector_log(float v)
 
 static inline float vector_sigmoid(float v)
 {
-    return 1.0f / (1.0f + vector_exp(-v));
+    const float e = vector_exp_negative(-fabsf(v));
+    return (v < 0.0f ? e : 1.0f) / (1.0f + e);
 }
 
 static inline float vector_tanh(float v)
 {
-    float z = v * v, t = vector_exp(-2.0f * fabsf(v));
-    float p = 0x1.25d7b4p-6f;
-    p = p * z + -0x1.b4a8c0p-5f;
-    p = p * z + 0x1.10f87cp-3f;
-    p = p * z + -0x1.555508p-2f;
-    float near = v + v * z * p, far = (1.0f - t) / (1.0f + t);
-    float result = fabsf(v) < 0.45f ? near : far;
-    return float_of_bits(bits_of_float(result) | (bits_of_float(v) & 0x80000000u));
+    const float half = vector_half_expm1(-2.0f * at_most(fabsf(v), 15.0f));
+    return nan_where_nan(with_sign_of(-half / (1.0f + half), v), v);
 }
 
 /* The quotients of polynomials that Eigen and ONNX Runtime take for both, fused: equal to ONNX Runtime's to the bit where it has FMA. For
@@ -170,36 +206,30 @@ static inline float runtime_exp(float v)
     return p * float_of_bits((bits_of_float(shifted) << 23) + 0x3f800000u);
 }
 
+/* 1 - e^-q(a), q a polynomial without a constant: small results stay exact. From 4 on it is 1 in float. */
 static inline float vector_erf(float v)
 {
-    float a = fabsf(v), z = v * v;
-    float p = 0x1.4ae4c6p-14f;
-    p = p * z + -0x1.a485e8p-11f;
-    p = p * z + 0x1.5419f4p-8f;
-    p = p * z + -0x1.b7fbb4p-6f;
-    p = p * z + 0x1.ce2d20p-4f;
-    p = p * z + -0x1.81273ep-2f;
-    p = p * z + 0x1.20dd74p+0f;
-    float near = v * p;
-    /* 1 - e^-q(a); at 4 it is 1 in float. */
-    float b = a > 4.0f ? 4.0f : a;
-    float q = -0x1.aebe8ap-20f;
-    q = q * b + 0x1.7db31cp-15f;
-    q = q * b + -0x1.36c59cp-11f;
-    q = q * b + 0x1.36d750p-8f;
-    q = q * b + -0x1.b0348cp-6f;
-    q = q * b + 0x1.c29ea2p-4f;
-    q = q * b + 0x1.43871cp-1f;
-    q = q * b + 0x1.2154a6p+0f;
-    q = q * b + -0x1.46bff4p-12f;
-    float far = 1.0f - vector_exp(-q);
-    far = float_of_bits(bits_of_float(far) | (bits_of_float(v) & 0x80000000u));
-    return a < 1.0f ? near : far;
+    const float a = at_most(fabsf(v), 4.0f), a2 = a * a, a4 = a2 * a2;
+    const float low = MULTIPLY_ADD(MULTIPLY_ADD(-0x1.3c96d6p-6f, a, 0x1.a5213ep-4f), a2, MULTIPLY_ADD(0x1.45f296p-1f, a, 0x1.20dd76p+0f));
+    const float high = MULTIPLY_ADD(MULTIPLY_ADD(0x1.54fe8ap-15f, a, -0x1.8f0c4p-12f), a2, MULTIPLY_ADD(0x1.47cd64p-10f, a, 0x1.b343cp-13f));
+    const float half = vector_half_expm1(MULTIPLY_ADD(high, a4, low) * -a);
+    return nan_where_nan(with_sign_of(-2.0f * half, v), v);
 }
 
-static inline double library_log1p_unit(double u)
+/* v / 2 · erfc(-v / √2). With erfc(|v| / √2) = 2^-q(|v|), q a polynomial, nothing cancels where v is negative. */
+static inline float vector_gelu(float v)
 {
-    return log1p(u);
+    const float a = at_most(fabsf(v), 16.0f), a2 = a * a, a4 = a2 * a2;
+    const float low = MULTIPLY_ADD(MULTIPLY_ADD(-0x1.cee888p-8f, a, 0x1.ae0c78p-5f), a2, MULTIPLY_ADD(0x1.d63aacp-2f, a, 0x1.26aed4p+0f));
+    const float high = MULTIPLY_ADD(MULTIPLY_ADD(0x1.7c7ee0p-19f, a, -0x1.4a52fp-15f), a2, MULTIPLY_ADD(0x1.8672bap-13f, a, 0x1.1f2d44p-13f));
+    const float q = MULTIPLY_ADD(high, a4, low) * -a;
+    /* 2^q = 2^n 2^r. */
+    const float shifted = q + 12582912.0f, r = q - (shifted - 12582912.0f), r2 = r * r;
+    float p = MULTIPLY_ADD(0x1.5f7692p-10f, r, 0x1.3ced92p-7f);
+    p = MULTIPLY_ADD(p, r2, MULTIPLY_ADD(0x1.c6ae68p-5f, r, 0x1.ebf9b2p-3f));
+    p = MULTIPLY_ADD(p, r2, MULTIPLY_ADD(0x1.62e432p-1f, r, 1.0f));
+    const float tail = q < -125.0f ? 0 : float_of_bits(bits_of_float(p) + (bits_of_float(shifted) << 23));
+    return 0.5f * v * (v < 0.0f ? tail : 2.0f - tail);
 }
 
 static inline double library_sigmoid(double v)
@@ -209,12 +239,8 @@ static inline double library_sigmoid(double v)
 
 /* NaN stays in all of them. */
 #define EXP(v) _Generic((v), float: vector_exp, default: exp)(v)
-#define EXPM1(v) _Generic((v), float: vector_expm1, default: expm1)(v)
-#define LOG(v) _Generic((v), float: vector_log, default: log)(v)
-#define LOG1P_UNIT(u) _Generic((u), float: vector_log1p_unit, default: library_log1p_unit)(u)
 #define SIGMOID(v) _Generic((v), float: vector_sigmoid, default: library_sigmoid)(v)
 #define TANH(v) _Generic((v), float: vector_tanh, default: tanh)(v)
-#define ERF(v) _Generic((v), float: vector_erf, default: erf)(v)
 #define ROUND_EVEN(v) _Generic((v), float: vector_round, default: rint)(v)
 
 #endif
