@@ -172,7 +172,7 @@ computes such LSTMs, and each Tanh, Sigmoid and Softmax whose values or products
 and gets the same bits. ONNX Runtime runs in one thread: in more it quantizes the part of a batch that each takes by itself, and its outputs depend on their number.
 
 slovorez is float16 throughout. ONNX Runtime has no float16 arithmetic on a CPU: it puts casts around each node and removes those that meet, so
-that it computes in float32 between its nodes at every level of optimisation. So do mitral's compiled plans, on CPUs without such arithmetic.
+that it computes in float32 between its nodes at every level of optimisation. So do mitral's compiled plans.
 The interpreter rounds each node's result to float16: it shows each node's value as the standard has it. Next to slovorez in float64, ONNX
 Runtime and mitral compiled are at 1.4e-4, the interpreter at 7.5e-4."""
     if options.write:
