@@ -206,26 +206,28 @@ static inline float runtime_exp(float v)
     return p * float_of_bits((bits_of_float(shifted) << 23) + 0x3f800000u);
 }
 
-/* 1 - e^-q(a), q a polynomial without a constant: small results stay exact. From 4 on it is 1 in float. */
+/* 1 - e^q(a), q a polynomial without a constant: small results stay exact. From 4 on it is 1 in float. */
 static inline float vector_erf(float v)
 {
-    const float a = at_most(fabsf(v), 4.0f), a2 = a * a, a4 = a2 * a2;
-    const float low = MULTIPLY_ADD(MULTIPLY_ADD(-0x1.3c96d6p-6f, a, 0x1.a5213ep-4f), a2, MULTIPLY_ADD(0x1.45f296p-1f, a, 0x1.20dd76p+0f));
-    const float high = MULTIPLY_ADD(MULTIPLY_ADD(0x1.54fe8ap-15f, a, -0x1.8f0c4p-12f), a2, MULTIPLY_ADD(0x1.47cd64p-10f, a, 0x1.b343cp-13f));
-    const float half = vector_half_expm1(MULTIPLY_ADD(high, a4, low) * -a);
+    const float a = at_most(fabsf(v), 4.0f), a2 = a * a;
+    float p = MULTIPLY_ADD(MULTIPLY_ADD(-0x1.54fe8ap-15f, a, 0x1.8f0c4p-12f), a2, MULTIPLY_ADD(-0x1.47cd64p-10f, a, -0x1.b343cp-13f));
+    p = MULTIPLY_ADD(p, a2, MULTIPLY_ADD(0x1.3c96d6p-6f, a, -0x1.a5213ep-4f));
+    p = MULTIPLY_ADD(p, a2, MULTIPLY_ADD(-0x1.45f296p-1f, a, -0x1.20dd76p+0f));
+    const float half = vector_half_expm1(p * a);
     return nan_where_nan(with_sign_of(-2.0f * half, v), v);
 }
 
-/* v / 2 · erfc(-v / √2). With erfc(|v| / √2) = 2^-q(|v|), q a polynomial, nothing cancels where v is negative. */
+/* v / 2 · erfc(-v / √2). With erfc(|v| / √2) = 2^q(|v|), q a polynomial, nothing cancels where v is negative. */
 static inline float vector_gelu(float v)
 {
-    const float a = at_most(fabsf(v), 16.0f), a2 = a * a, a4 = a2 * a2;
-    const float low = MULTIPLY_ADD(MULTIPLY_ADD(-0x1.cee888p-8f, a, 0x1.ae0c78p-5f), a2, MULTIPLY_ADD(0x1.d63aacp-2f, a, 0x1.26aed4p+0f));
-    const float high = MULTIPLY_ADD(MULTIPLY_ADD(0x1.7c7ee0p-19f, a, -0x1.4a52fp-15f), a2, MULTIPLY_ADD(0x1.8672bap-13f, a, 0x1.1f2d44p-13f));
-    const float q = MULTIPLY_ADD(high, a4, low) * -a;
+    const float a = at_most(fabsf(v), 16.0f), a2 = a * a;
+    float p = MULTIPLY_ADD(MULTIPLY_ADD(-0x1.7c7ee0p-19f, a, 0x1.4a52fp-15f), a2, MULTIPLY_ADD(-0x1.8672bap-13f, a, -0x1.1f2d44p-13f));
+    p = MULTIPLY_ADD(p, a2, MULTIPLY_ADD(0x1.cee888p-8f, a, -0x1.ae0c78p-5f));
+    p = MULTIPLY_ADD(p, a2, MULTIPLY_ADD(-0x1.d63aacp-2f, a, -0x1.26aed4p+0f));
+    const float q = p * a;
     /* 2^q = 2^n 2^r. */
     const float shifted = q + 12582912.0f, r = q - (shifted - 12582912.0f), r2 = r * r;
-    float p = MULTIPLY_ADD(0x1.5f7692p-10f, r, 0x1.3ced92p-7f);
+    p = MULTIPLY_ADD(0x1.5f7692p-10f, r, 0x1.3ced92p-7f);
     p = MULTIPLY_ADD(p, r2, MULTIPLY_ADD(0x1.c6ae68p-5f, r, 0x1.ebf9b2p-3f));
     p = MULTIPLY_ADD(p, r2, MULTIPLY_ADD(0x1.62e432p-1f, r, 1.0f));
     const float tail = q < -125.0f ? 0 : float_of_bits(bits_of_float(p) + (bits_of_float(shifted) << 23));
