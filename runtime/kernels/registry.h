@@ -107,6 +107,8 @@
     FAMILY(training_points)                                                                                            \
     FAMILY(training_points_weights)                                                                                    \
     FAMILY(training_resample)                                                                                          \
+    FAMILY(training_tiles)                                                                                             \
+    FAMILY(training_tiles_weights)                                                                                     \
 
 #define DECLARE_KERNEL_FAMILY(table)                                                                                   \
     extern const struct kernel table[];                                                                                \

@@ -51,14 +51,14 @@ static mitral_status slide_of(const struct kernel_call *call, const struct convo
     return MITRAL_OK;
 }
 
-static mitral_status forward_slide(const struct kernel_call *call, struct slide *out)
+mitral_status slide_of_forward(const struct kernel_call *call, struct slide *out)
 {
     struct convolution_parameters p;
     TRY(call_convolution_parameters(call, &p));
     return slide_of(call, &p, out);
 }
 
-static mitral_status data_slide(const struct kernel_call *call, mitral_tensor *x, struct slide *out)
+mitral_status slide_of_data(const struct kernel_call *call, mitral_tensor *x, struct slide *out)
 {
     struct convolution_parameters p;
     struct slide forward;
@@ -84,10 +84,10 @@ static mitral_status data_slide(const struct kernel_call *call, mitral_tensor *x
     return MITRAL_OK;
 }
 
-static mitral_status forward_shape(struct kernel_call *call)
+mitral_status shape_forward(struct kernel_call *call)
 {
     struct slide slide;
-    TRY(forward_slide(call, &slide));
+    TRY(slide_of_forward(call, &slide));
     const int64_t dims[4] = {slide.batch, slide.features, slide.output[0], slide.output[1]};
     mitral_tensor y;
     tensor_set(&y, MITRAL_FLOAT, 4, dims);
@@ -96,11 +96,11 @@ static mitral_status forward_shape(struct kernel_call *call)
     return MITRAL_OK;
 }
 
-static mitral_status data_shape(struct kernel_call *call)
+mitral_status shape_data(struct kernel_call *call)
 {
     struct slide slide;
     mitral_tensor x;
-    TRY(data_slide(call, &x, &slide));
+    TRY(slide_of_data(call, &x, &slide));
     TRY(check_addend(call, ADDEND, &x));
     call_set_output(call, 0, MITRAL_FLOAT, x.rank, x.dims);
     return MITRAL_OK;
@@ -185,7 +185,7 @@ static mitral_status prepare(struct kernel_call *call, const struct slide *slide
 static mitral_status forward_prepare(struct kernel_call *call, void **state, size_t *scratch_bytes)
 {
     struct slide slide;
-    TRY(forward_slide(call, &slide));
+    TRY(slide_of_forward(call, &slide));
     return prepare(call, &slide, false, state, scratch_bytes);
 }
 
@@ -193,7 +193,7 @@ static mitral_status data_prepare(struct kernel_call *call, void **state, size_t
 {
     struct slide slide;
     mitral_tensor x;
-    TRY(data_slide(call, &x, &slide));
+    TRY(slide_of_data(call, &x, &slide));
     return prepare(call, &slide, true, state, scratch_bytes);
 }
 
@@ -263,7 +263,7 @@ static const char *describe(const void *state)
     return ((const struct state *)state)->text;
 }
 
-static double flops_of(const struct slide *s, const int64_t positions[2])
+double slide_flops(const struct slide *s, const int64_t positions[2])
 {
     return 2.0 * (double)(s->batch * s->channels * s->features) * (double)(positions[0] * positions[1] * s->kernel[0] * s->kernel[1]);
 }
@@ -271,20 +271,20 @@ static double flops_of(const struct slide *s, const int64_t positions[2])
 static double forward_flops(const struct kernel_call *call)
 {
     struct slide slide;
-    return forward_slide(call, &slide) == MITRAL_OK ? flops_of(&slide, slide.output) : 0;
+    return slide_of_forward(call, &slide) == MITRAL_OK ? slide_flops(&slide, slide.output) : 0;
 }
 
 static double data_flops(const struct kernel_call *call)
 {
     struct slide slide;
     mitral_tensor x;
-    return data_slide(call, &x, &slide) == MITRAL_OK ? flops_of(&slide, slide.input) : 0;
+    return slide_of_data(call, &x, &slide) == MITRAL_OK ? slide_flops(&slide, slide.input) : 0;
 }
 
 const struct kernel training_convolution[] = {
-    {.name = "training.convolution", .shape = forward_shape, .prepare = forward_prepare, .run = run, .release = release,
+    {.name = "training.convolution", .shape = shape_forward, .prepare = forward_prepare, .run = run, .release = release,
      .describe = describe, .flops = forward_flops},
-    {.name = "training.convolution_data", .shape = data_shape, .prepare = data_prepare, .run = run, .release = release,
+    {.name = "training.convolution_data", .shape = shape_data, .prepare = data_prepare, .run = run, .release = release,
      .describe = describe, .flops = data_flops},
 };
 const size_t training_convolution_count = sizeof training_convolution / sizeof *training_convolution;

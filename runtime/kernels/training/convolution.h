@@ -12,6 +12,16 @@ struct slide {
     int64_t input[2], output[2], kernel[2], stride[2], dilation[2], pad[2]; /* pads at the beginning */
 };
 
+/* The slides of calls of the three kinds of kernels; the shapes of what data and weight gradients give. */
+mitral_status slide_of_forward(const struct kernel_call *call, struct slide *out);
+mitral_status slide_of_data(const struct kernel_call *call, mitral_tensor *x, struct slide *out);
+mitral_status slide_of_weights(const struct kernel_call *call, mitral_tensor *w, struct slide *out);
+mitral_status shape_forward(struct kernel_call *call);
+mitral_status shape_data(struct kernel_call *call);
+double slide_flops(const struct slide *slide, const int64_t positions[2]);
+/* Σ over images and pixels of each feature of dY. */
+void sum_features(const struct training_blocks *blocks, int threads, const struct slide *slide, const float *dy, float *db);
+
 /* Rows of Winograd's F(4, 3): groups of four output rows, a dilation apart. Several groups lie in a row one behind the other (a
  * segment each), with the zeros between them that their columns' padding needs. */
 struct segments {

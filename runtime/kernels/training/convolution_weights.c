@@ -48,7 +48,7 @@ static int64_t divided(int64_t a, int64_t b)
     return (a + b - 1) / b;
 }
 
-static mitral_status decode(const struct kernel_call *call, mitral_tensor *w, struct slide *out)
+mitral_status slide_of_weights(const struct kernel_call *call, mitral_tensor *w, struct slide *out)
 {
     struct convolution_parameters p;
     const mitral_tensor *dy = call_input(call, 1);
@@ -100,7 +100,7 @@ static mitral_status shape(struct kernel_call *call)
 {
     mitral_tensor w;
     struct slide slide;
-    TRY(decode(call, &w, &slide));
+    TRY(slide_of_weights(call, &w, &slide));
     if (choose(&slide) == BY_TAPS && taps_floats(&slide) > MOST_FLOATS)
         return call_fail(call, MITRAL_LIMIT, "smaller steps, windows or paddings expected");
     call_set_output(call, 0, MITRAL_FLOAT, w.rank, w.dims);
@@ -183,7 +183,7 @@ static mitral_status prepare(struct kernel_call *call, void **out, size_t *scrat
     static const char *const names[] = {"pointwise:planes", "direct:planes", "winograd4:planes"};
     mitral_tensor w;
     struct slide slide;
-    TRY(decode(call, &w, &slide));
+    TRY(slide_of_weights(call, &w, &slide));
     struct state *state = mitral_allocate(call->context, sizeof *state);
     if (!state)
         return MITRAL_NO_MEMORY;
@@ -416,15 +416,14 @@ static void collect(const struct state *state, const float *sums, float *dw)
     }
 }
 
-static void sum_bias(const struct state *state, const float *dy, float *db)
+void sum_features(const struct training_blocks *blocks, int threads, const struct slide *s, const float *dy, float *db)
 {
-    const struct slide *s = &state->slide;
     const ptrdiff_t plane = (ptrdiff_t)(s->output[0] * s->output[1]);
-#pragma omp parallel for num_threads(state->threads) schedule(static) if (state->threads > 1)
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
     for (int64_t f = 0; f < s->features; f++) {
         double value = 0;
         for (int64_t n = 0; n < s->batch; n++)
-            value += state->blocks->sum(dy + (n * s->features + f) * plane, plane);
+            value += blocks->sum(dy + (n * s->features + f) * plane, plane);
         db[f] = (float)value;
     }
 }
@@ -438,7 +437,7 @@ static mitral_status run(struct kernel_call *call)
     ptrdiff_t *offsets = call->scratch;
     float *sums = (float *)((char *)call->scratch + offsets_bytes(state)), *threads = sums + (size_t)state->units * unit_floats(state);
     if (db)
-        sum_bias(state, dy->data, db->data);
+        sum_features(state->blocks, state->threads, &state->slide, dy->data, db->data);
     if (!dw || tensor_count(dw) == 0)
         return MITRAL_OK;
     place_taps(state, offsets);
@@ -470,8 +469,7 @@ static double flops(const struct kernel_call *call)
 {
     struct slide s;
     mitral_tensor w;
-    return decode(call, &w, &s) == MITRAL_OK
-               ? 2.0 * (double)(s.batch * s.channels * s.features) * (double)(s.output[0] * s.output[1] * s.kernel[0] * s.kernel[1]) : 0;
+    return slide_of_weights(call, &w, &s) == MITRAL_OK ? slide_flops(&s, s.output) : 0;
 }
 
 const struct kernel training_convolution_weights[] = {

@@ -1,4 +1,5 @@
 #include "runtime/kernels/training/blocks.h"
+#include "runtime/kernels/training/tiles.h"
 
 enum { LARGE_BYTES = 16 << 20 };
 
@@ -18,4 +19,13 @@ const struct training_blocks *training_blocks_of(enum isa isa)
 bool training_is_large(int64_t floats)
 {
     return floats >= LARGE_BYTES / (int64_t)sizeof(float);
+}
+
+const struct tile_blocks *training_tile_blocks(void)
+{
+#if defined(__x86_64__)
+    if (cpu_isa() == ISA_AMX)
+        return &training_tile_blocks_amx;
+#endif
+    return NULL;
 }
