@@ -49,6 +49,7 @@ static void measure(struct state *state)
     const int64_t row = (int64_t)state->chunks * TILE * state->pitch * (int64_t)sizeof(uint32_t), fits = BUFFER_BYTES / row - reach(s, 0);
     state->band = most(fits, FEWEST_ROWS) < s->output[0] ? most(fits, FEWEST_ROWS) : s->output[0];
     state->bands = divided(s->output[0], state->band);
+    state->band = divided(s->output[0], state->bands);
     state->segment = (ptrdiff_t)((state->band + reach(s, 0)) * state->pitch + s->pad[1] + BLOCK);
     const int64_t images = BUFFER_BYTES / (row * (state->band + reach(s, 0)) + 1), share = divided(s->batch, state->threads);
     state->together = state->bands > 1 ? 1 : most(1, images < share ? images : share);

@@ -17,7 +17,7 @@ struct state {
     int threads, taps;
     int64_t channel_tiles, feature_tiles, band, bands, together, items;
     ptrdiff_t pitch, lead;              /* pixels of a row; before the first one of dY's */
-    ptrdiff_t pixels, turned;           /* pixels of a band (or image) that are summed over, lanes that hold them */
+    ptrdiff_t pixels, turned;           /* pixels of a band (or image) that are summed over; lanes that hold them for 32 channels */
     ptrdiff_t segment, plane;           /* of dY: pixels of a band with what taps reach; of a feature */
     size_t sums, x_bytes, gradient_bytes;
     bool wants_weights, wants_bias;
@@ -50,8 +50,9 @@ static void measure(struct state *state)
     const int64_t row = 2 * TILE * state->pitch * (state->channel_tiles + state->feature_tiles), fits = BUFFER_BYTES / row;
     state->band = most(fits, FEWEST_ROWS) < s->input[0] ? most(fits, FEWEST_ROWS) : s->input[0];
     state->bands = divided(s->input[0], state->band);
+    state->band = divided(s->input[0], state->bands); /* about as many rows each: all cost the same */
     state->pixels = (ptrdiff_t)divided(state->band * state->pitch, TILE_DEPTH) * TILE_DEPTH;
-    state->turned = (state->pixels + 2 * TILE_DEPTH) / 2 * TILE * (ptrdiff_t)state->channel_tiles;
+    state->turned = (state->pixels + 2 * TILE_DEPTH) / 2 * BLOCK;
     state->segment = state->lead + (ptrdiff_t)(s->pad[1] + reach(s, 0) * state->pitch) + state->pixels + TILE_DEPTH;
     const int64_t images = fits / state->band;
     state->together = state->bands > 1 ? 1 : most(1, images < s->batch ? images : s->batch);
@@ -59,7 +60,7 @@ static void measure(struct state *state)
     /* An odd number of cache lines, so that features do not share their places in the cache. */
     state->plane = (ptrdiff_t)(divided(state->together * state->segment, LINE) | 1) * LINE;
     state->sums = (size_t)(state->taps * state->channel_tiles * state->feature_tiles) * TILE_SUMS * sizeof(float);
-    state->x_bytes = (size_t)(state->together * state->turned) * sizeof(uint32_t);
+    state->x_bytes = (size_t)(state->together * state->turned * divided(state->channel_tiles, 2)) * sizeof(uint32_t);
     state->gradient_bytes = (size_t)(state->feature_tiles * TILE * state->plane) * sizeof(uint16_t);
 }
 
@@ -112,11 +113,11 @@ struct operands {
 static void spread_channels(const struct state *state, const float *image, int64_t tile, int64_t first, int64_t rows, uint32_t *to)
 {
     const struct slide *s = &state->slide;
-    const ptrdiff_t plane = (ptrdiff_t)(s->input[0] * s->input[1]), pitch = (ptrdiff_t)state->channel_tiles * TILE;
+    const ptrdiff_t plane = (ptrdiff_t)(s->input[0] * s->input[1]), pitch = BLOCK;
     const int64_t left = s->channels - tile * TILE;
     const int channels = left < TILE ? (int)left : TILE;
     const float *from = image + tile * TILE * plane + first * s->input[1];
-    to += tile * TILE;
+    to += tile / 2 * state->turned + tile % 2 * TILE;
     ptrdiff_t done = 0;
     for (int64_t r = 0; r < rows; r++, from += s->input[1]) {
         for (; done < (ptrdiff_t)r * state->pitch; done += 2)
@@ -156,12 +157,12 @@ static void run_sums(const struct state *state, const struct operands *o, int64_
     const int64_t shift = state->lead + (s->kernel[0] - 1 - y) * s->dilation[0] * state->pitch + s->pad[1] - x * s->dilation[1];
     struct tiles_outer outer = {.steps = (int)(state->pixels / TILE_DEPTH), .rows = state->feature_tiles - f > 1 ? 2 : 1,
                                 .columns = state->channel_tiles - c > 1 ? 2 : 1, .a_pitch = state->plane,
-                                .b_pitch = (ptrdiff_t)state->channel_tiles * TILE,
+                                .b_pitch = BLOCK,
                                 .row_step = (ptrdiff_t)state->channel_tiles * TILE_SUMS, .column_step = TILE_SUMS,
                                 .sums = o->sums + ((tap * state->feature_tiles + f) * state->channel_tiles + c) * TILE_SUMS};
     for (int64_t i = 0; i < images; i++) {
         outer.a = o->gradient + f * TILE * state->plane + i * state->segment + shift;
-        outer.b = o->turned + i * state->turned + c * TILE;
+        outer.b = o->turned + (i * across + c / 2) * state->turned;
         outer.first = is_first && i == 0;
         state->blocks->outer(&outer);
     }
@@ -174,11 +175,11 @@ static void run_item(const struct state *state, const struct operands *o, int64_
     const int64_t image = item / state->bands * state->together, first = item % state->bands * state->band;
     const int64_t rows = s->input[0] - first < state->band ? s->input[0] - first : state->band;
     const int64_t images = s->batch - image < state->together ? s->batch - image : state->together;
-    const int64_t tasks = divided(state->channel_tiles, 2) * divided(state->feature_tiles, 2) * state->taps;
+    const int64_t across = divided(state->channel_tiles, 2), tasks = across * divided(state->feature_tiles, 2) * state->taps;
 #pragma omp for schedule(static) nowait
     for (int64_t k = 0; k < images * state->channel_tiles; k++)
         spread_channels(state, o->x + (image + k / state->channel_tiles) * s->channels * s->input[0] * s->input[1], k % state->channel_tiles, first,
-                        rows, o->turned + k / state->channel_tiles * state->turned);
+                        rows, o->turned + k / state->channel_tiles * across * state->turned);
     const int64_t features = state->feature_tiles * TILE;
 #pragma omp for schedule(static)
     for (int64_t k = 0; k < images * features; k++)
