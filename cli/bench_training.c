@@ -9,7 +9,7 @@
 #include "cli/command.h"
 #include "mitral/train.h"
 
-enum { KEY_TRAIN = 256, KEY_TEACHER, KEY_METHOD, KEY_BATCH, KEY_OPTIMIZER, KEY_MEMORY, KEY_THREADS, KEY_REPEAT, KEY_PROFILE, MAX_SETTINGS = 16 };
+enum { KEY_TRAIN = 256, KEY_TEACHER, KEY_METHOD, KEY_BATCH, KEY_OPTIMIZER, KEY_MEMORY, KEY_PRECISION, KEY_THREADS, KEY_REPEAT, KEY_PROFILE, MAX_SETTINGS = 16 };
 
 struct arguments {
     const char *model;
@@ -28,6 +28,7 @@ static const struct argp_option options[] = {
     {"batch", KEY_BATCH, "N", 0, "[8]", 0},
     {"optimizer", KEY_OPTIMIZER, "sgd|adam|adamw", 0, "[sgd]", 0},
     {"memory", KEY_MEMORY, "normal|low", 0, "low: cheap values are computed again rather than kept [low]", 0},
+    {"precision", KEY_PRECISION, "f32|bf16", 0, "bf16: products in bfloat16 where they are faster; needs AMX [f32]", 0},
     {"threads", KEY_THREADS, "N", 0, "[all cores]", 0},
     {"repeat", KEY_REPEAT, "N", 0, "timed steps, after two for warming up [10]", 0},
     {"profile", KEY_PROFILE, 0, 0, "a table by step on standard error", 0},
@@ -37,7 +38,7 @@ static const struct argp_option options[] = {
 static error_t parse(int key, char *value, struct argp_state *state)
 {
     struct arguments *arguments = state->input;
-    static const char *const names[] = {"teacher", "method", "batch", "optimizer", "memory", "threads"};
+    static const char *const names[] = {"teacher", "method", "batch", "optimizer", "memory", "precision", "threads"};
     switch (key) {
     case KEY_TRAIN: return 0;
     case 'j': arguments->json = true; return 0;

@@ -33,6 +33,8 @@ mitral_status lower_convolution(struct lowering *lowering, const struct node *no
         lowering->plan->steps[lowering->plan->step_count - 1].alternative = kernel_find(planar ? "onednn.convolution" : "planar.convolution");
         return MITRAL_OK;
     }
+    if (lowering->training && lowers_to_tiles(lowering, node))
+        return lower_node(lowering, node, "training.tiles", done);
     if (lowering->training && node_input(node, 1) != NO_VALUE && lowers_to_training_convolution(lowering, node, node->inputs[1]))
         return lower_node(lowering, node, "training.convolution", done);
     return lower_as(lowering, node, "onednn.convolution", done);

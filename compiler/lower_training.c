@@ -31,9 +31,16 @@ bool lowers_to_training_convolution(const struct lowering *lowering, const struc
     return (dims[2] == 1 && dims[3] == 1) || (dims[2] == 3 && dims[3] == 3);
 }
 
+bool lowers_to_tiles(const struct lowering *lowering, const struct node *node)
+{
+    return lowering->level > 0 && attribute_int(&node->attributes, "bfloat16", 0) != 0;
+}
+
 mitral_status lower_gradient_data(struct lowering *lowering, const struct node *node, bool *done)
 {
     const value_id w = node_input(node, 1);
+    if (lowers_to_tiles(lowering, node))
+        return lower_node(lowering, node, "training.tiles_data", done);
     if (w == NO_VALUE || !lowers_to_training_convolution(lowering, node, w)
         || strcmp(attribute_string(&node->attributes, "auto_pad", "NOTSET"), "NOTSET") != 0)
         return MITRAL_OK;
@@ -46,6 +53,8 @@ mitral_status lower_gradient_data(struct lowering *lowering, const struct node *
 mitral_status lower_gradient_weights(struct lowering *lowering, const struct node *node, bool *done)
 {
     const value_id w = node_output(node, 0), dy = node_input(node, 1);
+    if (lowers_to_tiles(lowering, node))
+        return lower_node(lowering, node, "training.tiles_weights", done);
     if (w == NO_VALUE || !is_float(lowering, dy) || !is_plain_convolution(lowering, node, lowering_type(lowering, w)))
         return MITRAL_OK;
     return lower_node(lowering, node, "training.convolution_weights", done);

@@ -34,6 +34,7 @@ static const struct pass {
     {"fuse-divergence", pass_fuse_divergence, TRAINING},
     {"fuse-points", pass_fuse_points, TRAINING},
     {"fuse-branches", pass_fuse_branches, TRAINING},
+    {"round-operands", pass_round_operands, TRAINING},
     {"recompute", pass_recompute, TRAINING},
 };
 

@@ -58,7 +58,8 @@ static mitral_status find_identity(uint64_t *out, const struct teacher_cache *ca
     TRY(file_map(&file, trainer->context, trainer->options->teacher));
     uint64_t hash = XXH3_64bits_withSeed(file.data, file.size, VERSION);
     file_unmap(&file);
-    const uint64_t numbers[] = {batches_fingerprint(batches), (uint64_t)network->channels, (uint64_t)cache->batch};
+    const uint64_t numbers[] = {batches_fingerprint(batches), (uint64_t)network->channels, (uint64_t)cache->batch,
+                                (uint64_t)trainer->options->precision};
     hash = XXH3_64bits_withSeed(numbers, sizeof numbers, hash);
     for (size_t i = 0; i < count; i++) {
         hash = XXH3_64bits_withSeed(names[i], strlen(names[i]) + 1, hash);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/cpu.h"
 #include "runtime/file.h"
 
 #define AT(member) offsetof(struct options, member)
@@ -65,7 +66,7 @@ static const struct option_row rows[] = {
     REAL("final-lr", final_rate, 0, 1e6, "0", "poly and cosine schedule: learning rate at the end"),
     {{"memory", "normal|low", "low: compute cheap values again in the backward half instead of keeping them; the same results [low]", false},
      OPTION_CHOICE, AT(memory), 0, 0, 0, "low", false},
-    {{"precision", "f32|bf16", "f32 alone: bf16 is refused, gradients have no bfloat16 arithmetic yet [f32]", false}, OPTION_CHOICE,
+    {{"precision", "f32|bf16", "bf16: operands of convolutions and of their gradients are rounded to bfloat16 where that is faster; needs AMX [f32]", false}, OPTION_CHOICE,
      AT(precision), 0, 0, 0, "f32", true},
     SWITCH("freeze-norm", freeze_norm, "batch norms keep their running statistics", true),
     REAL("cross-entropy", cross_entropy, 0, 1e6, "1", "weight of the cross-entropy"),
@@ -347,8 +348,8 @@ mitral_status options_check(const struct options *options, mitral_context *conte
         return mitral_fail(context, MITRAL_INVALID, "deep-supervision: expected a deep-weight and a cross-entropy or dice above 0, found none");
     if (options->cross_entropy == 0 && options->dice == 0 && (options->method == METHOD_NONE || !*options->teacher))
         return mitral_fail(context, MITRAL_INVALID, "cross-entropy and dice: expected a loss of weight above 0, found none");
-    if (options->precision != MITRAL_PRECISION_F32)
-        return mitral_fail(context, MITRAL_UNSUPPORTED, "precision: expected f32, found bf16: the gradients of convolutions are computed in float32 alone");
+    if (options->precision == MITRAL_PRECISION_BF16 && cpu_isa() != ISA_AMX)
+        return mitral_fail(context, MITRAL_UNSUPPORTED, "precision: expected f32 on a CPU (or with a MITRAL_ISA) without AMX, found bf16, which would be slower there");
     if (options->scale_min > options->scale_max || options->gamma_min > options->gamma_max)
         return mitral_fail(context, MITRAL_INVALID, "augmentation: expected a minimum below its maximum");
     if (options->warmup >= options->steps)

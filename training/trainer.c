@@ -93,7 +93,8 @@ static mitral_status compile_teacher(struct trainer *trainer)
     const struct value_type *type = &graph->values[trainer->teacher_interface.input].type;
     mitral_shape shape = {.name = graph->values[trainer->teacher_interface.input].name, .rank = 4};
     memcpy(shape.dims, type->dims, sizeof shape.dims);
-    const mitral_compile_options options = {.shapes = &shape, .shape_count = 1, .taps = taps, .tap_count = count, .threads = trainer->threads};
+    const mitral_compile_options options = {.shapes = &shape, .shape_count = 1, .taps = taps, .tap_count = count, .threads = trainer->threads,
+                                            .precision = (mitral_precision)trainer->options->precision};
     TRY(mitral_compile(&trainer->teacher_plan, trainer->context, trainer->teacher, &options));
     return mitral_session_create(&trainer->teacher_session, trainer->context, trainer->teacher_plan,
                                  &(mitral_session_options){.threads = trainer->threads});
@@ -125,7 +126,8 @@ static mitral_status describe_inputs(struct trainer *trainer)
 
 static mitral_status compile_student(struct trainer *trainer)
 {
-    const mitral_compile_options options = {.threads = trainer->threads, .low_memory = trainer->options->memory != 0};
+    const mitral_compile_options options = {.threads = trainer->threads, .low_memory = trainer->options->memory != 0,
+                                            .precision = (mitral_precision)trainer->options->precision};
     TRY(compile_graph(&trainer->plan, trainer->context, trainer->network.graph, &options, true));
     TRY(describe_inputs(trainer));
     TRY(mitral_session_create(&trainer->session, trainer->context, trainer->plan, &(mitral_session_options){.threads = trainer->threads}));
