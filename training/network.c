@@ -7,6 +7,7 @@
 #include "compiler/pipeline.h"
 #include "data/random.h"
 #include "training/coarse.h"
+#include "training/disjoint.h"
 
 enum { STREAM_ADAPTERS = 1000, STREAM_HEADS = 2000 }; /* of random numbers */
 
@@ -428,6 +429,7 @@ static mitral_status build(struct network *network, mitral_context *context, con
     TRY(loss_total(&emitter, &network->loss));
     TRY(graph_infer(graph));
     TRY(coarse_convolutions(graph));
+    TRY(disjoint_windows(graph));
     TRY(add_gradients(network));
     emitter.prefix = "training/update";
     TRY(emit_input(&emitter, &network->inputs.rate, "training/rate", MITRAL_FLOAT, 0, NULL));

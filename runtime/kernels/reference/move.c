@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "runtime/kernels/reference/copy.h"
+#include "runtime/kernels/reference/vector_math.h"
 #include "runtime/kernels/registry.h"
 
 /* ---- Transpose ----------------------------------------------------------------------------------------------------- */
@@ -304,6 +305,40 @@ static mitral_status shape_blocks(struct kernel_call *call, bool to_space)
     return set_output(call, 0, call_input(call, 0)->dtype, 4, dims);
 }
 
+/* wide[2 x + j] beside narrow[j * step + x]. */
+VECTORISED static void interleave(const float *narrow, int64_t step, float *wide, int64_t count)
+{
+    for (int64_t x = 0; x < count; x++) {
+        wide[2 * x] = narrow[x];
+        wide[2 * x + 1] = narrow[step + x];
+    }
+}
+
+VECTORISED static void separate(const float *wide, float *narrow, int64_t step, int64_t count)
+{
+    for (int64_t x = 0; x < count; x++) {
+        narrow[x] = wide[2 * x];
+        narrow[step + x] = wide[2 * x + 1];
+    }
+}
+
+/* Blocks of 2×2 of four bytes each, as training and super-resolution have them: by pairs of rows. */
+static void run_pairs(float *target, const float *source, const mitral_tensor *deep, bool crd, bool to_space, int threads)
+{
+    const int64_t channels = deep->dims[1] / 4, height = deep->dims[2], width = deep->dims[3], plane = height * width;
+    const int64_t step = crd ? plane : channels * plane;
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+    for (int64_t item = 0; item < deep->dims[0] * channels; item++)
+        for (int64_t row = 0; row < 2 * height; row++) {
+            const int64_t c = item % channels, first = crd ? 4 * c + row % 2 * 2 : row % 2 * 2 * channels + c;
+            const int64_t narrow = (item / channels * deep->dims[1] + first) * plane + row / 2 * width, wide = (item * 2 * height + row) * 2 * width;
+            if (to_space)
+                interleave(source + narrow, step, target + wide, width);
+            else
+                separate(source + wide, target + narrow, step, width);
+        }
+}
+
 static mitral_status run_blocks(struct kernel_call *call, bool to_space)
 {
     int64_t view[6], dims[4], strides[6], sizes[6], source[6], target[6];
@@ -321,7 +356,12 @@ static mitral_status run_blocks(struct kernel_call *call, bool to_space)
         output_stride *= sizes[i];
     }
     const mitral_tensor *data = call_input(call, 0);
-    copy_strided(call_output(call, 0)->data, data->data, element_size(data), 6, sizes, target, source, call->threads);
+    mitral_tensor *output = call_output(call, 0);
+    if (attribute_int(call->attributes, "blocksize", 0) == 2 && data->dtype == MITRAL_FLOAT)
+        run_pairs(output->data, data->data, to_space ? data : output, strcmp(attribute_string(call->attributes, "mode", "DCR"), "CRD") == 0, to_space,
+                  copy_team(call->threads, (int64_t)tensor_bytes(data)));
+    else
+        copy_strided(output->data, data->data, element_size(data), 6, sizes, target, source, call->threads);
     return MITRAL_OK;
 }
 
