@@ -45,6 +45,12 @@ class Folder:
         return call(MITRAL, command, *models, "--data", self / "data", "--batch", 2, *arguments, code=code)
 
 
+def has_amx():
+    """Whether `--precision bf16` trains here."""
+    cpu = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    return "amx_bf16" in cpu and os.environ.get("MITRAL_ISA", "amx") == "amx"
+
+
 def node_gradients(op, inputs, weights, attributes=None, outputs=1, domain="", fixed=()):
     """Loss Σ output · weights of one node and its gradient with respect to each float64 input that is not `fixed`, by name."""
     names = [name if value is not None else "" for name, value in inputs.items()]

@@ -17,7 +17,7 @@ import onnx
 import onnxruntime
 import torch
 
-from support import MITRAL, SMALL, Folder, call, main
+from support import MITRAL, SMALL, Folder, call, has_amx, main
 
 FOLDER = Folder()
 warnings.filterwarnings("ignore")  # the exporter remarks on every batch norm in training mode
@@ -251,10 +251,40 @@ def test_loss_that_is_no_number_stops():
     assert not (FOLDER / "nan.onnx").exists()
 
 
-def test_bfloat16_is_refused():
-    error = FOLDER.distill("--steps", 1, "--precision", "bf16", "-o", FOLDER / "never.onnx", code=2)
-    assert "precision: expected f32, found bf16" in error and len(error.strip().splitlines()) == 1, error
+def test_bfloat16_is_refused_without_its_arithmetic():
+    before = os.environ.get("MITRAL_ISA")
+    os.environ["MITRAL_ISA"] = "avx2"
+    try:
+        error = FOLDER.distill("--steps", 1, "--precision", "bf16", "-o", FOLDER / "never.onnx", code=2)
+    finally:
+        del os.environ["MITRAL_ISA"]
+        os.environ.update({"MITRAL_ISA": before} if before else {})
+    assert "without AMX, found bf16" in error and len(error.strip().splitlines()) == 1, error
     assert not (FOLDER / "never.onnx").exists()
+
+
+def test_bfloat16():
+    """The same bits for any number of threads and after an interruption; other bits than float32's; written down, and read back."""
+    if not has_amx():
+        return
+    options = ["--steps", 4, "--precision", "bf16", "--validation", 0]
+    for threads in (1, 2, 3):
+        FOLDER.distill(*options, "--threads", threads, "-o", FOLDER / f"bf16-{threads}.onnx", "--checkpoint", FOLDER / f"bf16-{threads}")
+    assert same("bf16-1.onnx", "bf16-2.onnx") and same("bf16-1.onnx", "bf16-3.onnx"), "the weights depend on the number of threads"
+    FOLDER.distill("--steps", 4, "--validation", 0, "-o", FOLDER / "f32.onnx")
+    assert not same("bf16-1.onnx", "f32.onnx"), "nothing was rounded"
+    command = [MITRAL, "distill", "--config", FOLDER / "bf16-1/configuration.json", "--checkpoint", FOLDER / "bf16-killed", "-o", FOLDER / "bf16-killed.onnx",
+               "--checkpoint-every", 1, "--resume"]
+    process = subprocess.Popen([str(c) for c in command], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    while process.poll() is None and not (FOLDER / "bf16-killed/checkpoint.bin").exists():
+        time.sleep(0.002)
+    process.kill()
+    process.wait()
+    assert not (FOLDER / "bf16-killed.onnx").exists(), "expected to kill a run before its end"
+    error = call(*command, "--precision", "f32", code=1)
+    assert "precision" in error, error
+    call(*command)
+    assert same("bf16-1.onnx", "bf16-killed.onnx"), "the resumed run has other weights"
 
 
 def test_configuration_file():
