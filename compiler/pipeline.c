@@ -33,8 +33,8 @@ static const struct pass {
     {"fuse-pool", pass_fuse_pool, TRAINING},
     {"fuse-divergence", pass_fuse_divergence, TRAINING},
     {"fuse-points", pass_fuse_points, TRAINING},
-    {"fuse-branches", pass_fuse_branches, TRAINING},
     {"round-operands", pass_round_operands, TRAINING},
+    {"fuse-branches", pass_fuse_branches, TRAINING},
     {"recompute", pass_recompute, TRAINING},
 };
 
