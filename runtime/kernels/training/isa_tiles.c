@@ -225,14 +225,64 @@ static void turn(const float *from, ptrdiff_t plane, int channels, ptrdiff_t col
     }
 }
 
-static void pack(const float *weights, ptrdiff_t row, int rows, ptrdiff_t step, int depth, uint16_t *to)
+/* from[places[i]], of `count` elements. */
+static inline __m512i picked(const uint16_t *from, ptrdiff_t count, __m512i places)
 {
-    for (int r = 0; r < TILE; r++, to += TILE_DEPTH) {
-        float values[TILE_DEPTH];
-        for (int k = 0; k < TILE_DEPTH; k++)
-            values[k] = r < rows && k < depth ? weights[r * row + k * step] : 0;
-        round_row(values, TILE_DEPTH, to);
+    const __m512i vectors = _mm512_srli_epi16(places, 5);
+    __m512i found = _mm512_setzero_si512();
+    for (ptrdiff_t v = 0; v * 2 * LANES < count; v++)
+        found = _mm512_mask_permutexvar_epi16(found, _mm512_cmpeq_epi16_mask(vectors, _mm512_set1_epi16((short)v)), places,
+                                              _mm512_loadu_si512(from + v * 2 * LANES));
+    return found;
+}
+
+static __m512i counted(void)
+{
+    const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    return _mm512_or_si512(even, _mm512_slli_epi32(_mm512_add_epi32(even, _mm512_set1_epi32(1)), 16));
+}
+
+/* Row by row, each of which holds all its taps. */
+static void pack_rows(const struct tiles_pack *p)
+{
+    uint16_t row[TILE_DEPTH * TILE_TAPS];
+    const __m512i places = _mm512_mullo_epi16(counted(), _mm512_set1_epi16((short)p->taps));
+    memset(row, 0, sizeof row);
+    for (int r = 0; r < TILE; r++) {
+        if (r < p->rows)
+            round_row(p->weights + r * p->row, (ptrdiff_t)p->depth * p->taps, row);
+        else
+            memset(row, 0, sizeof row);
+        for (int t = 0; t < p->taps; t++)
+            _mm512_storeu_si512(p->to + t * p->tap + r * TILE_DEPTH,
+                                picked(row, (ptrdiff_t)TILE_DEPTH * p->taps, _mm512_add_epi16(places, _mm512_set1_epi16((short)t))));
     }
+}
+
+/* Two steps of the depth at a time, of which each holds all rows and taps: pairs that are turned into rows. */
+static void pack_columns(const struct tiles_pack *p)
+{
+    uint16_t pairs[LANES][2 * TILE * TILE_TAPS];
+    const int each = TILE * p->taps;
+    const __m512i lane = _mm512_srli_epi16(counted(), 1), odd = _mm512_and_si512(counted(), _mm512_set1_epi16(1));
+    const __m512i places = _mm512_add_epi16(_mm512_mullo_epi16(lane, _mm512_set1_epi16((short)p->taps)),
+                                            _mm512_mullo_epi16(odd, _mm512_set1_epi16((short)each)));
+    memset(pairs, 0, sizeof pairs);
+    for (int k = 0; k < p->depth; k++)
+        round_row(p->weights + k * p->depth_step, (ptrdiff_t)p->rows * p->taps, pairs[k / 2] + k % 2 * each);
+    for (int t = 0; t < p->taps; t++) {
+        __m512i rows[LANES];
+        for (int k = 0; k < LANES; k++)
+            rows[k] = picked(pairs[k], 2 * each, _mm512_add_epi16(places, _mm512_set1_epi16((short)t)));
+        transpose(rows);
+        for (int r = 0; r < LANES; r++)
+            _mm512_storeu_si512(p->to + t * p->tap + r * TILE_DEPTH, rows[r]);
+    }
+}
+
+static void pack(const struct tiles_pack *p)
+{
+    (p->depth_step == p->taps ? pack_rows : pack_columns)(p);
 }
 
 const struct tile_blocks training_tile_blocks_amx = {

@@ -9,7 +9,7 @@
 #include "runtime/kernels/training/tiles.h"
 
 enum { X, W, BIAS, ADDEND };
-enum { LINE = 16, BLOCK = 2 * TILE, BUFFER_BYTES = 1 << 20, FEWEST_ROWS = 4 };
+enum { LINE = 16, BLOCK = 2 * TILE, BUFFER_BYTES = 512 << 10, FEWEST_ROWS = 4 };
 
 struct state {
     struct slide slide;
@@ -68,8 +68,9 @@ static size_t thread_bytes(const struct state *state)
 static mitral_status prepare(struct kernel_call *call, const struct slide *slide, bool data, void **out, size_t *scratch_bytes)
 {
     const struct tile_blocks *blocks = training_tile_blocks();
-    if (!blocks || slide->stride[0] != 1 || slide->stride[1] != 1)
-        return call_fail(call, MITRAL_UNSUPPORTED, "a CPU with AMX and steps of 1 expected");
+    if (!blocks || slide->stride[0] != 1 || slide->stride[1] != 1 || slide->kernel[0] > TILE_TAPS || slide->kernel[1] > TILE_TAPS
+        || slide->kernel[0] * slide->kernel[1] > TILE_TAPS)
+        return call_fail(call, MITRAL_UNSUPPORTED, "a CPU with AMX, steps of 1 and windows of up to %d expected", (int)TILE_TAPS);
     struct state *state = mitral_allocate(call->context, sizeof *state);
     if (!state)
         return MITRAL_NO_MEMORY;
@@ -113,17 +114,19 @@ static void pack(const struct state *state, const float *w, uint16_t *packed)
 {
     const struct slide *s = &state->slide;
     const ptrdiff_t row = (ptrdiff_t)(state->data ? 1 : s->channels) * state->taps, step = (ptrdiff_t)(state->data ? s->features : 1) * state->taps;
-    const int64_t block = (int64_t)state->chunks * state->taps * BLOCK * TILE_DEPTH;
+    const int64_t tasks = state->feature_blocks * state->chunks, block = (int64_t)state->taps * BLOCK * TILE_DEPTH;
 #pragma omp parallel for num_threads(state->threads) schedule(static) if (state->threads > 1)
-    for (int64_t b = 0; b < state->feature_blocks; b++) {
-        uint16_t *to = packed + b * block;
-        for (int k = 0; k < state->chunks; k++)
-            for (int t = 0; t < state->taps; t++)
-                for (int i = 0; i < row_tiles(s, b * BLOCK); i++, to += TILE * TILE_DEPTH) {
-                    const int64_t first = b * BLOCK + i * TILE, depth = s->channels - (int64_t)k * TILE_DEPTH, rows = s->features - first;
-                    state->blocks->pack(w + first * row + (int64_t)k * TILE_DEPTH * step + (state->data ? state->taps - 1 - t : t), row,
-                                        rows < TILE ? (int)rows : TILE, step, depth < TILE_DEPTH ? (int)depth : TILE_DEPTH, to);
-                }
+    for (int64_t task = 0; task < tasks; task++) {
+        const int64_t b = task / state->chunks, k = task % state->chunks, tiles = row_tiles(s, b * BLOCK);
+        uint16_t *to = packed + b * state->chunks * block + k * state->taps * tiles * TILE * TILE_DEPTH;
+        const ptrdiff_t tap = (ptrdiff_t)tiles * TILE * TILE_DEPTH;
+        for (int64_t i = 0; i < tiles; i++) {
+            const int64_t first = b * BLOCK + i * TILE, depth = s->channels - k * TILE_DEPTH, rows = s->features - first;
+            state->blocks->pack(&(struct tiles_pack){.weights = w + first * row + k * TILE_DEPTH * step, .rows = rows < TILE ? (int)rows : TILE,
+                                                     .depth = depth < TILE_DEPTH ? (int)depth : TILE_DEPTH, .taps = state->taps, .row = row,
+                                                     .depth_step = step, .tap = state->data ? -tap : tap,
+                                                     .to = to + i * TILE * TILE_DEPTH + (state->data ? (state->taps - 1) * tap : 0)});
+        }
     }
 }
 

@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 /* A tile holds 16 rows of 16 sums; a step adds 32 products to each. */
-enum { TILE = 16, TILE_DEPTH = 32, TILE_SUMS = TILE * TILE };
+enum { TILE = 16, TILE_DEPTH = 32, TILE_SUMS = TILE * TILE, TILE_TAPS = 49 };
 
 /* out[r][x] = start[r][x] + Σ weights · pairs, for one or two tiles of rows by one or two of columns. Two neighbouring channels of a pixel lie
  * in one lane of 32 bits, the first one in its lower half: pair k of step s begins at pairs[offsets[s] + k * pitch]. */
@@ -46,6 +46,16 @@ struct tiles_finish {
     ptrdiff_t plane;
 };
 
+/* to[t * tap][r][k] = weights[r * row + k * depth_step + t] for 16 rows and a depth of 32, zero beyond what there is. The taps of one row and one
+ * step lie together; what follows them is the next step's (depth_step = taps) or the next row's (row = taps). */
+struct tiles_pack {
+    const float *weights;
+    int rows, depth, taps;     /* up to TILE_TAPS */
+    ptrdiff_t row, depth_step;
+    uint16_t *to;
+    ptrdiff_t tap;
+};
+
 struct tile_blocks {
     void (*begin)(void); /* sets this thread's tiles up */
     void (*end)(void);
@@ -57,8 +67,7 @@ struct tile_blocks {
     void (*round)(const float *from, ptrdiff_t count, uint16_t *to);
     /* A row of up to 16 channels as pairs of pixels, to[pixel / 2 * pitch + channel]: of whole groups of 32 pixels, zero beyond `columns`. */
     void (*turn)(const float *from, ptrdiff_t plane, int channels, ptrdiff_t columns, uint32_t *to, ptrdiff_t pitch);
-    /* to[16][32]: rows and depth of weights, zero beyond them. */
-    void (*pack)(const float *weights, ptrdiff_t row, int rows, ptrdiff_t step, int depth, uint16_t *to);
+    void (*pack)(const struct tiles_pack *pack);
 };
 
 /* NULL where the CPU has no tiles. */

@@ -9,7 +9,7 @@
 #include "runtime/kernels/training/convolution.h"
 #include "runtime/kernels/training/tiles.h"
 
-enum { LINE = 32, BLOCK = 2 * TILE, BUFFER_BYTES = 1 << 20, FEWEST_ROWS = 4 };
+enum { LINE = 32, BLOCK = 2 * TILE, BUFFER_BYTES = 512 << 10, FEWEST_ROWS = 4 };
 
 struct state {
     struct slide slide;
