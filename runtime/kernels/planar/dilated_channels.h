@@ -21,13 +21,8 @@ struct geometry {
     ptrdiff_t spread_pitch, spread_position, product_pitch, product_position;
     /* Floats of the parts of one thread's scratch, and of the team's. */
     size_t spread, products, rows, pairs, merged, row, result_row, stage, head, thread, reduced, low, branches, whole;
-    /* On AMX tiles the branches read maps of pairs, which hold the last `ring` rows: */
-    int ring, map_count, branch_map[DILATED_BRANCHES];
-    struct pair_map {
-        int phases;                     /* pixel x is number x / phases of its phase x % phases, … */
-        ptrdiff_t margin, segment;      /* … which begins with `margin` zeros, and takes `segment` pixels */
-        ptrdiff_t first, row;           /* floats: from the first map to this one, and between its rows */
-    } maps[DILATED_BRANCHES];
+    int ring;                           /* on AMX tiles the branches read pairs in a ring of so many rows … */
+    ptrdiff_t ring_row;                 /* … each of so many floats */
 };
 
 /* How deep a product of so many channels of the block is. */
