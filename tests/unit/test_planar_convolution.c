@@ -394,7 +394,8 @@ static void bench_convolutions(void **state)
 int main(int argc, char **argv)
 {
     rig_bench = argc > 1 && strcmp(argv[1], "--bench") == 0;
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_forms), cmocka_unit_test(test_bfloat16), cmocka_unit_test(test_rounded_maps), cmocka_unit_test(test_ends), cmocka_unit_test(test_equal_features),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_forms), cmocka_unit_test(test_bfloat16), cmocka_unit_test(test_rounded_maps),
+                                       cmocka_unit_test(test_ends), cmocka_unit_test(test_equal_features),
                                        cmocka_unit_test(test_stored_weights), cmocka_unit_test(test_refusals), cmocka_unit_test(bench_convolutions)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

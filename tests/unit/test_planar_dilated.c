@@ -528,7 +528,8 @@ static void bench_blocks(void **state)
 int main(int argc, char **argv)
 {
     rig_bench = argc > 1 && strcmp(argv[1], "--bench") == 0;
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_forms), cmocka_unit_test(test_bfloat16), cmocka_unit_test(test_stages), cmocka_unit_test(test_stored_weights),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_forms), cmocka_unit_test(test_bfloat16), cmocka_unit_test(test_stages),
+                                       cmocka_unit_test(test_stored_weights),
                                        cmocka_unit_test(test_bad_forms), cmocka_unit_test(bench_blocks)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -71,7 +71,8 @@ INLINE void finish_channels(const struct rounded_finish *r, int c, int part, boo
 {
     const struct channel_finish *g = &r->finish;
     const struct planar_finish f = g->finish; /* a copy that no store can change */
-    const vec scale = f.scale ? vec_load_part(f.scale + c, part) : vec_set(1), shift = f.shift ? vec_load_part(f.shift + c, part) : vec_set(0);
+    const vec scale = f.scale ? vec_load_part(f.scale + c, part) : vec_set(1);
+    const vec shift = f.shift ? vec_load_part(f.shift + c, part) : vec_set(0);
     const vec slope = f.activation == PLANAR_SLOPE ? vec_load_part(f.slope + c, part) : vec_set(0);
     for (int x = 0; x < g->pixels; x++) {
         const ptrdiff_t at = x * f.step + c;
@@ -102,5 +103,5 @@ static void rounded_finish(const struct rounded_finish *r)
     }
 }
 
-const struct planar_blocks planar_blocks_amx = {.name = "amx", .lanes = LANES, .channel_product = amx_product, .row_pairs = row_pairs, .rounded_finish = rounded_finish,
-                                                .release = amx_release};
+const struct planar_blocks planar_blocks_amx = {.name = "amx", .lanes = LANES, .channel_product = amx_product, .row_pairs = row_pairs,
+                                                .rounded_finish = rounded_finish, .release = amx_release};

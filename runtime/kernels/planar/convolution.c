@@ -372,7 +372,8 @@ static mitral_status read_shape(struct kernel_call *call, struct state *state)
         return call_fail(call, MITRAL_LIMIT, "smaller windows, steps or paddings expected");
     TRY(read_activation(call, state));
     state->convolution.way = planar_convolution_way(s);
-    if ((c->x_rounded && (s->input_layout != LAYOUT_CHANNELS_LAST || s->channels % 2 != 0)) || ((c->x_rounded || c->y_rounded) && !convolution_rounds(s)))
+    const bool unreadable = c->x_rounded && (s->input_layout != LAYOUT_CHANNELS_LAST || s->channels % 2 != 0);
+    if (unreadable || ((c->x_rounded || c->y_rounded) && !convolution_rounds(s)))
         return call_fail(call, MITRAL_UNSUPPORTED, "bfloat16: channels-last maps, of an even number of channels, and no Winograd expected");
     if (state->convolution.way == WAY_NONE)
         return call_fail(call, MITRAL_UNSUPPORTED, "one group or a channels-last 1x1 kernel, and a residual in the output's layout, expected");

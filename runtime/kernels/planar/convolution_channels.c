@@ -115,8 +115,9 @@ static void copy_pixels(const struct convolution *c, float *to, ptrdiff_t at, pt
 {
     const float *from = c->x + (c->x_rounded ? 0 : at);
     if (c->x_rounded) {
-        for (int64_t i = 0; i < (pitch == channels ? 1 : count); i++)
-            c->blocks->row_widen(&(struct row_widen){pitch == channels ? count * channels : channels, c->rounded_x + at + i * pitch, to + i * channels});
+        const bool dense = pitch == channels;
+        for (int64_t i = 0; i < (dense ? 1 : count); i++)
+            c->blocks->row_widen(&(struct row_widen){dense ? count * channels : channels, c->rounded_x + at + i * pitch, to + i * channels});
         return;
     }
     if (pitch == channels) {
