@@ -39,6 +39,7 @@
     FUNCTION(primitive_attr_set_zero_points_mask)                                                                      \
     FUNCTION(primitive_create)                                                                                         \
     FUNCTION(primitive_desc_destroy)                                                                                   \
+    FUNCTION(primitive_desc_next_impl)                                                                                 \
     FUNCTION(primitive_desc_query)                                                                                     \
     FUNCTION(primitive_desc_query_md)                                                                                  \
     FUNCTION(primitive_destroy)                                                                                        \
