@@ -42,6 +42,8 @@ static bool is_direct(enum compute compute, int32_t dtype)
 void operand_load(enum compute compute, void *out, const mitral_tensor *tensor)
 {
     int64_t count = tensor_count(tensor);
+    if (count == 0) /* without elements there need be no memory */
+        return;
     if (is_direct(compute, tensor->dtype)) {
         memcpy(out, tensor->data, (size_t)count * compute_size(compute));
     } else if (compute == COMPUTE_FLOAT && tensor->dtype == MITRAL_FLOAT16) {
