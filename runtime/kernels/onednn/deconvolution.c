@@ -2,8 +2,8 @@
  *
  * Formulations, best first: where windows do not overlap (stride = kernel, no padding), products of each input row with the weights of
  * one kernel row, written straight to their output rows (the blocks of planar/micro.h take strides, and nothing has to be created);
- * oneDNN's deconvolution over channels-last data, image by image where its sums would depend on the number of threads; the reference
- * kernel. */
+ * oneDNN's deconvolution over channels-last data, part by part (an image, or some of its rows where windows do not overlap) where its sums
+ * would depend on the number of threads; the reference kernel. */
 #include <string.h>
 
 #include "runtime/kernels/onednn/program.h"
@@ -162,8 +162,17 @@ static mitral_status describe_weights(const struct kernel_call *call, const stru
     return bias ? onednn_descriptor(call, &d->bias, bias->dtype, bias->rank, bias->dims, LAYOUT_PLAIN) : MITRAL_OK;
 }
 
+/* How many parts of an image can be computed by themselves: bands of rows, or all of it. */
+static int64_t bands_of(const struct convolution_parameters *p)
+{
+    int64_t bands = p->spatial > 1 && windows_are_disjoint(p) ? 8 : 1;
+    while (p->input[0] % bands != 0)
+        bands--;
+    return bands;
+}
+
 /* MITRAL_DEFERRED: this formulation is not there, or depends on the number of threads. */
-static mitral_status create_descriptor(const struct convolution_parameters *p, const struct onednn_descriptors *d, bool images,
+static mitral_status create_descriptor(const struct convolution_parameters *p, const struct onednn_descriptors *d, bool in_parts,
                                        dnnl_primitive_desc_t *out)
 {
     dnnl_dims_t strides = {0}, dilations = {0}, begin = {0}, end = {0};
@@ -176,33 +185,37 @@ static mitral_status create_descriptor(const struct convolution_parameters *p, c
     if (dnnl.deconvolution_forward_primitive_desc_create(out, dnnl.engine, dnnl_forward_inference, dnnl_deconvolution_direct, d->x, d->w,
                                                          d->bias, d->y, strides, dilations, begin, end, d->attributes) != dnnl_success)
         return MITRAL_DEFERRED;
-    if (!onednn_is_reference(*out) && (images || !onednn_depends_on_threads(*out)))
+    if (!onednn_is_reference(*out) && (in_parts || !onednn_depends_on_threads(*out)))
         return MITRAL_OK;
     dnnl.primitive_desc_destroy(*out);
     return MITRAL_DEFERRED;
 }
 
-static mitral_status describe_map(const struct kernel_call *call, const mitral_tensor *tensor, bool image, dnnl_memory_desc_t *out)
+/* Of one of `bands` parts of an image; 0: the whole tensor. */
+static mitral_status describe_map(const struct kernel_call *call, const mitral_tensor *tensor, int64_t bands, dnnl_memory_desc_t *out)
 {
     int64_t dims[MITRAL_MAX_RANK];
     memcpy(dims, tensor->dims, sizeof dims);
-    if (image)
+    if (bands) {
         dims[0] = 1;
+        dims[2] /= bands;
+    }
     return onednn_descriptor(call, out, tensor->dtype, tensor->rank, dims, LAYOUT_CHANNELS_LAST);
 }
 
 static mitral_status add_deconvolution(struct onednn_program *program, const struct kernel_call *call,
-                                       const struct convolution_parameters *p, const struct onednn_post *post, bool images,
+                                       const struct convolution_parameters *p, const struct onednn_post *post, bool in_parts,
                                        struct onednn_descriptors *d)
 {
     const int layout = LAYOUT_CHANNELS_LAST;
+    const int64_t bands = in_parts ? bands_of(p) : 0;
     const mitral_tensor *x = call_input(call, X), *y = call_output(call, 0);
     struct onednn_operand operands[4 + ONEDNN_POST_OPERANDS] = {{DNNL_ARG_SRC, {PLACE_NONE, 0, 0}}, {DNNL_ARG_WEIGHTS, {PLACE_NONE, 0, 0}},
                                                                 {DNNL_ARG_DST, {PLACE_NONE, 0, 0}}};
     size_t count = 3;
     TRY(describe_weights(call, p, d));
-    TRY(describe_map(call, x, images, &d->x));
-    TRY(describe_map(call, y, images, &d->y));
+    TRY(describe_map(call, x, bands, &d->x));
+    TRY(describe_map(call, y, bands, &d->y));
     TRY(onednn_input_in(program, call, X, layout, &operands[0].where));
     operands[2].where = onednn_output_in(program, call, 0, layout);
     if (call_input(call, BIAS))
@@ -215,16 +228,17 @@ static mitral_status add_deconvolution(struct onednn_program *program, const str
     dnnl.post_ops_destroy(list);
     TRY(status);
     dnnl_primitive_desc_t descriptor;
-    TRY(create_descriptor(p, d, images, &descriptor));
+    TRY(create_descriptor(p, d, in_parts, &descriptor));
     status = onednn_add_weights(program, call, W, d->plain_w, dnnl.primitive_desc_query_md(descriptor, dnnl_query_weights_md, 0),
                                 &operands[1].where);
     if (status != MITRAL_OK) {
         dnnl.primitive_desc_destroy(descriptor);
         return status;
     }
-    if (images) {
-        const size_t steps[4 + ONEDNN_POST_OPERANDS] = {tensor_bytes(x) / (size_t)p->batch, 0, tensor_bytes(y) / (size_t)p->batch};
-        TRY(onednn_add_parts(program, call, descriptor, operands, steps, count, (size_t)p->batch));
+    if (in_parts) {
+        const size_t parts = (size_t)(p->batch * bands);
+        const size_t steps[4 + ONEDNN_POST_OPERANDS] = {tensor_bytes(x) / parts, 0, tensor_bytes(y) / parts};
+        TRY(onednn_add_parts(program, call, descriptor, operands, steps, count, parts));
     } else {
         TRY(onednn_add_primitive(program, call, descriptor, operands, count));
     }
@@ -234,7 +248,7 @@ static mitral_status add_deconvolution(struct onednn_program *program, const str
 /* ---- all ------------------------------------------------------------------------------------------------------------------- */
 
 /* In the order in which they are tried. */
-enum formulation { ROWS, WHOLE, IMAGES, FORMULATIONS };
+enum formulation { ROWS, WHOLE, PARTS, FORMULATIONS };
 
 static mitral_status attempt(const struct kernel_call *call, const struct convolution_parameters *p, const struct onednn_post *post,
                              enum formulation formulation, void **state, size_t *scratch_bytes)
@@ -244,10 +258,10 @@ static mitral_status attempt(const struct kernel_call *call, const struct convol
     TRY(onednn_attributes(call, &d.attributes));
     mitral_status status = onednn_program_create(&program, call);
     if (status == MITRAL_OK) {
-        const int before = formulation == IMAGES ? onednn_serial_begin() : 0;
+        const int before = formulation == PARTS ? onednn_serial_begin() : 0;
         status = formulation == ROWS ? add_rows(program, call, p, post, &d)
-                                     : add_deconvolution(program, call, p, post, formulation == IMAGES, &d);
-        if (formulation == IMAGES)
+                                     : add_deconvolution(program, call, p, post, formulation == PARTS, &d);
+        if (formulation == PARTS)
             onednn_serial_end(before);
         status = onednn_program_finish(program, call, status, state, scratch_bytes);
     }
