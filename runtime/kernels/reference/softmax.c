@@ -3,6 +3,7 @@
 
 #include <math.h>
 
+#include "runtime/cpu.h"
 #include "runtime/kernels/reference/operand.h"
 #include "runtime/kernels/reference/shapes.h"
 #include "runtime/kernels/reference/vector_math.h"
@@ -54,12 +55,27 @@ static void softmax_narrow(enum softmax_kind kind, int32_t dtype, int64_t outer,
     }
 }
 
-/* By ONNX Runtime's sequence of operations where it has AVX2: sums in eight parts. y may be x. */
-VECTORISED_FUSED static void softmax_row(int64_t axis, const float *x, float *y)
+enum { PARTS = 8, WIDE_PARTS = 16 };
+
+static inline __attribute__((always_inline)) float sum_in_parts(int64_t axis, const float *y, const int parts)
 {
-    enum { PARTS = 8 };
+    const int64_t whole = axis - axis % parts;
+    float sums[WIDE_PARTS] = {0};
+    for (int64_t i = 0; i < whole; i += parts)
+        for (int j = 0; j < parts; j++)
+            sums[j] += y[i + j];
+    for (int64_t i = whole; i < axis; i++)
+        sums[i - whole] += y[i];
+    for (int j = 0; j < PARTS && parts == WIDE_PARTS; j++)
+        sums[j] += sums[PARTS + j];
+    return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+}
+
+/* By ONNX Runtime's sequence of operations on this CPU: sums in eight parts, with AVX-512 in sixteen. y may be x. */
+VECTORISED_FUSED static void softmax_row(int64_t axis, const float *x, float *y, bool wide)
+{
     const int64_t whole = axis - axis % PARTS;
-    float sums[PARTS] = {0}, mosts[PARTS], most = x[0];
+    float mosts[PARTS], most = x[0];
     for (int j = 0; j < PARTS; j++)
         mosts[j] = x[0];
     for (int64_t i = 0; i < whole; i += PARTS)
@@ -71,22 +87,18 @@ VECTORISED_FUSED static void softmax_row(int64_t axis, const float *x, float *y)
     }
     for (int64_t i = 0; i < axis; i++)
         y[i] = runtime_exp(x[i] - most);
-    for (int64_t i = 0; i < whole; i += PARTS)
-        for (int j = 0; j < PARTS; j++)
-            sums[j] += y[i + j];
-    for (int64_t i = whole; i < axis; i++)
-        sums[i - whole] += y[i];
-    const float scale = 1.0f / (((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7])));
+    const float scale = 1.0f / (wide ? sum_in_parts(axis, y, WIDE_PARTS) : sum_in_parts(axis, y, PARTS));
     for (int64_t i = 0; i < axis; i++)
         y[i] *= scale;
 }
 
 static void softmax_rows(int64_t rows, int64_t axis, int threads, const float *x, float *y)
 {
+    const bool wide = cpu_isa_supported() >= ISA_AVX512; /* it does not follow MITRAL_ISA */
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t row = 0; row < rows; row++)
         if (axis)
-            softmax_row(axis, x + row * axis, y + row * axis);
+            softmax_row(axis, x + row * axis, y + row * axis, wide);
 }
 
 mitral_status call_softmax_sizes(const struct kernel_call *call, int64_t *outer, int64_t *axis, int64_t *inner)

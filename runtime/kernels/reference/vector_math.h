@@ -150,10 +150,13 @@ static inline float vector_sigmoid(float v)
     return (v < 0.0f ? e : 1.0f) / (1.0f + e);
 }
 
+/* (1 - t) / (1 + t), t = e^(-2 |v|); 1 - t and t by themselves: twice what one of them is off would be in a quotient of it alone. */
 static inline float vector_tanh(float v)
 {
-    const float half = vector_half_expm1(-2.0f * at_most(fabsf(v), 15.0f));
-    return nan_where_nan(with_sign_of(-half / (1.0f + half), v), v);
+    const struct power e = vector_power(-2.0f * at_most(fabsf(v), 15.0f));
+    const float scale = float_of_bits((bits_of_float(e.shifted) << 23) + 0x3f800000u), rest = MULTIPLY_ADD(e.tail, e.square, e.r);
+    const float minus = MULTIPLY_ADD(scale, rest, scale - 1.0f), plus = MULTIPLY_ADD(scale, rest, scale) + 1.0f;
+    return nan_where_nan(with_sign_of(-minus / plus, v), v);
 }
 
 /* The quotients of polynomials that Eigen and ONNX Runtime take for both, fused: equal to ONNX Runtime's to the bit where it has FMA. For
