@@ -20,7 +20,8 @@ static int64_t dilation_of(const struct graph *graph, const struct node *node)
     if (!value_is_float_map(graph, w) || !value_is_float_map(graph, node->inputs[0]) || node->output_count != 1
         || !value_is_float_map(graph, node_output(node, 0))
         || graph->values[w].producer != NO_NODE || attribute_int(&node->attributes, "group", 1) != 1
-        || attribute_has(&node->attributes, "activation") || attribute_has(&node->attributes, "bfloat16") || node_input(node, 2) != NO_VALUE || node_int_at(node, "dilations", 1, 1) != dilation
+        || attribute_has(&node->attributes, "activation") || attribute_has(&node->attributes, "bfloat16") || node_input(node, 2) != NO_VALUE
+        || node_int_at(node, "dilations", 1, 1) != dilation
         || strcmp(attribute_string(&node->attributes, "auto_pad", "NOTSET"), "NOTSET") != 0)
         return 0;
     const int64_t *dims = graph->values[w].type.dims;

@@ -176,3 +176,34 @@ double rig_distance(const mitral_tensor *a, const mitral_tensor *b)
     }
     return range > 0 ? most / range : most;
 }
+
+mitral_tensor rig_check_run(struct rig *rig, const char *kernel)
+{
+    rig->output.tensor = (mitral_tensor){0};
+    mitral_status status = rig_run(rig, kernel);
+    if (status != MITRAL_OK)
+        print_error("%s: %s\n", kernel, mitral_context_message(rig->context));
+    assert_int_equal(status, MITRAL_OK);
+    return rig->output.tensor;
+}
+
+void rig_check_kernel(struct rig *rig, const char *kernel, const mitral_tensor *expected, int form, double limit)
+{
+    rig->threads = 1;
+    mitral_tensor first = rig_check_run(rig, kernel);
+    double distance = rig_distance(&first, expected);
+    if (!(distance <= limit))
+        print_error("form %d: %s, %s is %g off\n", form, kernel, rig->description, distance);
+    assert_true(distance <= limit);
+    for (rig->threads = 2; rig->threads <= 4; rig->threads++) {
+        mitral_tensor other = rig_check_run(rig, kernel);
+        assert_memory_equal(other.data, first.data, tensor_bytes(&first));
+    }
+    rig->threads = 1;
+}
+
+void rig_add(mitral_tensor *to, const mitral_tensor *addend)
+{
+    for (int64_t i = 0; i < tensor_count(to); i++)
+        ((float *)to->data)[i] += ((const float *)addend->data)[i];
+}

@@ -40,6 +40,12 @@ void rig_text(struct rig *rig, const char *name, const char *value);
 void rig_ints(struct rig *rig, const char *name, const int64_t *values, size_t count);
 /* Shape, prepare, run. The output's layout is as preset in rig->output.tensor. Its data are new each time. */
 mitral_status rig_run(struct rig *rig, const char *kernel);
+/* The same from an output without a layout; it must succeed. */
+mitral_tensor rig_check_run(struct rig *rig, const char *kernel);
+/* The kernel is near `expected`, and gives the same bits for any number of threads; `form` is said where it is not. */
+void rig_check_kernel(struct rig *rig, const char *kernel, const mitral_tensor *expected, int form, double limit);
+/* Element by element. */
+void rig_add(mitral_tensor *to, const mitral_tensor *addend);
 /* A copy in the other layout, in the rig's arena. */
 mitral_tensor rig_relayout(struct rig *rig, const mitral_tensor *tensor, int layout);
 /* A copy as float32 or bfloat16, in the rig's arena. */

@@ -66,38 +66,6 @@ static void set_window(struct rig *rig, const struct form *f)
     rig_ints(rig, "pads", f->pads, 4);
 }
 
-static mitral_tensor check_run(struct rig *rig, const char *kernel)
-{
-    rig->output.tensor = (mitral_tensor){0};
-    mitral_status status = rig_run(rig, kernel);
-    if (status != MITRAL_OK)
-        print_error("%s: %s\n", kernel, mitral_context_message(rig->context));
-    assert_int_equal(status, MITRAL_OK);
-    return rig->output.tensor;
-}
-
-/* The kernel is near `expected`, and gives the same bits for any number of threads. */
-static void check_kernel(struct rig *rig, const char *kernel, const mitral_tensor *expected, const struct form *form, double limit)
-{
-    rig->threads = 1;
-    mitral_tensor first = check_run(rig, kernel);
-    double distance = rig_distance(&first, expected);
-    if (!(distance <= limit))
-        print_error("form %d: %s, %s is %g off\n", (int)(form - forms), kernel, rig->description, distance);
-    assert_true(distance <= limit);
-    for (rig->threads = 2; rig->threads <= 4; rig->threads++) {
-        mitral_tensor other = check_run(rig, kernel);
-        assert_memory_equal(other.data, first.data, tensor_bytes(&first));
-    }
-    rig->threads = 1;
-}
-
-static void add(mitral_tensor *to, const mitral_tensor *addend)
-{
-    for (int64_t i = 0; i < tensor_count(to); i++)
-        ((float *)to->data)[i] += ((const float *)addend->data)[i];
-}
-
 static void check_forward(const struct form *f, bool bias)
 {
     struct rig rig;
@@ -109,12 +77,12 @@ static void check_forward(const struct form *f, bool bias)
     if (bias)
         rig_input(&rig, 1, &f->features, -0.5, 0.5);
     set_window(&rig, f);
-    mitral_tensor expected = check_run(&rig, "Conv");
-    check_kernel(&rig, "training.convolution", &expected, f, tolerance);
+    mitral_tensor expected = rig_check_run(&rig, "Conv");
+    rig_check_kernel(&rig, "training.convolution", &expected, (int)(f - forms), tolerance);
     if (!bias)
         rig_absent(&rig);
-    add(&expected, rig_input(&rig, 4, expected.dims, -1, 1));
-    check_kernel(&rig, "training.convolution", &expected, f, tolerance);
+    rig_add(&expected, rig_input(&rig, 4, expected.dims, -1, 1));
+    rig_check_kernel(&rig, "training.convolution", &expected, (int)(f - forms), tolerance);
     rig_close(&rig);
 }
 
@@ -129,11 +97,11 @@ static void check_data(const struct form *f)
     rig_input(&rig, 4, w, -range, range);
     rig_ints(&rig, "shape", x, 4);
     set_window(&rig, f);
-    mitral_tensor expected = check_run(&rig, "mitral.ConvGradientData");
-    check_kernel(&rig, "training.convolution_data", &expected, f, tolerance);
+    mitral_tensor expected = rig_check_run(&rig, "mitral.ConvGradientData");
+    rig_check_kernel(&rig, "training.convolution_data", &expected, (int)(f - forms), tolerance);
     rig_absent(&rig);
-    add(&expected, rig_input(&rig, 4, x, -1, 1));
-    check_kernel(&rig, "training.convolution_data", &expected, f, tolerance);
+    rig_add(&expected, rig_input(&rig, 4, x, -1, 1));
+    rig_check_kernel(&rig, "training.convolution_data", &expected, (int)(f - forms), tolerance);
     rig_close(&rig);
 }
 
@@ -147,10 +115,10 @@ static void check_weights(const struct form *f)
     rig_input(&rig, 4, y, -1, 1);
     rig_ints(&rig, "shape", w, 4);
     set_window(&rig, f);
-    mitral_tensor expected = check_run(&rig, "mitral.ConvGradientWeights");
-    check_kernel(&rig, "training.convolution_weights", &expected, f, sum_tolerance);
+    mitral_tensor expected = rig_check_run(&rig, "mitral.ConvGradientWeights");
+    rig_check_kernel(&rig, "training.convolution_weights", &expected, (int)(f - forms), sum_tolerance);
     if (f->kernel[0] * f->kernel[1] == 1)
-        check_kernel(&rig, "training.points_weights", &expected, f, sum_tolerance);
+        rig_check_kernel(&rig, "training.points_weights", &expected, (int)(f - forms), sum_tolerance);
     rig_close(&rig);
 }
 
@@ -178,10 +146,10 @@ static void check_points(const struct form *f, bool data)
         if (points) {
             expected.data = kept;
             rig_int(&rig, "transposed", data);
-            check_kernel(&rig, "training.points", &expected, f, tolerance);
+            rig_check_kernel(&rig, "training.points", &expected, (int)(f - forms), tolerance);
         } else {
             rig_ints(&rig, "shape", x, 4);
-            expected = check_run(&rig, data ? "mitral.ConvGradientData" : "Conv");
+            expected = rig_check_run(&rig, data ? "mitral.ConvGradientData" : "Conv");
             kept = malloc(tensor_bytes(&expected));
             assert_non_null(kept);
             memcpy(kept, expected.data, tensor_bytes(&expected));

@@ -71,44 +71,12 @@ static void round_operands(struct rig *rig, bool back)
     }
 }
 
-static mitral_tensor check_run(struct rig *rig, const char *kernel)
-{
-    rig->output.tensor = (mitral_tensor){0};
-    mitral_status status = rig_run(rig, kernel);
-    if (status != MITRAL_OK)
-        print_error("%s: %s\n", kernel, mitral_context_message(rig->context));
-    assert_int_equal(status, MITRAL_OK);
-    return rig->output.tensor;
-}
-
 static mitral_tensor reference(struct rig *rig, const char *kernel)
 {
     round_operands(rig, false);
-    mitral_tensor expected = check_run(rig, kernel);
+    mitral_tensor expected = rig_check_run(rig, kernel);
     round_operands(rig, true);
     return expected;
-}
-
-/* The kernel is near `expected`, and gives the same bits for any number of threads. */
-static void check_kernel(struct rig *rig, const char *kernel, const mitral_tensor *expected, const struct form *form, double limit)
-{
-    rig->threads = 1;
-    mitral_tensor first = check_run(rig, kernel);
-    double distance = rig_distance(&first, expected);
-    if (!(distance <= limit))
-        print_error("form %d: %s is %g off\n", (int)(form - forms), kernel, distance);
-    assert_true(distance <= limit);
-    for (rig->threads = 2; rig->threads <= 4; rig->threads++) {
-        mitral_tensor other = check_run(rig, kernel);
-        assert_memory_equal(other.data, first.data, tensor_bytes(&first));
-    }
-    rig->threads = 1;
-}
-
-static void add(mitral_tensor *to, const mitral_tensor *addend)
-{
-    for (int64_t i = 0; i < tensor_count(to); i++)
-        ((float *)to->data)[i] += ((const float *)addend->data)[i];
 }
 
 enum { FORWARD, DATA, WEIGHTS };
@@ -136,11 +104,11 @@ static void check_forward(const struct form *f, bool bias)
     if (bias)
         rig_input(&rig, 1, &f->features, -0.5, 0.5);
     mitral_tensor expected = reference(&rig, "Conv");
-    check_kernel(&rig, "training.tiles", &expected, f, tolerance);
+    rig_check_kernel(&rig, "training.tiles", &expected, (int)(f - forms), tolerance);
     if (!bias)
         rig_absent(&rig);
-    add(&expected, rig_input(&rig, 4, expected.dims, -1, 1));
-    check_kernel(&rig, "training.tiles", &expected, f, tolerance);
+    rig_add(&expected, rig_input(&rig, 4, expected.dims, -1, 1));
+    rig_check_kernel(&rig, "training.tiles", &expected, (int)(f - forms), tolerance);
     rig_close(&rig);
 }
 
@@ -149,10 +117,10 @@ static void check_data(const struct form *f)
     struct rig rig;
     set_up(&rig, f, DATA);
     mitral_tensor expected = reference(&rig, "mitral.ConvGradientData");
-    check_kernel(&rig, "training.tiles_data", &expected, f, tolerance);
+    rig_check_kernel(&rig, "training.tiles_data", &expected, (int)(f - forms), tolerance);
     rig_absent(&rig);
-    add(&expected, rig_input(&rig, 4, expected.dims, -1, 1));
-    check_kernel(&rig, "training.tiles_data", &expected, f, tolerance);
+    rig_add(&expected, rig_input(&rig, 4, expected.dims, -1, 1));
+    rig_check_kernel(&rig, "training.tiles_data", &expected, (int)(f - forms), tolerance);
     rig_close(&rig);
 }
 
@@ -161,7 +129,7 @@ static void check_weights(const struct form *f)
     struct rig rig;
     set_up(&rig, f, WEIGHTS);
     mitral_tensor expected = reference(&rig, "mitral.ConvGradientWeights");
-    check_kernel(&rig, "training.tiles_weights", &expected, f, sum_tolerance);
+    rig_check_kernel(&rig, "training.tiles_weights", &expected, (int)(f - forms), sum_tolerance);
     rig_close(&rig);
 }
 
@@ -210,7 +178,7 @@ static void test_bench(void **state)
             set_up(&rig, f, which);
             rig.repeat = 5;
             for (int k = 0; k < 2; k++) {
-                check_run(&rig, names[which][k]);
+                rig_check_run(&rig, names[which][k]);
                 times[k] = rig.milliseconds;
             }
             const double work = 2e-6 * (double)(f->batch * f->channels * f->features * f->size[0] * f->size[1] * f->kernel[0] * f->kernel[1]);

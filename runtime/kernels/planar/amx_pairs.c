@@ -1,33 +1,15 @@
 /* Pixels as the pairs of bfloat16 that amx_product reads: channels last, each pixel padded with zeros to the depth of whole tiles. */
 #include "runtime/kernels/planar/amx.h"
 #include "runtime/kernels/planar/blocks.h"
-
-/* `count` values one after the other; zeros up to an even number of vectors are not written. */
-static void flat_pairs(const float *from, float *to, ptrdiff_t count)
-{
-    ptrdiff_t i = 0;
-    for (; i + 2 * LANES <= count; i += 2 * LANES)
-        vec_store(to + i / 2, vec_round(vec_load(from + i), vec_load(from + i + LANES)));
-    if (i < count) {
-        const int left = (int)(count - i), low = left < LANES ? left : LANES;
-        const vec value = vec_round(vec_load_part(from + i, low), vec_load_part(from + i + low, left - low));
-        vec_store_part(to + i / 2, value, (left + 1) / 2);
-    }
-}
+#include "runtime/kernels/planar/finish.h"
 
 static void pairs_of_channels(const struct row_pairs *p)
 {
+    planar_blocks_avx512_bf16.row_pairs(p);
     const int pairs = (p->channels + 1) / 2;
-    if (p->pixel == p->channels && 2 * p->pixel_out == p->channels) {
-        flat_pairs(p->input, p->output, (ptrdiff_t)p->pixels * p->channels);
-        return;
-    }
-    for (int x = 0; x < p->pixels; x++) {
-        float *to = p->output + x * p->pixel_out;
-        flat_pairs(p->input + x * p->pixel, to, p->channels);
+    for (int x = 0; x < p->pixels && pairs < p->pixel_out; x++)
         for (ptrdiff_t i = pairs; i < p->pixel_out; i++)
-            to[i] = 0;
-    }
+            p->output[x * p->pixel_out + i] = 0;
 }
 
 static void pairs_of_planes(const struct row_pairs *p)
@@ -71,18 +53,12 @@ INLINE void finish_channels(const struct rounded_finish *r, int c, int part, boo
 {
     const struct channel_finish *g = &r->finish;
     const struct planar_finish f = g->finish; /* a copy that no store can change */
-    const vec scale = f.scale ? vec_load_part(f.scale + c, part) : vec_set(1);
-    const vec shift = f.shift ? vec_load_part(f.shift + c, part) : vec_set(0);
-    const vec slope = f.activation == PLANAR_SLOPE ? vec_load_part(f.slope + c, part) : vec_set(0);
+    const struct finish_constants constants = finish_constants_from(&f, c, part);
     for (int x = 0; x < g->pixels; x++) {
         const ptrdiff_t at = x * f.step + c;
         const vec value = vec_load_part(g->input + x * g->pitch + c, part);
         const vec other = !f.residual ? vec_set(0) : residual ? half_load(f.residual, at, part) : vec_load_part(f.residual + at, part);
-        vec y = f.residual_first ? vec_fma(value + other, scale, shift) : vec_fma(value, scale, shift) + other;
-        if (f.activation == PLANAR_RELU)
-            y = vec_max(vec_set(0), y);
-        else if (f.activation == PLANAR_SLOPE)
-            y = vec_slope(y, slope);
+        const vec y = finish_value(&f, f.residual != NULL, &constants, value, other);
         if (output)
             half_store(f.output, at, y, part);
         else

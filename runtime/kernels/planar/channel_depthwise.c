@@ -49,9 +49,7 @@ INLINE void depthwise(const struct channel_depthwise *whole, unsigned parts)
     last = last < first ? first : last < d.pixels ? last : d.pixels;
     for (int c = 0; c < d.channels; c += LANES) {
         int part = d.channels - c < LANES ? d.channels - c : 0, x = 0;
-        struct finish_constants constants = {f.scale ? finish_load(f.scale + c, part) : vec_set(1),
-                                             f.shift ? finish_load(f.shift + c, part) : vec_set(0),
-                                             f.slope ? finish_load(f.slope + c, part) : vec_set(0)};
+        struct finish_constants constants = finish_constants_from(&f, c, part);
         for (; x < first; x++)
             finish_vector(&f, parts, &constants, at_edge(&d, c, part, x), x * f.sum_step + c, x * f.step + c, part);
         for (; x + PIXELS <= last; x += PIXELS) {

@@ -99,18 +99,11 @@ INLINE void gather_columns(vec y[6][4], const float *from, ptrdiff_t position)
     }
 }
 
-INLINE struct finish_constants gather_constants(const struct planar_finish *f, int c, int part)
-{
-    return (struct finish_constants){f->scale ? finish_load(f->scale + c, part) : vec_set(1),
-                                     f->shift ? finish_load(f->shift + c, part) : vec_set(0),
-                                     f->slope ? finish_load(f->slope + c, part) : vec_set(0)};
-}
-
 /* One vector of channels of a tile, all of whose outputs exist. Not inlined, as spread_inside. */
 INLINE void gather_inside(const struct channel_gather *g, const struct channel_tile *tile, const float *from, int c, unsigned parts)
 {
     const struct planar_finish f = g->finish; /* a copy that no store can change */
-    const struct finish_constants constants = gather_constants(&f, c, 0);
+    const struct finish_constants constants = finish_constants_from(&f, c, 0);
     ptrdiff_t at = tile->output + c;
     vec y[6][4];
     gather_columns(y, from, g->position);
@@ -130,7 +123,7 @@ __attribute__((noinline)) static void gather_edge(const struct channel_gather *g
     const struct planar_finish *f = &g->finish;
     const struct channel_tile *tile = &g->tiles[index];
     const int part = g->channels - c < LANES ? g->channels - c : 0;
-    const struct finish_constants constants = gather_constants(f, c, part);
+    const struct finish_constants constants = finish_constants_from(f, c, part);
     ptrdiff_t at = tile->output + c;
     vec y[6][4];
     gather_columns(y, g->input + index * g->pitch + c, g->position);

@@ -110,7 +110,7 @@ static inline int dilated_branch_width(const struct dilated_block *block, int ch
 }
 
 void dilated_place_branches(const struct dilated_form *form, struct dilated_branch branches[DILATED_BRANCHES]);
-/* Whether branches that read so many channels run on planes on this machine. */
+/* Whether branches that read so many channels run on planes on this machine, their products of bfloat16 or not. */
 bool dilated_prefers_planes(int channels, bool bfloat16);
 /* How many sources are (or are not) upsampled. */
 int dilated_sources(const struct dilated_block *block, bool upsampled);

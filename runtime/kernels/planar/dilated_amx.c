@@ -4,17 +4,7 @@
 
 #include "runtime/kernels/planar/dilated_channels.h"
 
-enum { BAND = 16, TAPS = 9 };
-
-static size_t aligned(size_t floats)
-{
-    return (floats + AMX_ROWS - 1) / AMX_ROWS * AMX_ROWS;
-}
-
-static int divided(int a, int b)
-{
-    return (a + b - 1) / b;
-}
+enum { BAND = 16, TAPS = 9 }; /* BAND: rows of y between two meetings of the threads */
 
 static int whole_tiles(int pixels)
 {
@@ -30,6 +20,8 @@ void dilated_amx_measure(const struct dilated_plan *plan, int widest_source, str
     g->ring = ring < b->height ? ring : b->height;
     g->ring_row = (columns + 2 * (ptrdiff_t)b->widest) * depth;
     g->reduced = aligned((size_t)(g->ring * g->ring_row));
+    g->piece_height = BAND;
+    g->pieces_down = divided(b->height, BAND);
     g->spread = g->products = 0;
     g->merged = aligned((size_t)columns * (size_t)b->outputs + PLANAR_SLACK);
     g->row = aligned((size_t)b->width * (size_t)b->outputs + PLANAR_SLACK);
@@ -85,35 +77,11 @@ static void make_branch(const struct worker *w, int k, int y)
     w->plan->products->channel_product(&product);
 }
 
-static void make_row(struct worker *w, int y)
+void dilated_amx_row(struct worker *w, int y)
 {
     const struct window window = {.y = y, .rows = 1, .columns = w->plan->block.width};
     dilated_fetch_row(w, &window, false);
     for (int k = 0; k < w->plan->block.branch_count; k++)
         make_branch(w, k, y);
     dilated_end_row(w, &window, 0);
-}
-
-/* How many chunks rows before `row` need. */
-static int chunks_for(const struct worker *w, int row)
-{
-    const int needed = row + w->plan->block.widest;
-    return needed < w->plan->block.height ? divided(needed, w->g->chunk_rows) : w->g->chunks;
-}
-
-void dilated_amx_rows(struct worker *w, void (*make_chunk)(struct worker *w, int chunk))
-{
-    const int height = w->plan->block.height;
-    int made = 0;
-    for (int from = -BAND; from < height; from += BAND) { /* a band of rows, and what the next one needs */
-        const int rows = from < 0 ? 0 : height - from < BAND ? height - from : BAND;
-        const int until = from + BAND < height ? chunks_for(w, from + 2 * BAND) : made;
-#pragma omp for schedule(dynamic)
-        for (int item = 0; item < rows + until - made; item++)
-            if (item < rows)
-                make_row(w, from + item);
-            else
-                make_chunk(w, made + item - rows);
-        made = until;
-    }
 }

@@ -216,20 +216,14 @@ static size_t converted_bytes(const struct kernel_call *call, const struct state
 static const float *widened(const struct kernel_call *call, size_t index, float *out)
 {
     const mitral_tensor *map = call_input(call, index);
-    const uint16_t *from = map->data;
-#pragma omp parallel for num_threads(call->threads) if (call->threads > 1)
-    for (int64_t i = 0; i < tensor_count(map); i++)
-        out[i] = bfloat16_to_float(from[i]);
+    planar_blocks_of(cpu_isa())->row_widen(&(struct row_widen){(ptrdiff_t)tensor_count(map), map->data, out});
     return out;
 }
 
 static void narrow(const struct kernel_call *call, const float *from)
 {
     mitral_tensor *map = call_output(call, 0);
-    uint16_t *to = map->data;
-#pragma omp parallel for num_threads(call->threads) if (call->threads > 1)
-    for (int64_t i = 0; i < tensor_count(map); i++)
-        to[i] = float_to_bfloat16(from[i]);
+    planar_blocks_of(cpu_isa())->row_round(&(struct row_round){(ptrdiff_t)tensor_count(map), from, map->data});
 }
 
 /* ---- the kernel ---------------------------------------------------------------------------------------------------------- */

@@ -13,17 +13,7 @@
 #include "runtime/kernels/planar/pack.h"
 #include "runtime/kernels/planar/tiles.h"
 
-enum { ALIGN = 16, PIECE = 32, CHUNK_PIXELS = 224, LARGEST_GROUP = 64, POSITIONS = WINOGRAD_INPUTS * WINOGRAD_INPUTS };
-
-static size_t aligned(size_t floats)
-{
-    return (floats + ALIGN - 1) / ALIGN * ALIGN;
-}
-
-static int divided(int a, int b)
-{
-    return (a + b - 1) / b;
-}
+enum { PIECE = 32, CHUNK_PIXELS = 224, LARGEST_GROUP = 64, POSITIONS = WINOGRAD_INPUTS * WINOGRAD_INPUTS };
 
 static int piece_size(int span, int whole)
 {
@@ -66,8 +56,8 @@ static void measure(const struct dilated_plan *plan, struct geometry *g)
     g->spread_pitch = divided(b->reduced, lanes) * lanes;
     g->product_pitch = divided(most, lanes) * lanes;
     g->group = g->spread_pitch <= 8 ? LARGEST_GROUP : g->spread_pitch <= 16 ? LARGEST_GROUP / 2 : LARGEST_GROUP * 3 / 8;
-    g->spread_position = g->group * g->spread_pitch + ALIGN;
-    g->product_position = g->group * g->product_pitch + ALIGN;
+    g->spread_position = g->group * g->spread_pitch + DILATED_ALIGN;
+    g->product_position = g->group * g->product_pitch + DILATED_ALIGN;
     g->spread = aligned((size_t)(POSITIONS * g->spread_position) + PLANAR_SLACK);
     g->in_place = g->product_pitch == g->spread_pitch && channel_batch_in_place(most, b->reduced, lanes);
     g->products = g->in_place ? 0 : aligned((size_t)(POSITIONS * g->product_position) + PLANAR_SLACK);
@@ -261,18 +251,30 @@ static int chunks_for(const struct worker *w, int down)
     return rows < b->height ? divided(rows, w->g->chunk_rows) : w->g->chunks;
 }
 
+/* Pieces of a row of pieces. */
+static int pieces_of(const struct worker *w, int down)
+{
+    const struct geometry *g = w->g;
+    const int left = w->plan->block.height - down * g->piece_height;
+    if (down < 0)
+        return 0;
+    return !w->plan->block.amx ? g->pieces_across : left < g->piece_height ? left : g->piece_height;
+}
+
 static void run_pieces(struct worker *w)
 {
     const struct geometry *g = w->g;
     int made = 0;
     for (int down = -1; down < g->pieces_down; down++) {
-        const int until = down + 1 < g->pieces_down ? chunks_for(w, down + 1) : made, pieces = down < 0 ? 0 : g->pieces_across;
+        const int until = down + 1 < g->pieces_down ? chunks_for(w, down + 1) : made, pieces = pieces_of(w, down);
 #pragma omp for schedule(dynamic)
         for (int item = 0; item < pieces + until - made; item++)
-            if (item < pieces)
-                run_piece(w, down * g->pieces_across + item);
-            else
+            if (item >= pieces)
                 make_chunk(w, made + item - pieces);
+            else if (w->plan->block.amx)
+                dilated_amx_row(w, down * g->piece_height + item);
+            else
+                run_piece(w, down * g->pieces_across + item);
         made = until;
     }
 }
@@ -308,9 +310,7 @@ static void run_image(struct worker *w)
         for (int y = 0; y < g->low_height; y++)
             dilated_low_row(w, y);
     }
-    if (b->amx)
-        dilated_amx_rows(w, make_chunk);
-    else if (g->split)
+    if (g->split)
         run_branches(w);
     else
         run_pieces(w);

@@ -7,7 +7,7 @@
 #include "runtime/kernels/planar/pack.h"
 
 struct geometry {
-    int piece_height, piece_width, pieces_down, pieces_across;
+    int piece_height, piece_width, pieces_down, pieces_across; /* on AMX tiles a row of pieces is a band of rows of y, each a piece */
     int chunk_rows, chunks;
     int group;                          /* tiles that are transformed and multiplied together */
     int low_height, low_width;
@@ -24,6 +24,18 @@ struct geometry {
     int ring;                           /* on AMX tiles the branches read pairs in a ring of so many rows … */
     ptrdiff_t ring_row;                 /* … each of so many floats */
 };
+
+enum { DILATED_ALIGN = 16 }; /* floats of a cache line */
+
+static inline size_t aligned(size_t floats)
+{
+    return (floats + DILATED_ALIGN - 1) / DILATED_ALIGN * DILATED_ALIGN;
+}
+
+static inline int divided(int a, int b)
+{
+    return (a + b - 1) / b;
+}
 
 /* How deep a product of so many channels of the block is. */
 static inline int dilated_depth(const struct dilated_block *block, int channels)
@@ -104,7 +116,7 @@ void dilated_end_chunk(const struct worker *w, int chunk);
 void dilated_amx_measure(const struct dilated_plan *plan, int widest_source, struct geometry *g);
 /* The branches' input of a chunk. */
 void dilated_amx_chunk(struct worker *w, const struct window *window);
-/* The team's way through one image, after the upsampled sources' products; `make_chunk` is to be called for each chunk. */
-void dilated_amx_rows(struct worker *w, void (*make_chunk)(struct worker *w, int chunk));
+/* A row of y, of which its pieces are in place of squares. */
+void dilated_amx_row(struct worker *w, int y);
 
 #endif

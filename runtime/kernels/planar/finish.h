@@ -54,6 +54,27 @@ INLINE void finish_store(float *to, vec value, int part)
         vec_store(to, value);
 }
 
+/* Of the channels from `first` on. */
+INLINE struct finish_constants finish_constants_from(const struct planar_finish *f, int first, int part)
+{
+    return (struct finish_constants){f->scale ? finish_load(f->scale + first, part) : vec_set(1),
+                                     f->shift ? finish_load(f->shift + first, part) : vec_set(0),
+                                     f->slope ? finish_load(f->slope + first, part) : vec_set(0)};
+}
+
+/* The arithmetic of it, without sums. */
+INLINE vec finish_value(const struct planar_finish *f, bool has_residual, const struct finish_constants *constants, vec value, vec residual)
+{
+    if (has_residual && f->residual_first)
+        value += residual;
+    value = vec_fma(value, constants->scale, constants->shift);
+    if (has_residual && !f->residual_first)
+        value += residual;
+    if (f->activation == PLANAR_RELU)
+        return vec_max(vec_set(0), value);
+    return f->activation == PLANAR_SLOPE ? vec_slope(value, constants->slope) : value;
+}
+
 /* `part` lanes of the vector count (0: all). */
 INLINE void finish_vector(const struct planar_finish *f, unsigned parts, const struct finish_constants *constants, vec value,
                           ptrdiff_t sum_at, ptrdiff_t at, int part)
@@ -69,15 +90,7 @@ INLINE void finish_vector(const struct planar_finish *f, unsigned parts, const s
         finish_store(f->output + at, parts & FINISH_RESIDUAL ? value + residual : value, part);
         return;
     }
-    if (parts & FINISH_RESIDUAL && f->residual_first)
-        value += residual;
-    value = vec_fma(value, constants->scale, constants->shift);
-    if (parts & FINISH_RESIDUAL && !f->residual_first)
-        value += residual;
-    if (f->activation == PLANAR_RELU)
-        value = vec_max(vec_set(0), value);
-    else if (f->activation == PLANAR_SLOPE)
-        value = vec_slope(value, constants->slope);
+    value = finish_value(f, parts & FINISH_RESIDUAL, constants, value, residual);
     if (parts & FINISH_THROUGH && !part)
         vec_store_through(f->output + at, value);
     else

@@ -7,20 +7,25 @@
 enum { CHANNELS_AHEAD = 4 }; /* how many are fetched ahead */
 
 /* Channels last: neighbouring channels are neighbours in memory, and so are the halves of a pair. */
+INLINE void pairs_of_run(const float *from, float *to, ptrdiff_t count)
+{
+    ptrdiff_t i = 0;
+    for (; i + 2 * LANES <= count; i += 2 * LANES)
+        vec_store(to + i / 2, vec_round(vec_load(from + i), vec_load(from + i + LANES)));
+    if (i < count) {
+        const int left = (int)(count - i), low = left < LANES ? left : LANES;
+        const vec value = vec_round(vec_load_part(from + i, low), vec_load_part(from + i + LANES, left - low));
+        vec_store_part(to + i / 2, value, (left + 1) / 2);
+    }
+}
+
 static void pairs_of_channels(const struct row_pairs *p)
 {
-    for (int x = 0; x < p->pixels; x++) {
-        const float *from = p->input + x * p->pixel;
-        float *to = p->output + x * p->pixel_out;
-        int c = 0;
-        for (; c + 2 * LANES <= p->channels; c += 2 * LANES)
-            vec_store(to + c / 2, vec_round(vec_load(from + c), vec_load(from + c + LANES)));
-        if (c < p->channels) {
-            const int left = p->channels - c, low = left < LANES ? left : LANES, high = left < 2 * LANES ? left - low : LANES;
-            const vec value = vec_round(vec_load_part(from + c, low), vec_load_part(from + c + LANES, high));
-            vec_store_part(to + c / 2, value, (low + high + 1) / 2);
-        }
-    }
+    const bool dense = p->pixel == p->channels && 2 * p->pixel_out == p->channels;
+    if (dense)
+        pairs_of_run(p->input, p->output, (ptrdiff_t)p->pixels * p->channels);
+    for (int x = 0; x < p->pixels && !dense; x++)
+        pairs_of_run(p->input + x * p->pixel, p->output + x * p->pixel_out, p->channels);
 }
 
 static void pairs_of_planes(const struct row_pairs *p)

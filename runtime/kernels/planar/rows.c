@@ -308,9 +308,7 @@ INLINE void finish_pixels(const struct channel_finish *whole, unsigned parts)
     const struct planar_finish f = g.finish;
     for (int c = 0; c < g.channels; c += LANES) {
         int part = g.channels - c < LANES ? g.channels - c : 0;
-        struct finish_constants constants = {f.scale ? finish_load(f.scale + c, part) : vec_set(1),
-                                             f.shift ? finish_load(f.shift + c, part) : vec_set(0),
-                                             f.slope ? finish_load(f.slope + c, part) : vec_set(0)};
+        struct finish_constants constants = finish_constants_from(&f, c, part);
         for (int p = 0; p < g.pixels; p++)
             finish_vector(&f, parts, &constants, finish_load(g.input + p * g.pitch + c, part), p * f.sum_step + c, p * f.step + c,
                           part);

@@ -263,28 +263,35 @@ static const char *describe(const void *state)
     return ((const struct state *)state)->text;
 }
 
-double slide_flops(const struct slide *s, const int64_t positions[2])
+static double flops_of(const struct slide *s, const int64_t positions[2])
 {
     return 2.0 * (double)(s->batch * s->channels * s->features) * (double)(positions[0] * positions[1] * s->kernel[0] * s->kernel[1]);
 }
 
-static double forward_flops(const struct kernel_call *call)
+double flops_forward(const struct kernel_call *call)
 {
     struct slide slide;
-    return slide_of_forward(call, &slide) == MITRAL_OK ? slide_flops(&slide, slide.output) : 0;
+    return slide_of_forward(call, &slide) == MITRAL_OK ? flops_of(&slide, slide.output) : 0;
 }
 
-static double data_flops(const struct kernel_call *call)
+double flops_data(const struct kernel_call *call)
 {
     struct slide slide;
     mitral_tensor x;
-    return slide_of_data(call, &x, &slide) == MITRAL_OK ? slide_flops(&slide, slide.input) : 0;
+    return slide_of_data(call, &x, &slide) == MITRAL_OK ? flops_of(&slide, slide.input) : 0;
+}
+
+double flops_weights(const struct kernel_call *call)
+{
+    struct slide slide;
+    mitral_tensor w;
+    return slide_of_weights(call, &w, &slide) == MITRAL_OK ? flops_of(&slide, slide.output) : 0;
 }
 
 const struct kernel training_convolution[] = {
     {.name = "training.convolution", .shape = shape_forward, .prepare = forward_prepare, .run = run, .release = release,
-     .describe = describe, .flops = forward_flops},
+     .describe = describe, .flops = flops_forward},
     {.name = "training.convolution_data", .shape = shape_data, .prepare = data_prepare, .run = run, .release = release,
-     .describe = describe, .flops = data_flops},
+     .describe = describe, .flops = flops_data},
 };
 const size_t training_convolution_count = sizeof training_convolution / sizeof *training_convolution;

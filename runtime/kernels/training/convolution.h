@@ -18,7 +18,14 @@ mitral_status slide_of_data(const struct kernel_call *call, mitral_tensor *x, st
 mitral_status slide_of_weights(const struct kernel_call *call, mitral_tensor *w, struct slide *out);
 mitral_status shape_forward(struct kernel_call *call);
 mitral_status shape_data(struct kernel_call *call);
-double slide_flops(const struct slide *slide, const int64_t positions[2]);
+double flops_forward(const struct kernel_call *call);
+double flops_data(const struct kernel_call *call);
+double flops_weights(const struct kernel_call *call);
+/* From the first tap of a window to the last one, along an axis. */
+static inline int64_t slide_reach(const struct slide *slide, int axis)
+{
+    return (slide->kernel[axis] - 1) * slide->dilation[axis];
+}
 /* Σ over images and pixels of each feature of dY. */
 void sum_features(const struct training_blocks *blocks, int threads, const struct slide *slide, const float *dy, float *db);
 

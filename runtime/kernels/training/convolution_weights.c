@@ -465,15 +465,8 @@ static const char *describe(const void *state)
     return ((const struct state *)state)->text;
 }
 
-static double flops(const struct kernel_call *call)
-{
-    struct slide s;
-    mitral_tensor w;
-    return slide_of_weights(call, &w, &s) == MITRAL_OK ? slide_flops(&s, s.output) : 0;
-}
-
 const struct kernel training_convolution_weights[] = {
     {.name = "training.convolution_weights", .shape = shape, .prepare = prepare, .run = run, .release = release, .describe = describe,
-     .flops = flops},
+     .flops = flops_weights},
 };
 const size_t training_convolution_weights_count = sizeof training_convolution_weights / sizeof *training_convolution_weights;

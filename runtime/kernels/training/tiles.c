@@ -9,7 +9,7 @@
 #include "runtime/kernels/training/tiles.h"
 
 enum { X, W, BIAS, ADDEND };
-enum { LINE = 16, BLOCK = 2 * TILE, BUFFER_BYTES = 512 << 10, FEWEST_ROWS = 4 };
+enum { LINE = 16, BLOCK = 2 * TILE };
 
 struct state {
     struct slide slide;
@@ -22,21 +22,6 @@ struct state {
     char text[64];
 };
 
-static int64_t divided(int64_t a, int64_t b)
-{
-    return (a + b - 1) / b;
-}
-
-static int64_t most(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
-static int64_t reach(const struct slide *s, int i)
-{
-    return (s->kernel[i] - 1) * s->dilation[i];
-}
-
 /* Rows follow each other so that what lies right of one is also what lies left of the next. */
 static void measure(struct state *state)
 {
@@ -45,13 +30,11 @@ static void measure(struct state *state)
     state->chunks = (int)divided(s->channels, TILE_DEPTH);
     state->feature_blocks = divided(s->features, BLOCK);
     state->direct = s->output[1] % TILE == 0;
-    state->pitch = (ptrdiff_t)most(s->pad[1] + s->input[1], s->output[1] + reach(s, 1) - s->pad[1]);
-    const int64_t row = (int64_t)state->chunks * TILE * state->pitch * (int64_t)sizeof(uint32_t), fits = BUFFER_BYTES / row - reach(s, 0);
-    state->band = most(fits, FEWEST_ROWS) < s->output[0] ? most(fits, FEWEST_ROWS) : s->output[0];
-    state->bands = divided(s->output[0], state->band);
-    state->band = divided(s->output[0], state->bands);
-    state->segment = (ptrdiff_t)((state->band + reach(s, 0)) * state->pitch + s->pad[1] + BLOCK);
-    const int64_t images = BUFFER_BYTES / (row * (state->band + reach(s, 0)) + 1), share = divided(s->batch, state->threads);
+    state->pitch = (ptrdiff_t)most(s->pad[1] + s->input[1], s->output[1] + slide_reach(s, 1) - s->pad[1]);
+    const int64_t row = (int64_t)state->chunks * TILE * state->pitch * (int64_t)sizeof(uint32_t), fits = TILE_BUFFER_BYTES / row - slide_reach(s, 0);
+    state->bands = tile_bands(s->output[0], fits, &state->band);
+    state->segment = (ptrdiff_t)((state->band + slide_reach(s, 0)) * state->pitch + s->pad[1] + BLOCK);
+    const int64_t images = TILE_BUFFER_BYTES / (row * (state->band + slide_reach(s, 0)) + 1), share = divided(s->batch, state->threads);
     state->together = state->bands > 1 ? 1 : most(1, images < share ? images : share);
     state->items = divided(s->batch, state->together) * state->bands;
     /* An odd number of cache lines, so that pairs do not share their places in the cache. */
@@ -158,7 +141,7 @@ static void spread(const struct state *state, const float *image, int64_t first,
     for (int64_t k = 0; k < (int64_t)state->chunks * TILE; k++, pairs += state->plane) {
         const float *even = image + 2 * k * plane;
         uint32_t *to = pairs;
-        for (int64_t r = 0; r < rows + reach(s, 0); r++, to += state->pitch) {
+        for (int64_t r = 0; r < rows + slide_reach(s, 0); r++, to += state->pitch) {
             const int64_t row = first - s->pad[0] + r;
             if (2 * k >= s->channels || row < 0 || row >= s->input[0]) {
                 memset(to, 0, (size_t)state->pitch * sizeof *to);
@@ -265,19 +248,6 @@ static mitral_status run(struct kernel_call *call)
 static const char *describe(const void *state)
 {
     return ((const struct state *)state)->text;
-}
-
-static double flops_forward(const struct kernel_call *call)
-{
-    struct slide slide;
-    return slide_of_forward(call, &slide) == MITRAL_OK ? slide_flops(&slide, slide.output) : 0;
-}
-
-static double flops_data(const struct kernel_call *call)
-{
-    struct slide slide;
-    mitral_tensor x;
-    return slide_of_data(call, &x, &slide) == MITRAL_OK ? slide_flops(&slide, slide.input) : 0;
 }
 
 const struct kernel training_tiles[] = {

@@ -9,7 +9,7 @@
 #include "runtime/kernels/training/convolution.h"
 #include "runtime/kernels/training/tiles.h"
 
-enum { LINE = 32, BLOCK = 2 * TILE, BUFFER_BYTES = 512 << 10, FEWEST_ROWS = 4 };
+enum { LINE = 32, BLOCK = 2 * TILE };
 
 struct state {
     struct slide slide;
@@ -23,21 +23,6 @@ struct state {
     bool wants_weights, wants_bias;
 };
 
-static int64_t divided(int64_t a, int64_t b)
-{
-    return (a + b - 1) / b;
-}
-
-static int64_t most(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
-static int64_t reach(const struct slide *s, int i)
-{
-    return (s->kernel[i] - 1) * s->dilation[i];
-}
-
 /* A row of X ends in zeros wherever a tap would read of dY what belongs to another row. */
 static void measure(struct state *state)
 {
@@ -45,15 +30,13 @@ static void measure(struct state *state)
     state->taps = (int)(s->kernel[0] * s->kernel[1]);
     state->channel_tiles = divided(s->channels, TILE);
     state->feature_tiles = divided(s->features, TILE);
-    state->lead = (ptrdiff_t)most(0, reach(s, 1) - s->pad[1]);
+    state->lead = (ptrdiff_t)most(0, slide_reach(s, 1) - s->pad[1]);
     state->pitch = (ptrdiff_t)divided(most(s->input[1] + s->pad[1], s->output[1] + state->lead), 2) * 2;
-    const int64_t row = 2 * TILE * state->pitch * (state->channel_tiles + state->feature_tiles), fits = BUFFER_BYTES / row;
-    state->band = most(fits, FEWEST_ROWS) < s->input[0] ? most(fits, FEWEST_ROWS) : s->input[0];
-    state->bands = divided(s->input[0], state->band);
-    state->band = divided(s->input[0], state->bands); /* about as many rows each: all cost the same */
+    const int64_t row = 2 * TILE * state->pitch * (state->channel_tiles + state->feature_tiles), fits = TILE_BUFFER_BYTES / row;
+    state->bands = tile_bands(s->input[0], fits, &state->band);
     state->pixels = (ptrdiff_t)divided(state->band * state->pitch, TILE_DEPTH) * TILE_DEPTH;
     state->turned = (state->pixels + 2 * TILE_DEPTH) / 2 * BLOCK;
-    state->segment = state->lead + (ptrdiff_t)(s->pad[1] + reach(s, 0) * state->pitch) + state->pixels + TILE_DEPTH;
+    state->segment = state->lead + (ptrdiff_t)(s->pad[1] + slide_reach(s, 0) * state->pitch) + state->pixels + TILE_DEPTH;
     const int64_t images = fits / state->band;
     state->together = state->bands > 1 ? 1 : most(1, images < s->batch ? images : s->batch);
     state->items = divided(s->batch, state->together) * state->bands;
@@ -137,8 +120,8 @@ static void spread_feature(const struct state *state, const float *image, int64_
     const float *from = image + feature * s->output[0] * s->output[1];
     memset(to, 0, (size_t)state->lead * sizeof *to);
     to += state->lead;
-    for (int64_t r = 0; feature < s->features && r < rows + reach(s, 0); r++, to += state->pitch) {
-        const int64_t row = first - reach(s, 0) + s->pad[0] + r;
+    for (int64_t r = 0; feature < s->features && r < rows + slide_reach(s, 0); r++, to += state->pitch) {
+        const int64_t row = first - slide_reach(s, 0) + s->pad[0] + r;
         const ptrdiff_t width = row < 0 || row >= s->output[0] ? 0 : (ptrdiff_t)s->output[1];
         if (width)
             state->blocks->round(from + row * s->output[1], width, to);
@@ -235,14 +218,7 @@ static const char *describe(const void *state)
     return "tiles:bf16";
 }
 
-static double flops(const struct kernel_call *call)
-{
-    struct slide s;
-    mitral_tensor w;
-    return slide_of_weights(call, &w, &s) == MITRAL_OK ? slide_flops(&s, s.output) : 0;
-}
-
 const struct kernel training_tiles_weights[] = {
-    {.name = "training.tiles_weights", .shape = shape, .prepare = prepare, .run = run, .release = release, .describe = describe, .flops = flops},
+    {.name = "training.tiles_weights", .shape = shape, .prepare = prepare, .run = run, .release = release, .describe = describe, .flops = flops_weights},
 };
 const size_t training_tiles_weights_count = sizeof training_tiles_weights / sizeof *training_tiles_weights;
