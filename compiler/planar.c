@@ -101,7 +101,7 @@ bool planar_block_likes_planes(const struct graph *graph, const struct node *nod
 {
     size_t branch_count;
     const int64_t *branches = attribute_ints(&node->attributes, "branches", &branch_count);
-    if (!planar_block_is_one_loop(node) || attribute_int(&node->attributes, "head", -1) >= 0)
+    if (!planar_block_is_one_loop(node))
         return false;
     const mitral_tensor *weights = fixed(graph, node_input(node, planar_block_source_count(node) + 3 * (size_t)branches[0]));
     return weights && weights->rank == 4 && dilated_prefers_planes((int)weights->dims[1], attribute_int(&node->attributes, "bfloat16", 0) != 0);

@@ -223,7 +223,7 @@ static void find_head(struct region *r)
     const struct mark mark = mark_of(r);
     r->y = r->result;
     r->head = -1;
-    if (!r->fused || dilated_prefers_planes((int)r->graph->values[r->stages[r->branches[0]].input].type.dims[1], r->bfloat16))
+    if (!r->fused)
         return;
     r->head = take_pointwise(r, r->y, FROM_Y);
     if (r->head < 0)

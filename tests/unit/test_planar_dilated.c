@@ -133,7 +133,7 @@ static const double exact_tolerance = 5e-6;
 static bool multiplies_rounded(const struct form *form)
 {
     int64_t channels = form->reduced ? form->reduced : form->channels[0] + form->channels[1];
-    const bool planes = !form->head && dilated_prefers_planes((int)channels, true);
+    const bool planes = dilated_prefers_planes((int)channels, true);
     return planar_amx_blocks() || form->reduced || form->shortcut == SHORTCUT_STAGE || planes;
 }
 

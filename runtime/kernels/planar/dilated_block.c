@@ -44,7 +44,7 @@ static void choose_blocks(struct dilated_plan *plan, bool bfloat16)
     struct dilated_block *block = &plan->block;
     plan->blocks = planar_blocks_of(isa);
     block->amx = bfloat16 && planar_amx_blocks();
-    block->planes = !block->head && dilated_prefers_planes(block->reduced, bfloat16);
+    block->planes = dilated_prefers_planes(block->reduced, bfloat16);
     int rest = block->reduced % plan->blocks->lanes;
     /* Half a vector is lost on the last channels, but where a wide vector is two halves anyway, narrow ones lose nothing. */
     if (!block->planes && cpu_splits_avx512() && isa >= ISA_AVX512 && rest > 0 && rest <= plan->blocks->lanes / 2)

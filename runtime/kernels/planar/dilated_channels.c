@@ -10,10 +10,11 @@
 #include <string.h>
 
 #include "runtime/kernels/planar/dilated_channels.h"
+#include "runtime/kernels/planar/dilated_walk.h"
 #include "runtime/kernels/planar/pack.h"
 #include "runtime/kernels/planar/tiles.h"
 
-enum { PIECE = 32, CHUNK_PIXELS = 224, LARGEST_GROUP = 64, POSITIONS = WINOGRAD_INPUTS * WINOGRAD_INPUTS };
+enum { PIECE = 32, CHUNK_PIXELS = 224, LOW_ROWS = 4, LARGEST_GROUP = 64, POSITIONS = WINOGRAD_INPUTS * WINOGRAD_INPUTS };
 
 static int piece_size(int span, int whole)
 {
@@ -74,6 +75,7 @@ static void measure(const struct dilated_plan *plan, struct geometry *g)
     g->reduced = b->reduce || g->copied ? aligned(pixels * (size_t)b->reduced + PLANAR_SLACK) : 0;
     if (b->amx)
         dilated_amx_measure(plan, widest, g);
+    g->counts = aligned(dilated_walk_floats(g->pieces_down + 1));
     g->thread = g->spread + g->products + g->rows + g->pairs + g->merged + g->row + g->result_row + g->stage + g->head;
     g->low = g->upsampled ? aligned((size_t)(b->reduced + project) * (size_t)g->low_height * (size_t)g->low_width + PLANAR_SLACK) : 0;
     g->branches = g->split ? aligned(pixels * branches + PLANAR_SLACK) : 0;
@@ -84,7 +86,7 @@ size_t dilated_channels_scratch(const struct dilated_plan *plan)
 {
     struct geometry g;
     measure(plan, &g);
-    return (g.thread * (size_t)plan->threads + g.reduced + g.low + g.branches + g.whole) * sizeof(float);
+    return (g.thread * (size_t)plan->threads + g.counts + g.reduced + g.low + g.branches + g.whole) * sizeof(float);
 }
 
 static void make_chunk(struct worker *w, int chunk)
@@ -243,57 +245,65 @@ static int split_items(const struct worker *w)
     return items;
 }
 
-/* The first chunk that pieces up to row `down` do not need. */
-static int chunks_for(const struct worker *w, int down)
+/* ---- the walk: a phase has a row of pieces, and makes what the next row of them needs ------------------------------------ */
+
+/* The first chunk that the first `rows` rows of pieces do not need. */
+static int chunks_for(const struct worker *w, int rows)
 {
     const struct dilated_block *b = &w->plan->block;
-    const int rows = (down + 1) * w->g->piece_height + b->widest;
-    return rows < b->height ? divided(rows, w->g->chunk_rows) : w->g->chunks;
+    const int pixels = rows > 0 ? rows * w->g->piece_height + b->widest : 0;
+    return pixels < b->height ? divided(pixels, w->g->chunk_rows) : w->g->chunks;
 }
 
-/* Pieces of a row of pieces. */
-static int pieces_of(const struct worker *w, int down)
+static int piece_count(const struct worker *w, int phase)
 {
     const struct geometry *g = w->g;
-    const int left = w->plan->block.height - down * g->piece_height;
-    if (down < 0)
+    const int left = w->plan->block.height - (phase - 1) * g->piece_height;
+    if (phase == 0)
         return 0;
     return !w->plan->block.amx ? g->pieces_across : left < g->piece_height ? left : g->piece_height;
 }
 
+static int chunk_count(const struct worker *w, int phase)
+{
+    return phase < w->g->pieces_down ? chunks_for(w, phase + 1) - chunks_for(w, phase) : 0;
+}
+
+static void walk_piece(struct worker *w, int phase, int index)
+{
+    if (w->plan->block.amx)
+        dilated_amx_row(w, (phase - 1) * w->g->piece_height + index);
+    else
+        run_piece(w, (phase - 1) * w->g->pieces_across + index);
+}
+
+static void walk_chunk(struct worker *w, int phase, int index)
+{
+    make_chunk(w, chunks_for(w, phase) + index);
+}
+
 static void run_pieces(struct worker *w)
 {
-    const struct geometry *g = w->g;
-    int made = 0;
-    for (int down = -1; down < g->pieces_down; down++) {
-        const int until = down + 1 < g->pieces_down ? chunks_for(w, down + 1) : made, pieces = pieces_of(w, down);
-#pragma omp for schedule(dynamic)
-        for (int item = 0; item < pieces + until - made; item++)
-            if (item >= pieces)
-                make_chunk(w, made + item - pieces);
-            else if (w->plan->block.amx)
-                dilated_amx_row(w, down * g->piece_height + item);
-            else
-                run_piece(w, down * g->pieces_across + item);
-        made = until;
-    }
+    const struct dilated_walk walk = {.phases = w->g->pieces_down + 1, .pieces = piece_count, .fills = chunk_count, .piece = walk_piece,
+                                      .fill = walk_chunk};
+    dilated_walk_run(&walk, w, w->counts);
 }
 
 static void run_branches(struct worker *w)
 {
     const struct geometry *g = w->g;
     const int items = split_items(w);
-#pragma omp for schedule(static)
+#pragma omp for schedule(dynamic)
     for (int chunk = 0; chunk < g->chunks; chunk++)
         make_chunk(w, chunk);
 #pragma omp for schedule(dynamic)
     for (int item = 0; item < items; item++)
         run_split(w, item);
-#pragma omp for schedule(static)
+#pragma omp for schedule(dynamic)
     for (int chunk = 0; chunk < g->chunks; chunk++)
         dilated_finish_chunk(w, chunk);
     if (w->output != w->result) {
-#pragma omp for schedule(static)
+#pragma omp for schedule(dynamic)
         for (int chunk = 0; chunk < g->chunks; chunk++)
             dilated_end_chunk(w, chunk);
     }
@@ -306,7 +316,7 @@ static void run_image(struct worker *w)
     const struct geometry *g = w->g;
     w->input = b->reduce || g->copied ? w->reduced : w->sources[0] + (ptrdiff_t)w->image * b->height * b->width * b->reduced;
     if (g->upsampled) {
-#pragma omp for schedule(static)
+#pragma omp for schedule(dynamic, LOW_ROWS)
         for (int y = 0; y < g->low_height; y++)
             dilated_low_row(w, y);
     }
@@ -321,14 +331,14 @@ void dilated_channels_run(const struct dilated_plan *plan, const float *const *s
     const struct dilated_block *b = &plan->block;
     struct geometry g;
     measure(plan, &g);
-    float *reduced = (float *)scratch + g.thread * (size_t)plan->threads, *low = reduced + g.reduced, *branches = low + g.low;
+    float *counts = (float *)scratch + g.thread * (size_t)plan->threads, *reduced = counts + g.counts, *low = reduced + g.reduced, *branches = low + g.low;
     float *whole = branches + g.branches;
     ptrdiff_t image_size = (ptrdiff_t)b->height * b->width * b->results;
 #pragma omp parallel num_threads(plan->threads)
     {
         float *own = (float *)scratch + g.thread * (size_t)omp_get_thread_num();
         struct amx_shape shape = {0, 0};
-        struct worker w = {.plan = plan, .g = &g, .shape = &shape, .sources = sources, .spread = own, .reduced = reduced, .low = low,
+        struct worker w = {.plan = plan, .g = &g, .shape = &shape, .sources = sources, .spread = own, .counts = counts, .reduced = reduced, .low = low,
                            .branches = branches};
         w.products = g.in_place ? w.spread : w.spread + g.spread;
         w.rows = w.spread + g.spread + g.products;

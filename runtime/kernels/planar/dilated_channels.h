@@ -20,7 +20,7 @@ struct geometry {
     ptrdiff_t merged_part;              /* … so many floats for each channel behind */
     ptrdiff_t spread_pitch, spread_position, product_pitch, product_position;
     /* Floats of the parts of one thread's scratch, and of the team's. */
-    size_t spread, products, rows, pairs, merged, row, result_row, stage, head, thread, reduced, low, branches, whole;
+    size_t spread, products, rows, pairs, merged, row, result_row, stage, head, thread, counts, reduced, low, branches, whole;
     int ring;                           /* on AMX tiles the branches read pairs in a ring of so many rows … */
     ptrdiff_t ring_row;                 /* … each of so many floats */
 };
@@ -64,7 +64,7 @@ struct worker {
     float *spread, *products, *rows, *pairs; /* its own */
     float *merged, *row, *result_row;    /* its own: of a piece of y; of one row of it; the head's row that becomes planes */
     float *stage, *head;                 /* its own: a chunk of the branches' input before it is rounded; pixels of y as pairs */
-    float *reduced, *low, *branches;     /* the team's */
+    float *counts, *reduced, *low, *branches; /* the team's */
     const float *input;                  /* of the branches */
     struct held row_held, pair_held;     /* what `rows` and `pairs` hold */
     struct amx_shape *shape;

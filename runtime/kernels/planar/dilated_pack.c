@@ -37,7 +37,7 @@ size_t dilated_packed_size(const struct dilated_block *block, const struct dilat
     if (block->amx && (part != PART_HEAD || dilated_head_is_rounded(block)))
         return amx_size(block, stage, part);
     if (part == PART_HEAD)
-        return pack_width(outputs) * channels;
+        return (block->planes ? (outputs + 3) / 4 * 4 : pack_width(outputs)) * channels;
     if (block->pairs && !branch) {
         channels = 0;
         for (int s = 0; s < block->source_count; s++)
@@ -67,7 +67,7 @@ void dilated_pack(const struct dilated_block *block, const struct dilated_stage 
     if (block->amx && (part != PART_HEAD || dilated_head_is_rounded(block)))
         amx_pack(block, stage, part, weights, out);
     else if (part == PART_HEAD)
-        pack_channel_weights(&head, out);
+        (block->planes ? pack_plane_weights : pack_channel_weights)(&head, out);
     else if (part == PART_OF_X)
         pack_product(block, stage, weights, out);
     else if (block->planes)
