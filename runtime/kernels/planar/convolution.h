@@ -67,6 +67,12 @@ size_t convolution_panel_offset(const struct convolution *c, int first);
 /* What the layout of these panels is called behind the way's name: "", or that they are narrow. */
 const char *convolution_panel_name(const struct convolution *c);
 void convolution_pack(const struct convolution *c, const float *weights, float *out);
+/* How many items in a row a thread takes at a time: several turns for each, since threads are not all as fast. */
+static inline int64_t convolution_turn(const struct convolution *c, int64_t items)
+{
+    enum { TURNS = 8 };
+    return c->threads == 1 ? items : items / (TURNS * c->threads) + 1;
+}
 size_t convolution_planes_scratch(const struct convolution *c); /* bytes */
 void convolution_planes_run(const struct convolution *c);
 size_t convolution_channels_scratch(const struct convolution *c);

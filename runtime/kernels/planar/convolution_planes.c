@@ -195,7 +195,7 @@ void convolution_planes_run(const struct convolution *c)
 #pragma omp parallel num_threads(c->threads) if (items > 1)
     {
         float *own = threads + (size_t)omp_get_thread_num() * g.thread;
-#pragma omp for schedule(static)
+#pragma omp for schedule(dynamic, convolution_turn(c, items))
         for (int64_t item = 0; item < items; item++) {
             if (c->way == WAY_POINTWISE_PLANES)
                 run_pointwise(c, &g, item, own, offsets);

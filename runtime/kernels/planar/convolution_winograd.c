@@ -177,7 +177,7 @@ void convolution_winograd_run(const struct convolution *c)
                 share_group(c, &g, i, groups);
         } else {
             float *own = (float *)c->scratch + (size_t)omp_get_thread_num() * (g.spread + g.products);
-#pragma omp for schedule(static)
+#pragma omp for schedule(dynamic, convolution_turn(c, groups))
             for (int64_t i = 0; i < groups; i++)
                 run_group(c, &g, i, groups, own);
         }
