@@ -362,14 +362,12 @@ static const char *describe(const void *opaque)
     return ((const struct state *)opaque)->text;
 }
 
-/* The branches read the reduced map, and the shortcut's elements are read just before those of the output are written. */
 static bool in_place(const void *opaque)
 {
     const struct state *state = opaque;
     const struct dilated_block *block = &state->plan.block;
-    return state->fused && !block->planes && block->reduce && block->source_count == 1 && block->shortcut == SHORTCUT_IDENTITY && !block->head
-           && block->sources[0].layout == LAYOUT_CHANNELS_LAST && block->output_layout == LAYOUT_CHANNELS_LAST
-           && state->form.sources[0].rounded == state->form.rounded;
+    return state->fused && block->source_count == 1 && state->form.sources[0].rounded == state->form.rounded
+           && (block->planes ? dilated_planes_in_place : dilated_channels_in_place)(block);
 }
 
 static double flops(const struct kernel_call *call)

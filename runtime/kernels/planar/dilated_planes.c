@@ -58,9 +58,9 @@ static void measure(const struct dilated_plan *plan, struct geometry *g)
     g->spread_position = pack_depth(b->reduced, b->pairs) * g->spread_pitch + ALIGN;
     g->product_pitch = g->piece;
     g->product_position = divided(most, 4) * 4 * g->product_pitch + ALIGN; /* products come in fours */
-    /* The running sum can stay in the last branch's part of y until that branch replaces it, unless the shortcut waits there already. */
     g->waiting = b->shortcut == SHORTCUT_STAGE || (b->shortcut == SHORTCUT_IDENTITY && (b->head || b->sources[0].layout != LAYOUT_PLAIN));
-    g->separate_sum = g->waiting;
+    /* The running sum can stay in the last branch's part of y until that branch replaces it, unless the shortcut is there. */
+    g->separate_sum = b->shortcut != SHORTCUT_NONE;
     g->low_height = b->height / 2;
     g->low_width = b->width / 2;
     g->y_plane = (ptrdiff_t)g->band * g->piece + ALIGN;
@@ -86,6 +86,13 @@ size_t dilated_planes_scratch(const struct dilated_plan *plan)
     struct geometry g;
     measure(plan, &g);
     return (g.thread * (size_t)plan->threads + g.ring + g.counts + g.low + g.whole) * sizeof(float);
+}
+
+/* A piece reads the ring, which no later piece's rows of x are missing from, and x's elements just before it writes y's. */
+bool dilated_planes_in_place(const struct dilated_block *block)
+{
+    return block->reduce && block->shortcut == SHORTCUT_IDENTITY && block->sources[0].layout == LAYOUT_PLAIN && !block->head
+           && block->output_layout == LAYOUT_PLAIN && block->width <= WIDEST_STRIPE;
 }
 
 /* Group `index` of a branch in a piece: up to four rows, dilation apart. */
