@@ -75,9 +75,9 @@ int normalised_part_of(const struct normalised_parts *parts, int64_t *c)
     return i;
 }
 
-bool normalised_is_large(const struct normalised_parts *parts)
+bool normalised_is_through(const struct normalised_parts *parts, const float *to, const float *from, const float *other)
 {
-    return training_is_large(parts->batch * parts->channels * parts->plane);
+    return to && to != from && to != other && training_is_large(parts->batch * parts->channels * parts->plane);
 }
 
 static bool is_poolable(const mitral_tensor *map)
@@ -230,18 +230,25 @@ static void forward_channel(const struct kernel_call *call, const struct trainin
         inverse = 1 / sqrt(variance + (double)attribute_float(call->attributes, "epsilon", 1e-5f));
     }
     normalised_line(normalised_vector(call, 1)[c], normalised_vector(call, 2)[c], mean, inverse, line);
-    for (int64_t n = 0; (y || pooled) && n < parts->batch; n++) {
+    for (int64_t n = parts->batch; (y || pooled) && n-- > 0;) {
         const int64_t at = (n * parts->channels + c) * parts->plane;
         struct training_normalise row = {.count = (ptrdiff_t)parts->plane, .a = (float)line[0], .b = (float)line[1], .c = 1,
                                          .x = (const float *)part->data + (n * part->dims[1] + own) * parts->plane,
                                          .residual = residual ? residual + at : NULL, .y = y ? (float *)y->data + at : NULL,
-                                         .relu = attribute_int(call->attributes, "relu", 0) != 0, .through = normalised_is_large(parts)};
+                                         .relu = attribute_int(call->attributes, "relu", 0) != 0};
+        row.through = normalised_is_through(parts, row.y, row.x, row.residual);
         if (pooled)
             normalised_pool(blocks, &row, width_of(parts), pool_scratch(call, parts), (float *)pooled->data + at / 4);
         else
             blocks->normalise(&row);
     }
     normalised_put_statistics(call, 3, 1, c, (double)parts->batch * (double)parts->plane, mean, variance, inverse);
+}
+
+static size_t forward_shares(const struct kernel_call *call, size_t output)
+{
+    (void)call;
+    return output == 0 ? RESIDUAL : SIZE_MAX;
 }
 
 static mitral_status forward_run(struct kernel_call *call)
@@ -299,6 +306,15 @@ static mitral_status backward_shape(struct kernel_call *call)
     return MITRAL_OK;
 }
 
+/* dZ takes dY's place, and what is a part's gradient that part's; a single part's dY's, where there is no dZ. */
+static size_t backward_shares(const struct kernel_call *call, size_t output)
+{
+    const size_t first = is_pooled(call) ? BACKWARD_PARTS + 1 : BACKWARD_PARTS;
+    if (output == 0)
+        return call_output(call, 3) || call->input_count > first + 1 ? first : 0;
+    return output == 3 ? 0 : output >= GRADIENT_PARTS ? first + 1 + output - GRADIENT_PARTS : SIZE_MAX;
+}
+
 /* dx = scale r (dz − mean(dz) − x̂ mean(dz x̂)), r the inverse deviation. */
 static void backward_channel(const struct kernel_call *call, const struct training_blocks *blocks, const struct normalised_parts *parts, int64_t c)
 {
@@ -313,7 +329,7 @@ static void backward_channel(const struct kernel_call *call, const struct traini
     const mitral_tensor *part = parts->inputs[index], *dx = call_output(call, index ? (size_t)(GRADIENT_PARTS + index - 1) : 0);
     const mitral_tensor *addend = normalised_addend(call, index, GRADIENT_PARTS);
     double sums[2] = {0, 0}, line[2];
-    struct training_denormalise row = {.count = (ptrdiff_t)parts->plane, .sign = sign, .mean = (float)mean, .through = normalised_is_large(parts)};
+    struct training_denormalise row = {.count = (ptrdiff_t)parts->plane, .sign = sign, .mean = (float)mean};
     if (sign == SIGN_BY_LINE) {
         normalised_line(normalised_vector(call, 1)[c], normalised_vector(call, SIGN)[c], mean, inverse, line);
         row.line[0] = (float)line[0];
@@ -337,7 +353,7 @@ static void backward_channel(const struct kernel_call *call, const struct traini
     row.b = (float)b;
     row.c = (float)(-a * sums[0] / count - b * mean);
     row.sign = pooled ? SIGN_ALL : sign; /* dz is there */
-    for (int64_t n = 0; (dx || (dz && !pooled)) && n < parts->batch; n++) {
+    for (int64_t n = parts->batch; (dx || (dz && !pooled)) && n-- > 0;) {
         const int64_t at = (n * parts->channels + c) * parts->plane, at_part = (n * part->dims[1] + own) * parts->plane;
         row.dy = pooled ? (const float *)dz->data + at : dy + at;
         row.y = y ? y + at : NULL;
@@ -345,6 +361,7 @@ static void backward_channel(const struct kernel_call *call, const struct traini
         row.addend = addend ? (const float *)addend->data + at_part : NULL;
         row.dx = dx ? (float *)dx->data + at_part : NULL;
         row.dz = dz && !pooled ? (float *)dz->data + at : NULL;
+        row.through = normalised_is_through(parts, row.dx, row.x, row.dy) && row.dz != row.dy;
         blocks->denormalise(&row);
     }
 }
@@ -357,7 +374,7 @@ static mitral_status backward_run(struct kernel_call *call)
 }
 
 const struct kernel training_normalization[] = {
-    {.name = "training.normalization", .shape = forward_shape, .prepare = forward_prepare, .run = forward_run},
-    {.name = "training.normalization_gradient", .flags = KERNEL_IN_PLACE, .shape = backward_shape, .run = backward_run},
+    {.name = "training.normalization", .shape = forward_shape, .prepare = forward_prepare, .run = forward_run, .shares = forward_shares},
+    {.name = "training.normalization_gradient", .shape = backward_shape, .run = backward_run, .shares = backward_shares},
 };
 const size_t training_normalization_count = sizeof training_normalization / sizeof *training_normalization;

@@ -26,8 +26,8 @@ mitral_status normalised_check_whole(const struct kernel_call *call, size_t inde
 /* Mean and population variance of a channel, in one pass around a number near its mean. */
 void normalised_measure(const struct training_blocks *blocks, const struct normalised_parts *parts, const mitral_tensor *part, int64_t c,
                         double *mean, double *variance);
-/* Whether the whole is too large to be found in a cache later. */
-bool normalised_is_large(const struct normalised_parts *parts);
+/* Whether `to` is written past the caches, as what is large is: not where it takes the place of `from` (or `other`), which is there by then. */
+bool normalised_is_through(const struct normalised_parts *parts, const float *to, const float *from, const float *other);
 const float *normalised_vector(const struct kernel_call *call, size_t index); /* NULL: absent */
 void normalised_put(const struct kernel_call *call, size_t index, int64_t c, double value);
 /* Channel c of the four outputs from `output` on: the next running mean and variance (of those at inputs `input` and after it, and an unbiased
