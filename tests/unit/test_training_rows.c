@@ -199,6 +199,14 @@ static void check_form(const struct form *f)
         if (keeps)
             assert_memory_equal(gradients[3].tensor.data, dz, (size_t)elements * sizeof *dz);
         check_threads(&backward, "training.normalization_gradient", 3 + f->part_count, absent, gradients);
+        if (f->relu) { /* so do y's bits */
+            mitral_value marked[MOST_OUTPUTS];
+            check_run(&apart, "training.normalization", 7, (const bool[MOST_OUTPUTS]){[5] = true}, marked);
+            assert_memory_equal(marked[0].tensor.data, found[0].tensor.data, (size_t)elements * sizeof *y);
+            backward.input_list[4] = &marked[6];
+            check_threads(&backward, "training.normalization_gradient", 3 + f->part_count, absent, gradients);
+            backward.input_list[4] = &found[0];
+        }
         if (!f->relu || f->residual)
             continue;
         backward.input_list[4] = apart.input_list[2]; /* the shift says as much as y: the same bits */
@@ -307,6 +315,14 @@ static void check_pooled(const int64_t parts[2], const int64_t size[2])
     for (int i = 0; i < 5; i++)
         check_near("gradient", &gradients[i].tensor, &expected[i].tensor, 2e-6); /* sums in another order */
     check_threads(&backward, "training.normalization_gradient", 5, NULL, gradients);
+    mitral_value marked[MOST_OUTPUTS];
+    check_run(&forward, "training.normalization", 7, NULL, marked);
+    assert_memory_equal(marked[0].tensor.data, found[0].tensor.data, tensor_bytes(&found[0].tensor));
+    backward.input_list[4] = &marked[6];
+    check_threads(&backward, "training.normalization_gradient", 5, NULL, gradients);
+    marked[6].tensor.dims[2]++;
+    assert_int_equal(run(&backward, "training.normalization_gradient", 5, NULL, expected), MITRAL_INVALID);
+    backward.input_list[4] = &found[0];
     static const bool lost[MOST_OUTPUTS] = {[3] = true};
     assert_int_equal(run(&backward, "training.normalization_gradient", 5, lost, gradients), MITRAL_INVALID);
     backward.input_list[5] = &found[0];

@@ -2,10 +2,10 @@
  * parts (a concatenation that is not made), with the addition and the ReLU that follow it.
  *
  * Forward: X, scale, B, mean, variance, residual?, further parts of X… → Y, next mean, next variance (unbiased), the batch's mean, its
- * inverse deviation, the 2×2 maximum of Y with stride 2. With attribute `known` mean and variance are the batch's mean and inverse deviation,
+ * inverse deviation, the 2×2 maximum of Y with stride 2, and in bits where the ReLU is open and which elements are maxima. With attribute `known` mean and variance are the batch's mean and inverse deviation,
  * and Y alone is made.
  *
- * Backward: dY, scale, mean, inverse deviation, Y? or B? (of a ReLU), X, further parts… → dX, dscale, dB, dZ? (the gradient before the
+ * Backward: dY, scale, mean, inverse deviation, Y? or its bits? or B? (of a ReLU), X, further parts… → dX, dscale, dB, dZ? (the gradient before the
  * ReLU), further parts of dX…. B, a vector, serves where there was no residual: then the sign of Y follows from X. With attribute `pooled` the
  * gradient of the 2×2 maximum of Y stands before X, and what it is to Y is added to dY; then dZ is wanted. With attribute
  * `sums` the gradient of a part has that of the part after it added, where there is a 1. A channel is one thread's from
@@ -14,8 +14,9 @@
 
 #include <math.h>
 #include <omp.h>
+#include <string.h>
 
-enum { RESIDUAL = 5, FORWARD_PARTS = 6, POOLED_OUTPUT = 5, SIGN = 4, POOLED_INPUT = 5, BACKWARD_PARTS = 5, GRADIENT_PARTS = 4, PIVOT_ELEMENTS = 64 };
+enum { RESIDUAL = 5, FORWARD_PARTS = 6, POOLED_OUTPUT = 5, OPEN_OUTPUT = 6, SIGN = 4, POOLED_INPUT = 5, BACKWARD_PARTS = 5, GRADIENT_PARTS = 4, PIVOT_ELEMENTS = 64 };
 
 mitral_status normalised_parts_read(const struct kernel_call *call, size_t first, size_t next, struct normalised_parts *out)
 {
@@ -85,6 +86,17 @@ static bool is_poolable(const mitral_tensor *map)
     return map->rank == 4 && map->dims[2] % 2 == 0 && map->dims[3] % 2 == 0 && map->dims[3] < INT32_MAX;
 }
 
+static int64_t width_of(const struct normalised_parts *parts)
+{
+    return parts->inputs[0]->dims[3];
+}
+
+/* Of a plane. */
+static int64_t open_bytes(const struct normalised_parts *parts, bool pooled)
+{
+    return pooled ? normalised_mark_bytes(parts->plane, width_of(parts)) : (parts->plane + 63) / 64 * 8;
+}
+
 /* ---- forward ------------------------------------------------------------------------------------------------------------- */
 
 static mitral_status forward_shape(struct kernel_call *call)
@@ -97,18 +109,15 @@ static mitral_status forward_shape(struct kernel_call *call)
     call_set_output(call, 0, MITRAL_FLOAT, whole.rank, whole.dims);
     for (size_t i = 1; i < 5; i++)
         call_set_output(call, i, MITRAL_FLOAT, 1, &parts.channels);
-    if (!call_output(call, POOLED_OUTPUT))
-        return MITRAL_OK;
-    if (!is_poolable(&whole))
+    const bool pooled = call_output(call, POOLED_OUTPUT) != NULL;
+    if (pooled && !is_poolable(&whole))
         return call_fail(call, MITRAL_INVALID, "maps of even height and width expected where their maximum is wanted");
+    call_set_output(call, OPEN_OUTPUT, MITRAL_UINT8, 3, (const int64_t[]){parts.batch, parts.channels, open_bytes(&parts, pooled)});
+    if (!pooled)
+        return MITRAL_OK;
     const int64_t half[4] = {whole.dims[0], whole.dims[1], whole.dims[2] / 2, whole.dims[3] / 2};
     call_set_output(call, POOLED_OUTPUT, MITRAL_FLOAT, 4, half);
     return MITRAL_OK;
-}
-
-static int64_t width_of(const struct normalised_parts *parts)
-{
-    return parts->inputs[0]->dims[3];
 }
 
 static mitral_status forward_prepare(struct kernel_call *call, void **state, size_t *scratch_bytes)
@@ -217,7 +226,7 @@ mitral_status normalised_run(const struct kernel_call *call, const struct normal
 
 static void forward_channel(const struct kernel_call *call, const struct training_blocks *blocks, const struct normalised_parts *parts, int64_t c)
 {
-    mitral_tensor *y = call_output(call, 0), *pooled = call_output(call, POOLED_OUTPUT);
+    mitral_tensor *y = call_output(call, 0), *pooled = call_output(call, POOLED_OUTPUT), *open = call_output(call, OPEN_OUTPUT);
     const float *residual = normalised_vector(call, RESIDUAL);
     int64_t own = c;
     const mitral_tensor *part = parts->inputs[normalised_part_of(parts, &own)];
@@ -237,6 +246,7 @@ static void forward_channel(const struct kernel_call *call, const struct trainin
                                          .residual = residual ? residual + at : NULL, .y = y ? (float *)y->data + at : NULL,
                                          .relu = attribute_int(call->attributes, "relu", 0) != 0};
         row.through = normalised_is_through(parts, row.y, row.x, row.residual);
+        row.open = open ? (unsigned char *)open->data + (n * parts->channels + c) * open_bytes(parts, pooled != NULL) : NULL;
         if (pooled)
             normalised_pool(blocks, &row, width_of(parts), pool_scratch(call, parts), (float *)pooled->data + at / 4);
         else
@@ -274,7 +284,22 @@ static mitral_status backward_parts(const struct kernel_call *call, struct norma
 static enum training_sign sign_of(const struct kernel_call *call)
 {
     const mitral_tensor *y = call_input(call, SIGN);
-    return !y ? SIGN_ALL : y->rank == 1 ? SIGN_BY_LINE : SIGN_BY_Y;
+    return !y ? SIGN_ALL : y->rank == 1 ? SIGN_BY_LINE : y->dtype == MITRAL_UINT8 ? SIGN_BY_BITS : SIGN_BY_Y;
+}
+
+static mitral_status check_sign(const struct kernel_call *call, const struct normalised_parts *parts, const mitral_tensor *whole)
+{
+    const enum training_sign sign = sign_of(call);
+    if (sign == SIGN_BY_LINE)
+        return normalised_check_vectors(call, SIGN, SIGN + 1, parts->channels);
+    if (sign != SIGN_BY_BITS)
+        return normalised_check_whole(call, SIGN, whole);
+    const int64_t dims[3] = {parts->batch, parts->channels, is_pooled(call) && whole->rank != 4 ? -1 : open_bytes(parts, is_pooled(call))};
+    const mitral_tensor *bits = call_input(call, SIGN);
+    if (bits->rank != 3 || memcmp(bits->dims, dims, sizeof dims) != 0)
+        return call_fail(call, MITRAL_INVALID, "input %d: %lld bytes of each of %lld planes expected", (int)SIGN, (long long)dims[2],
+                         (long long)(dims[0] * dims[1]));
+    return MITRAL_OK;
 }
 
 static mitral_status backward_shape(struct kernel_call *call)
@@ -286,13 +311,13 @@ static mitral_status backward_shape(struct kernel_call *call)
     if (!call_input(call, 0))
         return call_fail(call, MITRAL_INVALID, "input 0: a gradient expected, found none");
     TRY(normalised_check_whole(call, 0, &whole));
-    TRY(sign_of(call) == SIGN_BY_LINE ? normalised_check_vectors(call, 4, 5, parts.channels) : normalised_check_whole(call, 4, &whole));
+    TRY(check_sign(call, &parts, &whole));
     if (is_pooled(call)) {
         const mitral_tensor *pooled = call_input(call, POOLED_INPUT);
         const bool fits = is_poolable(&whole) && pooled && pooled->dtype == MITRAL_FLOAT && pooled->rank == 4 && pooled->dims[0] == whole.dims[0]
                           && pooled->dims[1] == whole.dims[1] && 2 * pooled->dims[2] == whole.dims[2] && 2 * pooled->dims[3] == whole.dims[3];
-        if (!fits || sign_of(call) != SIGN_BY_Y || !call_output(call, 3))
-            return call_fail(call, MITRAL_INVALID, "Y, a gradient of half its height and width, and an output for dZ expected");
+        if (!fits || (sign_of(call) != SIGN_BY_Y && sign_of(call) != SIGN_BY_BITS) || !call_output(call, 3))
+            return call_fail(call, MITRAL_INVALID, "Y or its bits, a gradient of half its height and width, and an output for dZ expected");
     }
     if (call->output_count != (size_t)(GRADIENT_PARTS + parts.count - 1) && (parts.count > 1 || call->output_count > GRADIENT_PARTS))
         return call_fail(call, MITRAL_INVALID, "%d outputs expected, found %zu", GRADIENT_PARTS + parts.count - 1, call->output_count);
@@ -323,7 +348,7 @@ static void backward_channel(const struct kernel_call *call, const struct traini
     const enum training_sign sign = sign_of(call);
     const float *dy = normalised_vector(call, 0), *y = sign == SIGN_BY_Y ? normalised_vector(call, SIGN) : NULL;
     const float *pooled = is_pooled(call) ? normalised_vector(call, POOLED_INPUT) : NULL;
-    const mitral_tensor *dz = call_output(call, 3);
+    const mitral_tensor *dz = call_output(call, 3), *open = sign == SIGN_BY_BITS ? call_input(call, SIGN) : NULL;
     int64_t own = c;
     const int index = normalised_part_of(parts, &own);
     const mitral_tensor *part = parts->inputs[index], *dx = call_output(call, index ? (size_t)(GRADIENT_PARTS + index - 1) : 0);
@@ -339,6 +364,7 @@ static void backward_channel(const struct kernel_call *call, const struct traini
         const int64_t at = (n * parts->channels + c) * parts->plane;
         row.dy = dy + at;
         row.y = y ? y + at : NULL;
+        row.open = open ? (const unsigned char *)open->data + (n * parts->channels + c) * open->dims[2] : NULL;
         row.x = (const float *)part->data + (n * part->dims[1] + own) * parts->plane;
         row.dz = dz ? (float *)dz->data + at : NULL;
         if (pooled)
@@ -357,6 +383,7 @@ static void backward_channel(const struct kernel_call *call, const struct traini
         const int64_t at = (n * parts->channels + c) * parts->plane, at_part = (n * part->dims[1] + own) * parts->plane;
         row.dy = pooled ? (const float *)dz->data + at : dy + at;
         row.y = y ? y + at : NULL;
+        row.open = open ? (const unsigned char *)open->data + (n * parts->channels + c) * open->dims[2] : NULL;
         row.x = (const float *)part->data + at_part;
         row.addend = addend ? (const float *)addend->data + at_part : NULL;
         row.dx = dx ? (float *)dx->data + at_part : NULL;

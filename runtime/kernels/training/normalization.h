@@ -36,6 +36,8 @@ void normalised_put_statistics(const struct kernel_call *call, size_t input, siz
                                double inverse);
 /* y = line[0] x + line[1] of a channel. The statistics are taken as the backward half, and who computes it again, find them: rounded. */
 void normalised_line(float scale, float shift, double mean, double inverse, double line[2]);
+/* Bytes that say of a plane where its ReLU was open, and, where it is pooled, which elements are the largest. */
+int64_t normalised_mark_bytes(int64_t plane, int64_t width);
 /* With the 2×2 maximum of stride 2 of what is made, which may be wanted alone (y NULL). `scratch` has so many floats. */
 size_t normalised_pool_floats(int64_t width);
 void normalised_pool(const struct training_blocks *blocks, const struct training_normalise *plane, int64_t width, float *scratch, float *pooled);
