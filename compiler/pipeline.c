@@ -36,6 +36,7 @@ static const struct pass {
     {"round-operands", pass_round_operands, TRAINING},
     {"fuse-branches", pass_fuse_branches, TRAINING},
     {"recompute", pass_recompute, TRAINING},
+    {"mark-open", pass_mark_open, TRAINING},
 };
 
 enum { PASS_COUNT = sizeof passes / sizeof *passes };

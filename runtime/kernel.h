@@ -77,6 +77,9 @@ struct kernel {
     const char *(*describe)(const void *state);
     /* Optional: whether this state allows what KERNEL_IN_PLACE allows always. */
     bool (*in_place)(const void *state);
+    /* Optional: the input whose memory output `output` may take in the same way, where that is not the first two's; SIZE_MAX: none. No input
+     * is named for two outputs. */
+    size_t (*shares)(const struct kernel_call *call, size_t output);
     /* Optional: floating-point operations of one run at these shapes. */
     double (*flops)(const struct kernel_call *call);
 };

@@ -211,14 +211,12 @@ static void join(struct place *places, uint32_t child_root, uint32_t parent, siz
     places[root].shared |= places[child_root].shared;
 }
 
-/* A step whose kernel allows it may write over its first input when nobody reads that later. */
-static void share_in_place(struct builder *b, struct place *places, uint32_t index, const struct step *step)
+/* Output `output` of a step may take the memory of input `input` when nobody reads that later. */
+static void share(struct builder *b, struct place *places, uint32_t index, const struct step *step, size_t input_index, size_t output_index)
 {
-    const struct kernel *kernel = step->kernel;
-    const bool allowed = kernel->flags & KERNEL_IN_PLACE || (kernel->in_place && kernel->in_place(b->result->steps[index].state));
-    if (!allowed || !step->input_count || !step->output_count)
+    if (input_index >= step->input_count || output_index >= step->output_count)
         return;
-    uint32_t input = step->inputs[0], output = step->outputs[0];
+    uint32_t input = step->inputs[input_index], output = step->outputs[output_index];
     if (input == NO_ID || output == NO_ID || !in_arena(b, input) || !in_arena(b, output))
         return;
     uint32_t root = root_of(places, input);
@@ -230,7 +228,7 @@ static void share_in_place(struct builder *b, struct place *places, uint32_t ind
                != mitral_dtype_size((mitral_dtype)b->result->values[output].tensor.dtype))
         return;
     /* Other inputs of the step in the same memory would be overwritten as they are read, unless they are the same value. */
-    for (size_t i = 1; i < step->input_count; i++)
+    for (size_t i = 0; i < step->input_count; i++)
         if (step->inputs[i] != NO_ID && step->inputs[i] != input && in_arena(b, step->inputs[i])
             && root_of(places, step->inputs[i]) == root)
             return;
@@ -239,6 +237,20 @@ static void share_in_place(struct builder *b, struct place *places, uint32_t ind
     places[output].offset = 0;
     if (last > places[root].last)
         places[root].last = last;
+}
+
+/* A step whose kernel allows it may write over its first input, or over those that the kernel names. */
+static void share_in_place(struct builder *b, struct place *places, uint32_t index, const struct step *step)
+{
+    const struct kernel *kernel = step->kernel;
+    struct kernel_call call;
+    if (kernel->flags & KERNEL_IN_PLACE || (kernel->in_place && kernel->in_place(b->result->steps[index].state)))
+        share(b, places, index, step, 0, 0);
+    if (!kernel->shares)
+        return;
+    fill_call(b, step, &call);
+    for (size_t output = 0; output < step->output_count; output++)
+        share(b, places, index, step, kernel->shares(&call, output), output);
 }
 
 /* The inputs of a contiguous concatenation are computed right where it wants them. */

@@ -8,7 +8,7 @@
 
 #include "runtime/file.h"
 
-#define VERSION 1
+#define VERSION 2
 
 struct header {
     char magic[8];
@@ -34,11 +34,10 @@ struct teacher_cache {
 
 static size_t describe_values(struct teacher_cache *cache, struct trainer *trainer)
 {
-    const char *name;
     const mitral_tensor *value;
     cache->batch = trainer->network.batch;
-    for (; trainer_teacher_value(trainer, cache->count, &name, &value); cache->count++) {
-        cache->values[cache->count].bytes = tensor_bytes(trainer_input(trainer, name)) / (size_t)cache->batch;
+    for (; (value = trainer_teacher_value(trainer, cache->count)); cache->count++) {
+        cache->values[cache->count].bytes = tensor_bytes(value) / (size_t)cache->batch;
         cache->record += cache->values[cache->count].bytes;
     }
     return cache->record;
@@ -79,10 +78,9 @@ struct filling {
 
 static mitral_status append_batch(struct file_writer *writer, struct filling *filling, int64_t count)
 {
-    const char *name;
     const mitral_tensor *value;
     for (int64_t i = 0; i < count; i++)
-        for (size_t v = 0; trainer_teacher_value(filling->trainer, v, &name, &value); v++) {
+        for (size_t v = 0; (value = trainer_teacher_value(filling->trainer, v)); v++) {
             const size_t bytes = filling->cache->values[v].bytes;
             TRY(file_append(writer, (const unsigned char *)value->data + (size_t)i * bytes, bytes));
         }
@@ -207,14 +205,13 @@ void teacher_cache_close(struct teacher_cache **cache, mitral_context *context)
 
 void teacher_cache_take(struct teacher_cache *cache, struct trainer *trainer, const int64_t *slices)
 {
-    const char *name;
-    const mitral_tensor *value;
+    mitral_tensor *value;
     size_t offset = 0;
-    for (size_t v = 0; trainer_teacher_value(trainer, v, &name, &value); v++) {
+    for (size_t v = 0; (value = trainer_teacher_value(trainer, v)); v++) {
         const size_t bytes = cache->values[v].bytes;
         for (int64_t i = 0; i < cache->batch; i++)
             memcpy(cache->values[v].memory + (size_t)i * bytes, cache->records + (size_t)slices[i] * cache->record + offset, bytes);
-        trainer_input(trainer, name)->data = cache->values[v].memory;
+        value->data = cache->values[v].memory;
         offset += bytes;
     }
 }

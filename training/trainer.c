@@ -93,6 +93,10 @@ static mitral_status compile_teacher(struct trainer *trainer)
     const struct value_type *type = &graph->values[trainer->teacher_interface.input].type;
     mitral_shape shape = {.name = graph->values[trainer->teacher_interface.input].name, .rank = 4};
     memcpy(shape.dims, type->dims, sizeof shape.dims);
+    /* One image after another needs less memory, and maps that stay in the caches. */
+    const struct graph *loaded = trainer->teacher->graph;
+    trainer->teacher_images = loaded->values[loaded->inputs[0]].type.dims[0] < 0 ? 1 : network->batch;
+    shape.dims[0] = trainer->teacher_images;
     const mitral_compile_options options = {.shapes = &shape, .shape_count = 1, .taps = taps, .tap_count = count, .threads = trainer->threads,
                                             .precision = (mitral_precision)trainer->options->precision};
     TRY(mitral_compile(&trainer->teacher_plan, trainer->context, trainer->teacher, &options));
@@ -168,6 +172,8 @@ void trainer_clear(struct trainer *trainer)
     mitral_release(trainer->context, trainer->values);
     mitral_release(trainer->context, trainer->inputs);
     mitral_release(trainer->context, trainer->kept);
+    for (size_t i = 0; i < MAX_TAPS + 1; i++)
+        mitral_release(trainer->context, trainer->teacher_memory[i]);
     network_clear(&trainer->network);
     graph_destroy(&trainer->teacher_graph);
     mitral_model_destroy(&trainer->teacher);
@@ -185,21 +191,49 @@ mitral_tensor *trainer_input(struct trainer *trainer, const char *name)
     return NULL;
 }
 
-bool trainer_teacher_value(struct trainer *trainer, size_t index, const char **input, const mitral_tensor **value)
+/* The index-th of the teacher's outputs that the loss takes: its name in the teacher's plan, and that of the training plan's input. */
+static bool teacher_names(const struct trainer *trainer, size_t index, const char **theirs, const char **input)
 {
     const struct network *network = &trainer->network;
-    const char *name = trainer->teacher_logits;
-    *input = "teacher/logits";
-    if (network->teacher_logits == NO_VALUE || index > 0) {
-        const size_t map = index - (network->teacher_logits != NO_VALUE);
-        if (map >= network->pair_count)
-            return false;
-        name = trainer->teacher_maps[map];
-        *input = network->graph->values[network->teacher_maps[map]].name;
-    }
-    const mitral_value *found = mitral_session_value(trainer->teacher_session, name);
-    *value = found ? &found->tensor : NULL;
+    const size_t logits = network->teacher_logits != NO_VALUE, map = index - logits;
+    const bool is_map = index >= logits;
+    if (is_map && map >= network->pair_count)
+        return false;
+    *theirs = is_map ? trainer->teacher_maps[map] : trainer->teacher_logits;
+    *input = is_map ? network->graph->values[network->teacher_maps[map]].name : "teacher/logits";
     return true;
+}
+
+mitral_tensor *trainer_teacher_value(struct trainer *trainer, size_t index)
+{
+    const char *theirs, *input;
+    return teacher_names(trainer, index, &theirs, &input) ? trainer_input(trainer, input) : NULL;
+}
+
+/* What the teacher said of images from `first` on goes where the training plan finds it: it stays in the session where it is a whole batch. */
+static mitral_status take_teacher_values(struct trainer *trainer, int64_t first)
+{
+    const char *theirs, *input;
+    for (size_t i = 0; teacher_names(trainer, i, &theirs, &input); i++) {
+        const mitral_value *value = mitral_session_value(trainer->teacher_session, theirs);
+        mitral_tensor *into = trainer_input(trainer, input), expected = {0};
+        if (into) {
+            expected = *into;
+            expected.dims[0] = trainer->teacher_images;
+        }
+        if (!value || !into || !tensor_same_shape(&value->tensor, &expected) || value->tensor.layout != LAYOUT_PLAIN)
+            return mitral_fail(trainer->context, MITRAL_INVALID, "teacher: expected a value for '%s' of the size that was declared", input);
+        if (trainer->teacher_images == trainer->network.batch) {
+            into->data = value->tensor.data;
+            continue;
+        }
+        if (!trainer->teacher_memory[i] && !(trainer->teacher_memory[i] = mitral_allocate_raw(trainer->context, tensor_bytes(into))))
+            return MITRAL_NO_MEMORY;
+        into->data = trainer->teacher_memory[i];
+        const size_t bytes = tensor_bytes(&expected);
+        memcpy((char *)into->data + bytes * (size_t)(first / trainer->teacher_images), value->tensor.data, bytes);
+    }
+    return MITRAL_OK;
 }
 
 mitral_status trainer_run_teacher(struct trainer *trainer, const float *images)
@@ -207,16 +241,11 @@ mitral_status trainer_run_teacher(struct trainer *trainer, const float *images)
     const struct network *network = &trainer->network;
     mitral_value input = {.kind = MITRAL_TENSOR};
     const mitral_value *inputs[1] = {&input}, *outputs[1];
-    const char *name;
-    const mitral_tensor *value;
-    tensor_set(&input.tensor, MITRAL_FLOAT, 4, (const int64_t[]){network->batch, network->channels, network->height, network->width});
-    input.tensor.data = (void *)images;
-    TRY(mitral_session_run(trainer->teacher_session, inputs, 1, outputs, 1));
-    for (size_t i = 0; trainer_teacher_value(trainer, i, &name, &value); i++) {
-        mitral_tensor *into = trainer_input(trainer, name);
-        if (!value || !into || !tensor_same_shape(value, into) || value->layout != LAYOUT_PLAIN)
-            return mitral_fail(trainer->context, MITRAL_INVALID, "teacher: expected a value for '%s' of the size that was declared", name);
-        into->data = value->data;
+    tensor_set(&input.tensor, MITRAL_FLOAT, 4, (const int64_t[]){trainer->teacher_images, network->channels, network->height, network->width});
+    for (int64_t first = 0; first < network->batch; first += trainer->teacher_images) {
+        input.tensor.data = (void *)(images + first * network->channels * network->height * network->width);
+        TRY(mitral_session_run(trainer->teacher_session, inputs, 1, outputs, 1));
+        TRY(take_teacher_values(trainer, first));
     }
     return MITRAL_OK;
 }

@@ -21,6 +21,8 @@ struct trainer {
     mitral_session *session, *teacher_session, *inference_session;
     const char *teacher_logits;              /* names of values of the teacher's plan */
     const char *teacher_maps[MAX_TAPS];
+    int64_t teacher_images;                  /* that the teacher takes at once: one, where it takes any number */
+    void *teacher_memory[MAX_TAPS + 1];      /* what it says of a batch, where that takes it several runs */
     mitral_value *values;                    /* of the training plan's inputs */
     const mitral_value **inputs;
     float rate, step, apply, first;
@@ -44,9 +46,9 @@ void trainer_clear(struct trainer *trainer);
  * interrupt it half-way. */
 mitral_status trainer_step(struct trainer *trainer, struct step_report *report, const float *images, const uint8_t *labels,
                            const int64_t *slices, int64_t update, bool first, bool apply);
-/* The teacher's outputs that the loss takes, in the order of the training graph's inputs: name of that input, and the value after
- * trainer_run_teacher. False after the last. */
-bool trainer_teacher_value(struct trainer *trainer, size_t index, const char **input, const mitral_tensor **value);
+/* The input of the training plan that takes the index-th of the teacher's outputs that the loss takes; NULL after the last. */
+mitral_tensor *trainer_teacher_value(struct trainer *trainer, size_t index);
+/* Gives those inputs what the teacher says of a batch. */
 mitral_status trainer_run_teacher(struct trainer *trainer, const float *images);
 /* Where the training plan takes an input from. */
 mitral_tensor *trainer_input(struct trainer *trainer, const char *name);

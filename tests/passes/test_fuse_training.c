@@ -135,18 +135,29 @@ static struct graph *pooled_block(bool skip, int64_t window)
     return graph;
 }
 
+static size_t marking(const struct graph *graph)
+{
+    size_t count = 0;
+    for (size_t n = 0; n < graph->node_count; n++)
+        count += graph->nodes[n].op && strcmp(graph->nodes[n].op->name, "FusedNormalization") == 0 && node_output(&graph->nodes[n], 6) != NO_VALUE;
+    return count;
+}
+
+/* Afterwards the gradient reads bits instead of the normalised map, but where one of both is pooled and the other is not. */
 static void poolings_are_fused(void **state)
 {
-    static const char *const all[] = {"fuse-normalization", "fuse-addend", "fuse-pool"};
+    static const char *const all[] = {"fuse-normalization", "fuse-addend", "fuse-pool", "mark-open"};
     static const struct {
         bool skip;
         int64_t window;
         size_t forward, backward; /* that are left */
-    } cases[] = {{true, 2, 0, 0}, {false, 2, 0, 1}, {true, 3, 1, 1}};
+        size_t marking;
+    } cases[] = {{true, 2, 0, 0, 1}, {false, 2, 0, 1, 0}, {true, 3, 1, 1, 1}};
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct graph *graph = pooled_block(cases[i].skip, cases[i].window);
-        test_passes_keep_results(graph, all, 3, tolerance);
+        test_passes_keep_results(graph, all, 4, tolerance);
+        assert_int_equal(marking(graph), cases[i].marking);
         assert_int_equal(test_count(graph, NULL, "MaxPool"), cases[i].forward);
         assert_int_equal(test_count(graph, "mitral", "MaxPoolGradient"), cases[i].backward);
         assert_int_equal(test_count(graph, "mitral", "FusedNormalizationGradient"), 1);

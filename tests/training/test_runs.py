@@ -434,10 +434,30 @@ def test_any_folder_with_a_description():
     assert not (FOLDER / "never.onnx").exists()
 
 
+def test_teacher_of_a_fixed_batch():
+    """A teacher that takes any number of images sees them one by one; one exported for a batch sees it whole, and says the same."""
+    model = onnx.load(FOLDER / "teacher.onnx")
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 2
+    onnx.save(model, FOLDER / "pair.onnx")
+    terms = []
+    for teacher in ("teacher.onnx", "pair.onnx"):
+        FOLDER.distill("--teacher", FOLDER / teacher, "--steps", 1, "--method", "mavkd", "-o", FOLDER / "taught.onnx", "--log", FOLDER / "taught.jsonl")
+        terms.append(json.loads((FOLDER / "taught.jsonl").read_text().splitlines()[0])["terms"])
+    assert len(terms[0]) > 2 and terms[0].keys() == terms[1].keys(), terms
+    assert all(abs(terms[0][name] - terms[1][name]) < 1e-5 * abs(terms[1][name]) for name in terms[0]), terms
+
+
 def test_bench_times_training_steps():
     text = call(MITRAL, "bench", FOLDER / "student.onnx", "--train", "--teacher", FOLDER / "teacher.onnx", "--batch", 2, "--repeat", 3, "--json")
     timing = json.loads(text)
     assert timing["step_ms"] > timing["teacher_ms"] > 0 and timing["peak_rss_mb"] > 0, timing
+
+
+def test_gradients_take_the_memory_of_what_is_not_read_again():
+    call(MITRAL, "create", "dpu-net", "-o", FOLDER / "full.onnx")
+    timing = json.loads(call(MITRAL, "bench", FOLDER / "full.onnx", "--train", "--batch", 1, "--repeat", 1, "--json", "--memory", "low"))
+    assert timing["arena_mb"] < 104, timing
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@
 
 enum { MOST_OUTPUTS = 9 };
 
-/* A call with several outputs; they are new each time. */
-static mitral_status run(struct rig *rig, const char *name, int count, const bool *absent, mitral_value outputs[MOST_OUTPUTS])
+/* A call with several outputs; they are new each time. With `in_place` they hold the inputs whose memory they may take. */
+static mitral_status run_placed(struct rig *rig, const char *name, int count, const bool *absent, bool in_place, mitral_value outputs[MOST_OUTPUTS])
 {
     const struct kernel *kernel = kernel_find(name);
     assert_non_null(kernel);
@@ -29,10 +29,26 @@ static mitral_status run(struct rig *rig, const char *name, int count, const boo
             outputs[i].tensor.data = arena_allocate(&rig->arena, tensor_bytes(&outputs[i].tensor) + 64);
             memset(outputs[i].tensor.data, 0xff, tensor_bytes(&outputs[i].tensor));
         }
+    const mitral_value *inputs[sizeof rig->input_list / sizeof *rig->input_list];
+    memcpy(inputs, rig->input_list, sizeof inputs);
+    for (int i = 0; in_place && kernel->shares && i < count; i++) {
+        const size_t input = list[i] ? kernel->shares(&call, (size_t)i) : SIZE_MAX;
+        if (input >= call.input_count || !inputs[input])
+            continue;
+        assert_int_equal(tensor_bytes(&inputs[input]->tensor), tensor_bytes(&outputs[i].tensor));
+        memcpy(outputs[i].tensor.data, inputs[input]->tensor.data, tensor_bytes(&outputs[i].tensor));
+        inputs[input] = &outputs[i];
+    }
+    call.inputs = inputs;
     mitral_status status = kernel->run(&call);
     if (kernel->release)
         kernel->release(rig->context, call.state);
     return status;
+}
+
+static mitral_status run(struct rig *rig, const char *name, int count, const bool *absent, mitral_value outputs[MOST_OUTPUTS])
+{
+    return run_placed(rig, name, count, absent, false, outputs);
 }
 
 static void check_run(struct rig *rig, const char *name, int count, const bool *absent, mitral_value outputs[MOST_OUTPUTS])
@@ -43,7 +59,6 @@ static void check_run(struct rig *rig, const char *name, int count, const bool *
     assert_int_equal(status, MITRAL_OK);
 }
 
-/* One result, near `expected` and the same for all numbers of threads. */
 static void check_near(const char *what, const mitral_tensor *found, const mitral_tensor *expected, double limit)
 {
     double distance = rig_distance(found, expected);
@@ -52,11 +67,12 @@ static void check_near(const char *what, const mitral_tensor *found, const mitra
     assert_true(distance <= limit);
 }
 
+/* The same for all numbers of threads, and in the inputs' memory. */
 static void check_threads(struct rig *rig, const char *name, int count, const bool *absent, const mitral_value *first)
 {
     for (rig->threads = 2; rig->threads <= 4; rig->threads++) {
         mitral_value outputs[MOST_OUTPUTS];
-        check_run(rig, name, count, absent, outputs);
+        assert_int_equal(run_placed(rig, name, count, absent, rig->threads == 4, outputs), MITRAL_OK);
         for (int i = 0; i < count; i++)
             if (!absent || !absent[i])
                 assert_memory_equal(outputs[i].tensor.data, first[i].tensor.data, tensor_bytes(&first[i].tensor));
@@ -183,6 +199,14 @@ static void check_form(const struct form *f)
         if (keeps)
             assert_memory_equal(gradients[3].tensor.data, dz, (size_t)elements * sizeof *dz);
         check_threads(&backward, "training.normalization_gradient", 3 + f->part_count, absent, gradients);
+        if (f->relu) { /* so do y's bits */
+            mitral_value marked[MOST_OUTPUTS];
+            check_run(&apart, "training.normalization", 7, (const bool[MOST_OUTPUTS]){[5] = true}, marked);
+            assert_memory_equal(marked[0].tensor.data, found[0].tensor.data, (size_t)elements * sizeof *y);
+            backward.input_list[4] = &marked[6];
+            check_threads(&backward, "training.normalization_gradient", 3 + f->part_count, absent, gradients);
+            backward.input_list[4] = &found[0];
+        }
         if (!f->relu || f->residual)
             continue;
         backward.input_list[4] = apart.input_list[2]; /* the shift says as much as y: the same bits */
@@ -291,6 +315,14 @@ static void check_pooled(const int64_t parts[2], const int64_t size[2])
     for (int i = 0; i < 5; i++)
         check_near("gradient", &gradients[i].tensor, &expected[i].tensor, 2e-6); /* sums in another order */
     check_threads(&backward, "training.normalization_gradient", 5, NULL, gradients);
+    mitral_value marked[MOST_OUTPUTS];
+    check_run(&forward, "training.normalization", 7, NULL, marked);
+    assert_memory_equal(marked[0].tensor.data, found[0].tensor.data, tensor_bytes(&found[0].tensor));
+    backward.input_list[4] = &marked[6];
+    check_threads(&backward, "training.normalization_gradient", 5, NULL, gradients);
+    marked[6].tensor.dims[2]++;
+    assert_int_equal(run(&backward, "training.normalization_gradient", 5, NULL, expected), MITRAL_INVALID);
+    backward.input_list[4] = &found[0];
     static const bool lost[MOST_OUTPUTS] = {[3] = true};
     assert_int_equal(run(&backward, "training.normalization_gradient", 5, lost, gradients), MITRAL_INVALID);
     backward.input_list[5] = &found[0];

@@ -70,14 +70,16 @@ struct training_normalise {
     float *y;
     float a, b, c;
     bool relu;
-    bool through; /* y is too large to be found in a cache later */
+    bool through;        /* y is too large to be found in a cache later */
+    unsigned char *open; /* a bit of each element: whether y > 0; NULL: not wanted */
 };
 
 /* Where a ReLU let a gradient through. */
 enum training_sign {
     SIGN_ALL,    /* there was none */
     SIGN_BY_Y,   /* where y > 0 */
-    SIGN_BY_LINE /* where the same line of x as forward is > 0: then y need not be read */
+    SIGN_BY_LINE, /* where the same line of x as forward is > 0: then y need not be read */
+    SIGN_BY_BITS  /* where y's bits say so */
 };
 
 /* Backward: dz is dy where the ReLU let it through. First Σ dz and Σ dz (x − mean); then dx = a dz + (b x + c) + addend, and dz itself where it
@@ -86,6 +88,7 @@ struct training_denormalise {
     ptrdiff_t count;
     enum training_sign sign;
     const float *dy, *y, *x;
+    const unsigned char *open;
     float line[2]; /* y = line[0] x + line[1] */
     const float *addend; /* NULL: none */
     float *dz, *dx;
@@ -105,9 +108,17 @@ struct training_denormalise_pair {
     bool through; /* dx are too large */
 };
 
+/* What the gradient of a maximum and of the ReLU before it needs to know of a pair of rows: a byte of each window. */
+struct training_mark {
+    ptrdiff_t count; /* of windows */
+    const float *upper, *lower;
+    unsigned char *marks; /* as many as windows, up to a multiple of 16 */
+};
+
 struct training_unpool {
     ptrdiff_t count;
     const float *dy, *upper, *lower;
+    const unsigned char *marks; /* NULL: found from upper and lower; else the ReLU's gradient is taken, too */
     const float *add_upper, *add_lower; /* NULL: nothing is added */
     float *to_upper, *to_lower;
 };
@@ -129,6 +140,7 @@ struct training_blocks {
     void (*denormalise)(const struct training_denormalise *row);
     void (*denormalise_pair_sums)(const struct training_denormalise_pair *row, double sums[3]);
     void (*denormalise_pair)(const struct training_denormalise_pair *row);
+    void (*mark)(const struct training_mark *rows);
     /* One pair of rows of the gradient of a 2×2 maximum of stride 2: the first of equal elements takes it. `count` windows. */
     void (*unpool)(const struct training_unpool *rows);
     /* One row of the gradient of a bilinear doubling (half_pixel): `rows` holds the four rows of dY that sample this one, with their

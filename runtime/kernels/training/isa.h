@@ -20,6 +20,7 @@ void BLOCK(training_denormalise_sums)(const struct training_denormalise *row, do
 void BLOCK(training_denormalise)(const struct training_denormalise *row);
 void BLOCK(training_denormalise_pair_sums)(const struct training_denormalise_pair *row, double sums[3]);
 void BLOCK(training_denormalise_pair)(const struct training_denormalise_pair *row);
+void BLOCK(training_mark)(const struct training_mark *rows);
 void BLOCK(training_unpool)(const struct training_unpool *rows);
 void BLOCK(training_unresize)(const float *const rows[4], const float weights[4], float *temporary, float *to, ptrdiff_t count);
 

@@ -1,5 +1,5 @@
-/* Rows of what training does element by element: sums, normalisations, pooling and resizing backwards. */
-#include "runtime/kernels/training/isa.h"
+/* Rows of what training does element by element: sums and normalisations. */
+#include "runtime/kernels/training/isa_rows.h"
 
 /* Partial sums of so many elements are float, their sum is double. */
 enum { SUMMED_TOGETHER = 2048 };
@@ -25,27 +25,12 @@ double BLOCK(training_sum)(const float *x, ptrdiff_t count)
     return total;
 }
 
-typedef int32_t mask __attribute__((vector_size(LANES * 4)));
-
 INLINE double sum_of_lanes(vec sum)
 {
     double total = 0;
     for (int k = 0; k < LANES; k++)
         total += (double)sum[k];
     return total;
-}
-
-INLINE vec load(const float *from, int part)
-{
-    return part ? vec_load_part(from, part) : vec_load(from);
-}
-
-INLINE void store(float *to, vec value, int part)
-{
-    if (part)
-        vec_store_part(to, value, part);
-    else
-        vec_store(to, value);
 }
 
 /* Past the caches where the row begins at a line. */
@@ -67,16 +52,6 @@ static bool on_line(const float *row)
 {
     return (uintptr_t)row % 64 == 0;
 }
-
-/* step(x, part) for whole vectors (part 0) from `first` on, then once for the lanes that are left. */
-#define ROW_LOOP(first, last, step)                                                                                    \
-    do {                                                                                                               \
-        ptrdiff_t i = (first);                                                                                         \
-        for (; i + LANES <= (last); i += LANES)                                                                        \
-            step(i, 0);                                                                                                \
-        if (i < (last))                                                                                                \
-            step(i, (int)((last)-i));                                                                                  \
-    } while (0)
 
 void BLOCK(training_collect)(const struct training_collect *rows)
 {
@@ -119,7 +94,7 @@ void BLOCK(training_moments)(const float *x, ptrdiff_t count, float pivot, doubl
     }
 }
 
-INLINE void normalise_row(const struct training_normalise *row, bool residual, bool relu, bool through)
+INLINE void normalise_row(const struct training_normalise *row, bool residual, bool relu, bool through, bool open)
 {
     const struct training_normalise r = *row; /* a copy that no store can change */
     const vec a = vec_set(r.a), b = vec_set(r.b), c = vec_set(r.c), zero = vec_set(0);
@@ -127,7 +102,9 @@ INLINE void normalise_row(const struct training_normalise *row, bool residual, b
     do {                                                                                                               \
         vec y = vec_fma(a, load(r.x + (i), part), b);                                                                  \
         if (residual)                                                                                                  \
-            y = vec_fma(c, load(r.residual + (i), part), y);                                                                      \
+            y = vec_fma(c, load(r.residual + (i), part), y);                                                           \
+        if (open)                                                                                                      \
+            bits_store(r.open, i, bits_of(y > zero));                                                                  \
         if (through)                                                                                                   \
             store_through(r.y + (i), relu ? vec_max(zero, y) : y, part);                                               \
         else                                                                                                           \
@@ -139,16 +116,22 @@ INLINE void normalise_row(const struct training_normalise *row, bool residual, b
 void BLOCK(training_normalise)(const struct training_normalise *row)
 {
     const bool through = row->through && on_line(row->y);
-    if (row->residual && row->relu && through)
-        normalise_row(row, true, true, true);
+    if (row->open && row->residual && row->relu && through)
+        normalise_row(row, true, true, true, true);
+    else if (row->open && row->residual && row->relu)
+        normalise_row(row, true, true, false, true);
+    else if (row->open)
+        normalise_row(row, row->residual != NULL, row->relu, through, true);
+    else if (row->residual && row->relu && through)
+        normalise_row(row, true, true, true, false);
     else if (row->residual && row->relu)
-        normalise_row(row, true, true, false);
+        normalise_row(row, true, true, false, false);
     else if (row->relu && through)
-        normalise_row(row, false, true, true);
+        normalise_row(row, false, true, true, false);
     else if (row->relu)
-        normalise_row(row, false, true, false);
+        normalise_row(row, false, true, false, false);
     else
-        normalise_row(row, row->residual != NULL, false, through);
+        normalise_row(row, row->residual != NULL, false, through, false);
     finish_through(through);
 }
 
@@ -162,6 +145,8 @@ INLINE vec let_through(const struct training_denormalise *r, enum training_sign 
     const vec dy = load(r->dy + i, part);
     if (sign == SIGN_BY_Y)
         return masked(dy, load(r->y + i, part));
+    if (sign == SIGN_BY_BITS)
+        return vec_where(bits_load(r->open, i), dy);
     return sign == SIGN_BY_LINE ? masked(dy, vec_fma(vec_set(r->line[0]), x, vec_set(r->line[1]))) : dy;
 }
 
@@ -198,6 +183,8 @@ void BLOCK(training_denormalise_sums)(const struct training_denormalise *row, do
         sums_of_row(row, SIGN_BY_LINE, sums);
     else if (row->sign == SIGN_BY_Y)
         sums_of_row(row, SIGN_BY_Y, sums);
+    else if (row->sign == SIGN_BY_BITS)
+        sums_of_row(row, SIGN_BY_BITS, sums);
     else
         sums_of_row(row, SIGN_ALL, sums);
 }
@@ -231,6 +218,10 @@ void BLOCK(training_denormalise)(const struct training_denormalise *row)
         denormalise_row(row, SIGN_BY_LINE, false, true);
     else if (row->sign == SIGN_BY_LINE && !row->dz)
         denormalise_row(row, SIGN_BY_LINE, false, false);
+    else if (row->sign == SIGN_BY_BITS && row->dz && !through)
+        denormalise_row(row, SIGN_BY_BITS, true, false);
+    else if (row->sign == SIGN_BY_BITS)
+        denormalise_row(row, SIGN_BY_BITS, row->dz != NULL, through);
     else if (row->sign == SIGN_BY_Y && row->dz && through)
         denormalise_row(row, SIGN_BY_Y, true, true);
     else if (row->sign == SIGN_BY_Y)
@@ -319,101 +310,4 @@ void BLOCK(training_denormalise_pair)(const struct training_denormalise_pair *ro
     else
         denormalise_pair(row, false, through);
     finish_through(through);
-}
-
-/* ---- pooling and resizing backwards -------------------------------------------------------------------------------------- */
-
-/* Neighbours in the other's place, and those with even numbers in both places. */
-#if LANES == 16
-#define LANES_SWAPPED 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14
-#define LANES_EVEN_TWICE 0, 0, 2, 2, 4, 4, 6, 6, 8, 8, 10, 10, 12, 12, 14, 14
-#elif LANES == 8
-#define LANES_SWAPPED 1, 0, 3, 2, 5, 4, 7, 6
-#define LANES_EVEN_TWICE 0, 0, 2, 2, 4, 4, 6, 6
-#else
-#define LANES_SWAPPED 1, 0, 3, 2
-#define LANES_EVEN_TWICE 0, 0, 2, 2
-#endif
-
-INLINE mask swapped(mask x)
-{
-    return (mask)__builtin_shufflevector((vec)x, (vec)x, LANES_SWAPPED);
-}
-
-/* Of two neighbours of which both are set the first. */
-INLINE mask first_of_two(mask set)
-{
-    mask odd;
-    _Pragma("GCC unroll 16") for (int k = 0; k < LANES; k++)
-        odd[k] = k % 2 ? -1 : 0;
-    return set & ~((mask)__builtin_shufflevector((vec)set, (vec)set, LANES_EVEN_TWICE) & odd);
-}
-
-/* Whose maximum each element of windows that lie side by side is: upper[i] and lower[i], one of four at most in a window. */
-INLINE void find_largest(vec u, vec l, mask *upper, mask *lower)
-{
-    const vec larger = vec_max(u, l), largest = vec_max(larger, (vec)swapped((mask)larger));
-    *upper = first_of_two(u == largest);
-    *lower = first_of_two((l == largest) & ~(*upper | swapped(*upper)));
-}
-
-/* LANES windows from `i` on, or `part` of them (0: all). */
-INLINE void unpool_windows(const struct training_unpool *r, ptrdiff_t i, int part, bool add)
-{
-    const vec g = load(r->dy + i, part), twice[2] = {vec_low(g, g), vec_high(g, g)};
-    _Pragma("GCC unroll 2") for (int k = 0; k < 2; k++) {
-        const ptrdiff_t at = 2 * i + k * LANES;
-        const int left = part ? 2 * part - k * LANES : LANES, some = left < LANES ? left : 0;
-        mask upper, lower;
-        if (left <= 0)
-            break;
-        find_largest(load(r->upper + at, some), load(r->lower + at, some), &upper, &lower);
-        const vec u = (vec)(upper & (mask)twice[k]), l = (vec)(lower & (mask)twice[k]);
-        store(r->to_upper + at, add ? u + load(r->add_upper + at, some) : u, some);
-        store(r->to_lower + at, add ? l + load(r->add_lower + at, some) : l, some);
-    }
-}
-
-INLINE void unpool_rows(const struct training_unpool *rows, bool add)
-{
-    const struct training_unpool r = *rows; /* a copy that no store can change */
-#define UNPOOL(i, part) unpool_windows(&r, i, part, add)
-    ROW_LOOP(0, r.count, UNPOOL);
-}
-
-void BLOCK(training_unpool)(const struct training_unpool *rows)
-{
-    if (rows->add_upper)
-        unpool_rows(rows, true);
-    else
-        unpool_rows(rows, false);
-}
-
-/* Element i of a doubled row samples element (i − ½) / 2 with its neighbour: so element i takes ¼ and ¾ of its own two, and of the
- * next ones out, ¾ and ¼; at the ends what would have gone to a neighbour outside comes back. */
-void BLOCK(training_unresize)(const float *const rows[4], const float weights[4], float *temporary, float *to, ptrdiff_t count)
-{
-    float *middle = temporary + LANES; /* a zero lies before and behind */
-    const vec w0 = vec_set(weights[0]), w1 = vec_set(weights[1]), w2 = vec_set(weights[2]), w3 = vec_set(weights[3]);
-    vec_store(temporary, vec_set(0));
-    const ptrdiff_t next = 4 * count; /* two rows on: what the next row of the result reads for the first time */
-#define WEIGH(i, part)                                                                                                 \
-    do {                                                                                                               \
-        __builtin_prefetch(rows[2] + (i) + next);                                                                      \
-        __builtin_prefetch(rows[3] + (i) + next);                                                                      \
-        vec_store(middle + (i), vec_fma(w0, load(rows[0] + (i), part), w1 * load(rows[1] + (i), part))                 \
-                                    + vec_fma(w2, load(rows[2] + (i), part), w3 * load(rows[3] + (i), part)));         \
-    } while (0)
-    ROW_LOOP(0, 2 * count, WEIGH);
-    vec_store(middle + 2 * count, vec_set(0));
-    const vec near = vec_set(0.75f), far = vec_set(0.25f);
-    for (ptrdiff_t i = 0; i < count; i += LANES) {
-        const float *from = middle + 2 * i - 1;
-        const vec a = vec_load(from), b = vec_load(from + LANES), c = vec_load(from + 2), d = vec_load(from + 2 + LANES);
-        /* elements 2i − 1, 2i, 2i + 1, 2i + 2 */
-        vec sum = vec_fma(far, vec_even(a, b) + vec_odd(c, d), near * (vec_odd(a, b) + vec_even(c, d)));
-        store(to + i, sum, count - i < LANES ? (int)(count - i) : 0);
-    }
-    to[0] += 0.25f * middle[0];
-    to[count - 1] += 0.25f * middle[2 * count - 1];
 }

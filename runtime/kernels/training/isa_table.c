@@ -26,6 +26,7 @@ const struct training_blocks BLOCK(training_blocks) = {
     .denormalise = BLOCK(training_denormalise),
     .denormalise_pair_sums = BLOCK(training_denormalise_pair_sums),
     .denormalise_pair = BLOCK(training_denormalise_pair),
+    .mark = BLOCK(training_mark),
     .unpool = BLOCK(training_unpool),
     .unresize = BLOCK(training_unresize),
 };

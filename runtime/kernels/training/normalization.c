@@ -2,10 +2,10 @@
  * parts (a concatenation that is not made), with the addition and the ReLU that follow it.
  *
  * Forward: X, scale, B, mean, variance, residual?, further parts of X… → Y, next mean, next variance (unbiased), the batch's mean, its
- * inverse deviation, the 2×2 maximum of Y with stride 2. With attribute `known` mean and variance are the batch's mean and inverse deviation,
+ * inverse deviation, the 2×2 maximum of Y with stride 2, and in bits where the ReLU is open and which elements are maxima. With attribute `known` mean and variance are the batch's mean and inverse deviation,
  * and Y alone is made.
  *
- * Backward: dY, scale, mean, inverse deviation, Y? or B? (of a ReLU), X, further parts… → dX, dscale, dB, dZ? (the gradient before the
+ * Backward: dY, scale, mean, inverse deviation, Y? or its bits? or B? (of a ReLU), X, further parts… → dX, dscale, dB, dZ? (the gradient before the
  * ReLU), further parts of dX…. B, a vector, serves where there was no residual: then the sign of Y follows from X. With attribute `pooled` the
  * gradient of the 2×2 maximum of Y stands before X, and what it is to Y is added to dY; then dZ is wanted. With attribute
  * `sums` the gradient of a part has that of the part after it added, where there is a 1. A channel is one thread's from
@@ -14,8 +14,9 @@
 
 #include <math.h>
 #include <omp.h>
+#include <string.h>
 
-enum { RESIDUAL = 5, FORWARD_PARTS = 6, POOLED_OUTPUT = 5, SIGN = 4, POOLED_INPUT = 5, BACKWARD_PARTS = 5, GRADIENT_PARTS = 4, PIVOT_ELEMENTS = 64 };
+enum { RESIDUAL = 5, FORWARD_PARTS = 6, POOLED_OUTPUT = 5, OPEN_OUTPUT = 6, SIGN = 4, POOLED_INPUT = 5, BACKWARD_PARTS = 5, GRADIENT_PARTS = 4, PIVOT_ELEMENTS = 64 };
 
 mitral_status normalised_parts_read(const struct kernel_call *call, size_t first, size_t next, struct normalised_parts *out)
 {
@@ -75,14 +76,25 @@ int normalised_part_of(const struct normalised_parts *parts, int64_t *c)
     return i;
 }
 
-bool normalised_is_large(const struct normalised_parts *parts)
+bool normalised_is_through(const struct normalised_parts *parts, const float *to, const float *from, const float *other)
 {
-    return training_is_large(parts->batch * parts->channels * parts->plane);
+    return to && to != from && to != other && training_is_large(parts->batch * parts->channels * parts->plane);
 }
 
 static bool is_poolable(const mitral_tensor *map)
 {
     return map->rank == 4 && map->dims[2] % 2 == 0 && map->dims[3] % 2 == 0 && map->dims[3] < INT32_MAX;
+}
+
+static int64_t width_of(const struct normalised_parts *parts)
+{
+    return parts->inputs[0]->dims[3];
+}
+
+/* Of a plane. */
+static int64_t open_bytes(const struct normalised_parts *parts, bool pooled)
+{
+    return pooled ? normalised_mark_bytes(parts->plane, width_of(parts)) : (parts->plane + 63) / 64 * 8;
 }
 
 /* ---- forward ------------------------------------------------------------------------------------------------------------- */
@@ -97,18 +109,15 @@ static mitral_status forward_shape(struct kernel_call *call)
     call_set_output(call, 0, MITRAL_FLOAT, whole.rank, whole.dims);
     for (size_t i = 1; i < 5; i++)
         call_set_output(call, i, MITRAL_FLOAT, 1, &parts.channels);
-    if (!call_output(call, POOLED_OUTPUT))
-        return MITRAL_OK;
-    if (!is_poolable(&whole))
+    const bool pooled = call_output(call, POOLED_OUTPUT) != NULL;
+    if (pooled && !is_poolable(&whole))
         return call_fail(call, MITRAL_INVALID, "maps of even height and width expected where their maximum is wanted");
+    call_set_output(call, OPEN_OUTPUT, MITRAL_UINT8, 3, (const int64_t[]){parts.batch, parts.channels, open_bytes(&parts, pooled)});
+    if (!pooled)
+        return MITRAL_OK;
     const int64_t half[4] = {whole.dims[0], whole.dims[1], whole.dims[2] / 2, whole.dims[3] / 2};
     call_set_output(call, POOLED_OUTPUT, MITRAL_FLOAT, 4, half);
     return MITRAL_OK;
-}
-
-static int64_t width_of(const struct normalised_parts *parts)
-{
-    return parts->inputs[0]->dims[3];
 }
 
 static mitral_status forward_prepare(struct kernel_call *call, void **state, size_t *scratch_bytes)
@@ -217,7 +226,7 @@ mitral_status normalised_run(const struct kernel_call *call, const struct normal
 
 static void forward_channel(const struct kernel_call *call, const struct training_blocks *blocks, const struct normalised_parts *parts, int64_t c)
 {
-    mitral_tensor *y = call_output(call, 0), *pooled = call_output(call, POOLED_OUTPUT);
+    mitral_tensor *y = call_output(call, 0), *pooled = call_output(call, POOLED_OUTPUT), *open = call_output(call, OPEN_OUTPUT);
     const float *residual = normalised_vector(call, RESIDUAL);
     int64_t own = c;
     const mitral_tensor *part = parts->inputs[normalised_part_of(parts, &own)];
@@ -230,18 +239,26 @@ static void forward_channel(const struct kernel_call *call, const struct trainin
         inverse = 1 / sqrt(variance + (double)attribute_float(call->attributes, "epsilon", 1e-5f));
     }
     normalised_line(normalised_vector(call, 1)[c], normalised_vector(call, 2)[c], mean, inverse, line);
-    for (int64_t n = 0; (y || pooled) && n < parts->batch; n++) {
+    for (int64_t n = parts->batch; (y || pooled) && n-- > 0;) {
         const int64_t at = (n * parts->channels + c) * parts->plane;
         struct training_normalise row = {.count = (ptrdiff_t)parts->plane, .a = (float)line[0], .b = (float)line[1], .c = 1,
                                          .x = (const float *)part->data + (n * part->dims[1] + own) * parts->plane,
                                          .residual = residual ? residual + at : NULL, .y = y ? (float *)y->data + at : NULL,
-                                         .relu = attribute_int(call->attributes, "relu", 0) != 0, .through = normalised_is_large(parts)};
+                                         .relu = attribute_int(call->attributes, "relu", 0) != 0};
+        row.through = normalised_is_through(parts, row.y, row.x, row.residual);
+        row.open = open ? (unsigned char *)open->data + (n * parts->channels + c) * open_bytes(parts, pooled != NULL) : NULL;
         if (pooled)
             normalised_pool(blocks, &row, width_of(parts), pool_scratch(call, parts), (float *)pooled->data + at / 4);
         else
             blocks->normalise(&row);
     }
     normalised_put_statistics(call, 3, 1, c, (double)parts->batch * (double)parts->plane, mean, variance, inverse);
+}
+
+static size_t forward_shares(const struct kernel_call *call, size_t output)
+{
+    (void)call;
+    return output == 0 ? RESIDUAL : SIZE_MAX;
 }
 
 static mitral_status forward_run(struct kernel_call *call)
@@ -267,7 +284,22 @@ static mitral_status backward_parts(const struct kernel_call *call, struct norma
 static enum training_sign sign_of(const struct kernel_call *call)
 {
     const mitral_tensor *y = call_input(call, SIGN);
-    return !y ? SIGN_ALL : y->rank == 1 ? SIGN_BY_LINE : SIGN_BY_Y;
+    return !y ? SIGN_ALL : y->rank == 1 ? SIGN_BY_LINE : y->dtype == MITRAL_UINT8 ? SIGN_BY_BITS : SIGN_BY_Y;
+}
+
+static mitral_status check_sign(const struct kernel_call *call, const struct normalised_parts *parts, const mitral_tensor *whole)
+{
+    const enum training_sign sign = sign_of(call);
+    if (sign == SIGN_BY_LINE)
+        return normalised_check_vectors(call, SIGN, SIGN + 1, parts->channels);
+    if (sign != SIGN_BY_BITS)
+        return normalised_check_whole(call, SIGN, whole);
+    const int64_t dims[3] = {parts->batch, parts->channels, is_pooled(call) && whole->rank != 4 ? -1 : open_bytes(parts, is_pooled(call))};
+    const mitral_tensor *bits = call_input(call, SIGN);
+    if (bits->rank != 3 || memcmp(bits->dims, dims, sizeof dims) != 0)
+        return call_fail(call, MITRAL_INVALID, "input %d: %lld bytes of each of %lld planes expected", (int)SIGN, (long long)dims[2],
+                         (long long)(dims[0] * dims[1]));
+    return MITRAL_OK;
 }
 
 static mitral_status backward_shape(struct kernel_call *call)
@@ -279,13 +311,13 @@ static mitral_status backward_shape(struct kernel_call *call)
     if (!call_input(call, 0))
         return call_fail(call, MITRAL_INVALID, "input 0: a gradient expected, found none");
     TRY(normalised_check_whole(call, 0, &whole));
-    TRY(sign_of(call) == SIGN_BY_LINE ? normalised_check_vectors(call, 4, 5, parts.channels) : normalised_check_whole(call, 4, &whole));
+    TRY(check_sign(call, &parts, &whole));
     if (is_pooled(call)) {
         const mitral_tensor *pooled = call_input(call, POOLED_INPUT);
         const bool fits = is_poolable(&whole) && pooled && pooled->dtype == MITRAL_FLOAT && pooled->rank == 4 && pooled->dims[0] == whole.dims[0]
                           && pooled->dims[1] == whole.dims[1] && 2 * pooled->dims[2] == whole.dims[2] && 2 * pooled->dims[3] == whole.dims[3];
-        if (!fits || sign_of(call) != SIGN_BY_Y || !call_output(call, 3))
-            return call_fail(call, MITRAL_INVALID, "Y, a gradient of half its height and width, and an output for dZ expected");
+        if (!fits || (sign_of(call) != SIGN_BY_Y && sign_of(call) != SIGN_BY_BITS) || !call_output(call, 3))
+            return call_fail(call, MITRAL_INVALID, "Y or its bits, a gradient of half its height and width, and an output for dZ expected");
     }
     if (call->output_count != (size_t)(GRADIENT_PARTS + parts.count - 1) && (parts.count > 1 || call->output_count > GRADIENT_PARTS))
         return call_fail(call, MITRAL_INVALID, "%d outputs expected, found %zu", GRADIENT_PARTS + parts.count - 1, call->output_count);
@@ -299,6 +331,15 @@ static mitral_status backward_shape(struct kernel_call *call)
     return MITRAL_OK;
 }
 
+/* dZ takes dY's place, and what is a part's gradient that part's; a single part's dY's, where there is no dZ. */
+static size_t backward_shares(const struct kernel_call *call, size_t output)
+{
+    const size_t first = is_pooled(call) ? BACKWARD_PARTS + 1 : BACKWARD_PARTS;
+    if (output == 0)
+        return call_output(call, 3) || call->input_count > first + 1 ? first : 0;
+    return output == 3 ? 0 : output >= GRADIENT_PARTS ? first + 1 + output - GRADIENT_PARTS : SIZE_MAX;
+}
+
 /* dx = scale r (dz − mean(dz) − x̂ mean(dz x̂)), r the inverse deviation. */
 static void backward_channel(const struct kernel_call *call, const struct training_blocks *blocks, const struct normalised_parts *parts, int64_t c)
 {
@@ -307,13 +348,13 @@ static void backward_channel(const struct kernel_call *call, const struct traini
     const enum training_sign sign = sign_of(call);
     const float *dy = normalised_vector(call, 0), *y = sign == SIGN_BY_Y ? normalised_vector(call, SIGN) : NULL;
     const float *pooled = is_pooled(call) ? normalised_vector(call, POOLED_INPUT) : NULL;
-    const mitral_tensor *dz = call_output(call, 3);
+    const mitral_tensor *dz = call_output(call, 3), *open = sign == SIGN_BY_BITS ? call_input(call, SIGN) : NULL;
     int64_t own = c;
     const int index = normalised_part_of(parts, &own);
     const mitral_tensor *part = parts->inputs[index], *dx = call_output(call, index ? (size_t)(GRADIENT_PARTS + index - 1) : 0);
     const mitral_tensor *addend = normalised_addend(call, index, GRADIENT_PARTS);
     double sums[2] = {0, 0}, line[2];
-    struct training_denormalise row = {.count = (ptrdiff_t)parts->plane, .sign = sign, .mean = (float)mean, .through = normalised_is_large(parts)};
+    struct training_denormalise row = {.count = (ptrdiff_t)parts->plane, .sign = sign, .mean = (float)mean};
     if (sign == SIGN_BY_LINE) {
         normalised_line(normalised_vector(call, 1)[c], normalised_vector(call, SIGN)[c], mean, inverse, line);
         row.line[0] = (float)line[0];
@@ -323,6 +364,7 @@ static void backward_channel(const struct kernel_call *call, const struct traini
         const int64_t at = (n * parts->channels + c) * parts->plane;
         row.dy = dy + at;
         row.y = y ? y + at : NULL;
+        row.open = open ? (const unsigned char *)open->data + (n * parts->channels + c) * open->dims[2] : NULL;
         row.x = (const float *)part->data + (n * part->dims[1] + own) * parts->plane;
         row.dz = dz ? (float *)dz->data + at : NULL;
         if (pooled)
@@ -337,14 +379,16 @@ static void backward_channel(const struct kernel_call *call, const struct traini
     row.b = (float)b;
     row.c = (float)(-a * sums[0] / count - b * mean);
     row.sign = pooled ? SIGN_ALL : sign; /* dz is there */
-    for (int64_t n = 0; (dx || (dz && !pooled)) && n < parts->batch; n++) {
+    for (int64_t n = parts->batch; (dx || (dz && !pooled)) && n-- > 0;) {
         const int64_t at = (n * parts->channels + c) * parts->plane, at_part = (n * part->dims[1] + own) * parts->plane;
         row.dy = pooled ? (const float *)dz->data + at : dy + at;
         row.y = y ? y + at : NULL;
+        row.open = open ? (const unsigned char *)open->data + (n * parts->channels + c) * open->dims[2] : NULL;
         row.x = (const float *)part->data + at_part;
         row.addend = addend ? (const float *)addend->data + at_part : NULL;
         row.dx = dx ? (float *)dx->data + at_part : NULL;
         row.dz = dz && !pooled ? (float *)dz->data + at : NULL;
+        row.through = normalised_is_through(parts, row.dx, row.x, row.dy) && row.dz != row.dy;
         blocks->denormalise(&row);
     }
 }
@@ -357,7 +401,7 @@ static mitral_status backward_run(struct kernel_call *call)
 }
 
 const struct kernel training_normalization[] = {
-    {.name = "training.normalization", .shape = forward_shape, .prepare = forward_prepare, .run = forward_run},
-    {.name = "training.normalization_gradient", .flags = KERNEL_IN_PLACE, .shape = backward_shape, .run = backward_run},
+    {.name = "training.normalization", .shape = forward_shape, .prepare = forward_prepare, .run = forward_run, .shares = forward_shares},
+    {.name = "training.normalization_gradient", .shape = backward_shape, .run = backward_run, .shares = backward_shares},
 };
 const size_t training_normalization_count = sizeof training_normalization / sizeof *training_normalization;

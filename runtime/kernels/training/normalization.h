@@ -26,8 +26,8 @@ mitral_status normalised_check_whole(const struct kernel_call *call, size_t inde
 /* Mean and population variance of a channel, in one pass around a number near its mean. */
 void normalised_measure(const struct training_blocks *blocks, const struct normalised_parts *parts, const mitral_tensor *part, int64_t c,
                         double *mean, double *variance);
-/* Whether the whole is too large to be found in a cache later. */
-bool normalised_is_large(const struct normalised_parts *parts);
+/* Whether `to` is written past the caches, as what is large is: not where it takes the place of `from` (or `other`), which is there by then. */
+bool normalised_is_through(const struct normalised_parts *parts, const float *to, const float *from, const float *other);
 const float *normalised_vector(const struct kernel_call *call, size_t index); /* NULL: absent */
 void normalised_put(const struct kernel_call *call, size_t index, int64_t c, double value);
 /* Channel c of the four outputs from `output` on: the next running mean and variance (of those at inputs `input` and after it, and an unbiased
@@ -36,6 +36,8 @@ void normalised_put_statistics(const struct kernel_call *call, size_t input, siz
                                double inverse);
 /* y = line[0] x + line[1] of a channel. The statistics are taken as the backward half, and who computes it again, find them: rounded. */
 void normalised_line(float scale, float shift, double mean, double inverse, double line[2]);
+/* Bytes that say of a plane where its ReLU was open, and, where it is pooled, which elements are the largest. */
+int64_t normalised_mark_bytes(int64_t plane, int64_t width);
 /* With the 2×2 maximum of stride 2 of what is made, which may be wanted alone (y NULL). `scratch` has so many floats. */
 size_t normalised_pool_floats(int64_t width);
 void normalised_pool(const struct training_blocks *blocks, const struct training_normalise *plane, int64_t width, float *scratch, float *pooled);

@@ -63,12 +63,13 @@ static void forward_channel(const struct kernel_call *call, const struct trainin
     prepare_one(call, blocks, &second, c, SECOND, 1 + STATISTICS, second_ab);
     int64_t own = c;
     const mitral_tensor *part = parts->inputs[normalised_part_of(parts, &own)];
-    for (int64_t n = 0; y && n < parts->batch; n++) {
+    for (int64_t n = parts->batch; y && n-- > 0;) {
         const int64_t at = (n * parts->channels + c) * parts->plane;
         struct training_normalise row = {.count = (ptrdiff_t)parts->plane, .a = (float)first_ab[0], .b = (float)(first_ab[1] + second_ab[1]),
                                          .c = (float)second_ab[0], .x = (const float *)part->data + (n * part->dims[1] + own) * parts->plane,
                                          .residual = (const float *)second.inputs[0]->data + at, .y = (float *)y->data + at,
-                                         .relu = attribute_int(call->attributes, "relu", 0) != 0, .through = normalised_is_large(parts)};
+                                         .relu = attribute_int(call->attributes, "relu", 0) != 0};
+        row.through = normalised_is_through(parts, row.y, row.x, row.residual);
         blocks->normalise(&row);
     }
 }
@@ -103,6 +104,13 @@ static mitral_status backward_shape(struct kernel_call *call)
     return MITRAL_OK;
 }
 
+/* dX2 takes dY's place, and what is a part's gradient that part's. */
+static size_t backward_shares(const struct kernel_call *call, size_t output)
+{
+    (void)call;
+    return output == 0 ? 0 : output >= GRADIENT_PARTS ? BACKWARD_PARTS + output - GRADIENT_PARTS : SIZE_MAX;
+}
+
 /* dx = scale r (dz − mean(dz) − x̂ mean(dz x̂)), r the inverse deviation, for both. */
 static void backward_channel(const struct kernel_call *call, const struct training_blocks *blocks, const struct normalised_parts *parts, int64_t c)
 {
@@ -113,8 +121,7 @@ static void backward_channel(const struct kernel_call *call, const struct traini
     const mitral_tensor *part = parts->inputs[index], *dx = call_output(call, (size_t)(GRADIENT_PARTS + index)), *dx2 = call_output(call, 0);
     const mitral_tensor *addend = normalised_addend(call, index, GRADIENT_PARTS + 1);
     double sums[3] = {0, 0, 0}, mean[2], inverse[2], line[2][2];
-    struct training_denormalise_pair row = {.count = (ptrdiff_t)parts->plane, .relu = attribute_int(call->attributes, "relu", 0) != 0,
-                                            .through = normalised_is_large(parts)};
+    struct training_denormalise_pair row = {.count = (ptrdiff_t)parts->plane, .relu = attribute_int(call->attributes, "relu", 0) != 0};
     for (size_t k = 0; k < 2; k++) {
         mean[k] = (double)normalised_vector(call, 3 + STATISTICS * k)[c];
         inverse[k] = (double)normalised_vector(call, 4 + STATISTICS * k)[c];
@@ -125,14 +132,15 @@ static void backward_channel(const struct kernel_call *call, const struct traini
     row.line[1] = (float)(line[0][1] + line[1][1]);
     row.line[2] = (float)line[1][0];
     for (int pass = 0; pass < 2; pass++) {
-        for (int64_t n = 0; n < parts->batch; n++) {
-            const int64_t at = (n * parts->channels + c) * parts->plane, at_part = (n * part->dims[1] + own) * parts->plane;
+        for (int64_t i = 0; i < parts->batch; i++) {
+            const int64_t n = pass ? parts->batch - 1 - i : i, at = (n * parts->channels + c) * parts->plane, at_part = (n * part->dims[1] + own) * parts->plane;
             row.dy = dy + at;
             row.x[0] = (const float *)part->data + at_part;
             row.x[1] = second + at;
             row.addend = addend ? (const float *)addend->data + at_part : NULL;
             row.dx[0] = dx ? (float *)dx->data + at_part : NULL;
             row.dx[1] = dx2 ? (float *)dx2->data + at : NULL;
+            row.through = normalised_is_through(parts, row.dx[0], row.x[0], row.dy) && normalised_is_through(parts, row.dx[1], row.x[1], row.dy);
             if (pass)
                 blocks->denormalise_pair(&row);
             else
@@ -161,6 +169,6 @@ static mitral_status backward_run(struct kernel_call *call)
 
 const struct kernel training_normalization_pair[] = {
     {.name = "training.normalization_pair", .shape = forward_shape, .run = forward_run},
-    {.name = "training.normalization_pair_gradient", .flags = KERNEL_IN_PLACE, .shape = backward_shape, .run = backward_run},
+    {.name = "training.normalization_pair_gradient", .shape = backward_shape, .run = backward_run, .shares = backward_shares},
 };
 const size_t training_normalization_pair_count = sizeof training_normalization_pair / sizeof *training_normalization_pair;
