@@ -18,6 +18,13 @@ INLINE void store_positions(float *to, ptrdiff_t position, const vec t[6])
     vec_store(far + 2 * position, t[5]);
 }
 
+/* How far to go on from a first vector so that all others are stored to whole lines of the cache, or halves of them: where lines have left the
+ * first level, a store to two of them takes several times as long as one to each. */
+INLINE int first_step(const float *to)
+{
+    return LANES - (int)((uintptr_t)to / sizeof *to % LANES);
+}
+
 /* `whole` where no row is missing: then no load depends on a branch. */
 INLINE void spread_channel(const struct training_spread *s, int c, bool whole)
 {
@@ -26,7 +33,7 @@ INLINE void spread_channel(const struct training_spread *s, int c, bool whole)
     _Pragma("GCC unroll 6") for (int i = 0; i < 6; i++)
         rows[i] = whole || s->rows[i] ? s->rows[i] + c * s->channel : NULL;
     int x = 0;
-    for (; x + LANES <= s->columns; x += LANES) {
+    for (int step = first_step(to); x + LANES <= s->columns; x += step, step = LANES) {
         vec t[6];
         winograd_spread(t, load_row(rows[0], x, 0), load_row(rows[1], x, 0), load_row(rows[2], x, 0), load_row(rows[3], x, 0),
                         load_row(rows[4], x, 0), load_row(rows[5], x, 0));
@@ -82,7 +89,7 @@ INLINE void scatter_channel(const struct training_spread *s, int c, bool whole)
     _Pragma("GCC unroll 4") for (int i = 0; i < 4; i++)
         rows[i] = whole || s->rows[i] ? s->rows[i] + c * s->channel : NULL;
     int x = 0;
-    for (; x + LANES <= s->columns; x += LANES) {
+    for (int step = first_step(to); x + LANES <= s->columns; x += step, step = LANES) {
         vec m[6];
         winograd_scatter(m, load_row(rows[0], x, 0), load_row(rows[1], x, 0), load_row(rows[2], x, 0), load_row(rows[3], x, 0));
         store_positions(to + x, s->position, m);
