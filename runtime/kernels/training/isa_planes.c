@@ -134,7 +134,33 @@ static int panel_rows(int columns)
 }
 
 /* The sums over the lanes of `count` vectors, up to LANES of them, halving their number by one addition in each step. */
-#if LANES == 8
+#if LANES == 16
+/* Pairs of lanes that are `distance` apart: those of `a` where a pair begins, those of `b` where it ends. Where lanes do not move, a CPU has
+ * two ports for it, else one. */
+#define FOLD(a, b, stay, move) (__builtin_shufflevector(a, b, stay) + __builtin_shufflevector(a, b, move))
+#define STAY_1 0, 17, 2, 19, 4, 21, 6, 23, 8, 25, 10, 27, 12, 29, 14, 31
+#define MOVE_1 1, 16, 3, 18, 5, 20, 7, 22, 9, 24, 11, 26, 13, 28, 15, 30
+#define STAY_2 0, 1, 18, 19, 4, 5, 22, 23, 8, 9, 26, 27, 12, 13, 30, 31
+#define MOVE_2 2, 3, 16, 17, 6, 7, 20, 21, 10, 11, 24, 25, 14, 15, 28, 29
+#define STAY_4 0, 1, 2, 3, 20, 21, 22, 23, 8, 9, 10, 11, 28, 29, 30, 31
+#define MOVE_4 4, 5, 6, 7, 16, 17, 18, 19, 12, 13, 14, 15, 24, 25, 26, 27
+#define STAY_8 0, 1, 2, 3, 4, 5, 6, 7, 24, 25, 26, 27, 28, 29, 30, 31
+#define MOVE_8 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23
+
+INLINE vec sum_eight(const vec part[8])
+{
+    const vec a = FOLD(part[0], part[1], STAY_1, MOVE_1), b = FOLD(part[2], part[3], STAY_1, MOVE_1);
+    const vec c = FOLD(part[4], part[5], STAY_1, MOVE_1), d = FOLD(part[6], part[7], STAY_1, MOVE_1);
+    const vec low = FOLD(a, b, STAY_2, MOVE_2), high = FOLD(c, d, STAY_2, MOVE_2);
+    return FOLD(low, high, STAY_4, MOVE_4);
+}
+
+INLINE vec sum_lanes(const vec square[LANES], int count)
+{
+    const vec low = sum_eight(square), high = count > 8 ? sum_eight(square + 8) : low;
+    return FOLD(low, high, STAY_8, MOVE_8);
+}
+#elif LANES == 8
 /* Quarters of a vector change places only within its halves, which is quick: so the vectors come in pairs that end up in order. */
 INLINE vec fold(vec a, vec b)
 {
@@ -148,13 +174,13 @@ INLINE vec sum_lanes(const vec square[LANES], int count)
     return __builtin_shufflevector(low, high, 0, 1, 2, 3, 8, 9, 10, 11) + __builtin_shufflevector(low, high, 4, 5, 6, 7, 12, 13, 14, 15);
 }
 #else
-INLINE vec sum_lanes(vec square[LANES], int count)
+INLINE vec sum_lanes(const vec square[LANES], int count)
 {
+    vec sum;
     (void)count;
-    _Pragma("GCC unroll 4") for (int half = LANES / 2; half > 0; half /= 2)
-        _Pragma("GCC unroll 8") for (int i = 0; i < half; i++)
-            square[i] = vec_low(square[i], square[i + half]) + vec_high(square[i], square[i + half]);
-    return square[0];
+    for (int i = 0; i < LANES; i++)
+        sum[i] = (square[i][0] + square[i][2]) + (square[i][1] + square[i][3]);
+    return sum;
 }
 #endif
 
