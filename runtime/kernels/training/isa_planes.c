@@ -116,22 +116,10 @@ void BLOCK(training_spread_gradient)(const struct training_spread *whole)
 /* ---- sums of products of rows ------------------------------------------------------------------------------------------ */
 
 #if VECTOR_REGISTERS == 32
-enum { ROWS = 4, DEPTH = 6 };
+enum { MOST_ROWS = 4, MOST_DEPTH = 8 }; /* 24 sums: 4 by 6 or 3 by 8 */
 #else
-enum { ROWS = 4, DEPTH = 3, PANEL_BYTES = 20 << 10 };
+enum { ROWS = 4, DEPTH = 3, MOST_ROWS = ROWS, MOST_DEPTH = DEPTH, PANEL_BYTES = 20 << 10 };
 #endif
-
-/* How many rows stay in a cache while the depth is walked: the second level's with wide vectors, which seldom wait for it. */
-static int panel_rows(int columns)
-{
-#if VECTOR_REGISTERS == 32
-    (void)columns;
-    return 64;
-#else
-    const int fits = PANEL_BYTES / (int)sizeof(float) / (columns + 1) / ROWS * ROWS;
-    return fits > ROWS ? fits : ROWS;
-#endif
-}
 
 /* The sums over the lanes of `count` vectors, up to LANES of them, halving their number by one addition in each step. */
 #if LANES == 16
@@ -195,28 +183,28 @@ INLINE vec sum_lanes(const vec square[LANES], int count)
 #if VECTOR_REGISTERS == 32
 #define OUTER_STEP(load_a, load_b)                                                                                     \
     do {                                                                                                               \
-        vec y[ROWS];                                                                                                   \
-        _Pragma("GCC unroll 4") for (int r = 0; r < ROWS; r++)                                                         \
+        vec y[MOST_ROWS];                                                                                              \
+        _Pragma("GCC unroll 4") for (int r = 0; r < height; r++)                                                       \
             y[r] = load_a;                                                                                             \
-        _Pragma("GCC unroll 6") for (int j = 0; j < DEPTH; j++) {                                                      \
+        _Pragma("GCC unroll 8") for (int j = 0; j < width; j++) {                                                      \
             vec v = load_b;                                                                                            \
             IN_REGISTER(v);                                                                                            \
-            _Pragma("GCC unroll 4") for (int r = 0; r < ROWS; r++)                                                     \
+            _Pragma("GCC unroll 4") for (int r = 0; r < height; r++)                                                   \
                 sum[r][j] = vec_fma(v, y[r], sum[r][j]);                                                               \
         }                                                                                                              \
     } while (0)
 #else
 #define OUTER_STEP(load_a, load_b)                                                                                     \
     do {                                                                                                               \
-        vec v[DEPTH];                                                                                                  \
-        _Pragma("GCC unroll 3") for (int j = 0; j < DEPTH; j++) {                                                      \
+        vec v[MOST_DEPTH];                                                                                             \
+        _Pragma("GCC unroll 3") for (int j = 0; j < width; j++) {                                                      \
             v[j] = load_b;                                                                                             \
             IN_REGISTER(v[j]);                                                                                         \
         }                                                                                                              \
         _Pragma("GCC unroll 4") for (int r = 0; r < ROWS; r++) {                                                       \
             vec y = load_a;                                                                                            \
             IN_REGISTER(y);                                                                                            \
-            _Pragma("GCC unroll 3") for (int j = 0; j < DEPTH; j++)                                                    \
+            _Pragma("GCC unroll 3") for (int j = 0; j < width; j++)                                                    \
                 sum[r][j] = vec_fma(v[j], y, sum[r][j]);                                                               \
         }                                                                                                              \
     } while (0)
@@ -236,17 +224,17 @@ INLINE void fetch_ahead(struct training_ahead *ahead)
     }
 }
 
-/* ROWS by DEPTH sums; of those beyond rows and depth nothing is kept. */
-__attribute__((noinline)) static void outer_tile(const struct training_outer *o, int row, int rows, int k, int depth)
+/* height by width sums; of those beyond rows and depth nothing is kept. */
+INLINE void outer_tile(const struct training_outer *o, int row, int rows, int k, int depth, const int height, const int width)
 {
-    vec sum[ROWS][DEPTH];
-    const float *a[ROWS], *b[DEPTH];
-    _Pragma("GCC unroll 4") for (int r = 0; r < ROWS; r++)
+    vec sum[MOST_ROWS][MOST_DEPTH];
+    const float *a[MOST_ROWS], *b[MOST_DEPTH];
+    _Pragma("GCC unroll 4") for (int r = 0; r < height; r++)
         a[r] = o->a + (row + (r < rows ? r : 0)) * o->pitch;
-    _Pragma("GCC unroll 6") for (int j = 0; j < DEPTH; j++)
+    _Pragma("GCC unroll 8") for (int j = 0; j < width; j++)
         b[j] = o->b + o->offsets[k + (j < depth ? j : 0)];
-    _Pragma("GCC unroll 4") for (int r = 0; r < ROWS; r++)
-        _Pragma("GCC unroll 6") for (int j = 0; j < DEPTH; j++)
+    _Pragma("GCC unroll 4") for (int r = 0; r < height; r++)
+        _Pragma("GCC unroll 8") for (int j = 0; j < width; j++)
             sum[r][j] = vec_set(0);
     const ptrdiff_t columns = o->columns;
     ptrdiff_t x = 0;
@@ -267,32 +255,54 @@ __attribute__((noinline)) static void outer_tile(const struct training_outer *o,
         const int part = (int)(columns - x);
         OUTER_STEP(vec_load_part(a[r] + x, part), vec_load_part(b[j] + x, part));
     }
-    float totals[(ROWS * DEPTH + LANES - 1) / LANES * LANES];
-    _Pragma("GCC unroll 4") for (int first = 0; first < ROWS * DEPTH; first += LANES) {
+    float totals[MOST_ROWS * MOST_DEPTH + LANES];
+    _Pragma("GCC unroll 4") for (int first = 0; first < height * width; first += LANES) {
         vec square[LANES];
         _Pragma("GCC unroll 16") for (int i = 0; i < LANES; i++)
-            square[i] = first + i < ROWS * DEPTH ? sum[(first + i) / DEPTH % ROWS][(first + i) % DEPTH] : vec_set(0);
-        vec_store(totals + first, sum_lanes(square, ROWS * DEPTH - first));
+            square[i] = first + i < height * width ? sum[(first + i) / width][(first + i) % width] : vec_set(0);
+        vec_store(totals + first, sum_lanes(square, height * width - first));
     }
     float *sums = o->sums + row * o->sum_pitch + k;
-    if (rows == ROWS && depth == DEPTH) {
-        _Pragma("GCC unroll 4") for (int r = 0; r < ROWS; r++, sums += o->sum_pitch)
-            _Pragma("GCC unroll 6") for (int j = 0; j < DEPTH; j++)
-                sums[j] += totals[r * DEPTH + j];
+    if (rows == height && depth == width) {
+        _Pragma("GCC unroll 4") for (int r = 0; r < height; r++, sums += o->sum_pitch)
+            _Pragma("GCC unroll 8") for (int j = 0; j < width; j++)
+                sums[j] += totals[r * width + j];
         return;
     }
     for (int r = 0; r < rows; r++, sums += o->sum_pitch)
         for (int j = 0; j < depth; j++)
-            sums[j] += totals[r * DEPTH + j];
+            sums[j] += totals[r * width + j];
 }
 
-void BLOCK(training_outer)(const struct training_outer *o)
+/* So many rows stay in a cache while the depth is walked. */
+INLINE void outer_tiles(const struct training_outer *o, int panel, const int height, const int width)
 {
-    const int panel = panel_rows(o->columns);
     for (int first = 0; first < o->rows; first += panel) {
         const int last = o->rows - first < panel ? o->rows : first + panel;
-        for (int k = 0; k < o->depth; k += DEPTH)
-            for (int row = first; row < last; row += ROWS)
-                outer_tile(o, row, last - row < ROWS ? last - row : ROWS, k, o->depth - k < DEPTH ? o->depth - k : DEPTH);
+        for (int k = 0; k < o->depth; k += width)
+            for (int row = first; row < last; row += height)
+                outer_tile(o, row, last - row < height ? last - row : height, k, o->depth - k < width ? o->depth - k : width, height, width);
     }
 }
+
+#if VECTOR_REGISTERS == 32
+static int tiles(const struct training_outer *o, int height, int width)
+{
+    return (o->rows + height - 1) / height * ((o->depth + width - 1) / width);
+}
+
+/* The panel's rows stay in the second level, which wide vectors seldom wait for. */
+void BLOCK(training_outer)(const struct training_outer *o)
+{
+    if (tiles(o, 3, 8) < tiles(o, 4, 6))
+        outer_tiles(o, 63, 3, 8);
+    else
+        outer_tiles(o, 64, 4, 6);
+}
+#else
+void BLOCK(training_outer)(const struct training_outer *o)
+{
+    const int fits = PANEL_BYTES / (int)sizeof(float) / (o->columns + 1) / ROWS * ROWS;
+    outer_tiles(o, fits > ROWS ? fits : ROWS, ROWS, DEPTH);
+}
+#endif

@@ -5,7 +5,7 @@
 #include "runtime/kernels/reference/gradient.h"
 #include "runtime/kernels/training/points.h"
 
-enum { CHUNK = 800, UNITS = 16, UNIT_BYTES = 8 << 20, ALIGN = 16, TOGETHER = 64 };
+enum { CHUNK = 1000, UNITS = 16, UNIT_BYTES = 8 << 20, ALIGN = 16, TOGETHER = 64 };
 
 struct sizes {
     int outputs, threads;
