@@ -2,9 +2,9 @@
 #include "runtime/kernels/planar/winograd.h"
 #include "runtime/kernels/training/isa.h"
 
-INLINE vec load_row(const float *row, int x, int part)
+INLINE vec load_row(const float *row, bool there, int x, int part)
 {
-    return !row ? vec_set(0) : part ? vec_load_part(row + x, part) : vec_load(row + x);
+    return !there && !row ? vec_set(0) : part ? vec_load_part(row + x, part) : vec_load(row + x);
 }
 
 INLINE void store_positions(float *to, ptrdiff_t position, const vec t[6])
@@ -26,6 +26,15 @@ INLINE int first_step(const float *to)
 }
 
 /* `whole` where no row is missing: then no load depends on a branch. */
+INLINE void spread_vector(const struct training_spread *s, const float *const rows[6], bool whole, int x, int part, float *to)
+{
+    vec from[6], t[6];
+    _Pragma("GCC unroll 6") for (int i = 0; i < 6; i++)
+        from[i] = load_row(rows[i], whole, x, part);
+    winograd_spread(t, from[0], from[1], from[2], from[3], from[4], from[5]);
+    store_positions(to + x, s->position, t);
+}
+
 INLINE void spread_channel(const struct training_spread *s, int c, bool whole)
 {
     const float *rows[6];
@@ -33,19 +42,10 @@ INLINE void spread_channel(const struct training_spread *s, int c, bool whole)
     _Pragma("GCC unroll 6") for (int i = 0; i < 6; i++)
         rows[i] = whole || s->rows[i] ? s->rows[i] + c * s->channel : NULL;
     int x = 0;
-    for (int step = first_step(to); x + LANES <= s->columns; x += step, step = LANES) {
-        vec t[6];
-        winograd_spread(t, load_row(rows[0], x, 0), load_row(rows[1], x, 0), load_row(rows[2], x, 0), load_row(rows[3], x, 0),
-                        load_row(rows[4], x, 0), load_row(rows[5], x, 0));
-        store_positions(to + x, s->position, t);
-    }
-    if (x < s->columns) {
-        int part = s->columns - x;
-        vec t[6];
-        winograd_spread(t, load_row(rows[0], x, part), load_row(rows[1], x, part), load_row(rows[2], x, part),
-                        load_row(rows[3], x, part), load_row(rows[4], x, part), load_row(rows[5], x, part));
-        store_positions(to + x, s->position, t);
-    }
+    for (int step = first_step(to); x + LANES <= s->columns; x += step, step = LANES)
+        spread_vector(s, rows, whole, x, 0, to);
+    if (x < s->columns)
+        spread_vector(s, rows, whole, x, s->columns - x, to);
 }
 
 static bool all_there(const struct training_spread *s, int count)
@@ -82,6 +82,15 @@ INLINE void winograd_scatter(vec m[6], vec y0, vec y1, vec y2, vec y3)
     m[5] = y3;
 }
 
+INLINE void scatter_vector(const struct training_spread *s, const float *const rows[4], bool whole, int x, int part, float *to)
+{
+    vec from[4], m[6];
+    _Pragma("GCC unroll 4") for (int i = 0; i < 4; i++)
+        from[i] = load_row(rows[i], whole, x, part);
+    winograd_scatter(m, from[0], from[1], from[2], from[3]);
+    store_positions(to + x, s->position, m);
+}
+
 INLINE void scatter_channel(const struct training_spread *s, int c, bool whole)
 {
     const float *rows[4];
@@ -89,17 +98,10 @@ INLINE void scatter_channel(const struct training_spread *s, int c, bool whole)
     _Pragma("GCC unroll 4") for (int i = 0; i < 4; i++)
         rows[i] = whole || s->rows[i] ? s->rows[i] + c * s->channel : NULL;
     int x = 0;
-    for (int step = first_step(to); x + LANES <= s->columns; x += step, step = LANES) {
-        vec m[6];
-        winograd_scatter(m, load_row(rows[0], x, 0), load_row(rows[1], x, 0), load_row(rows[2], x, 0), load_row(rows[3], x, 0));
-        store_positions(to + x, s->position, m);
-    }
-    if (x < s->columns) {
-        int part = s->columns - x;
-        vec m[6];
-        winograd_scatter(m, load_row(rows[0], x, part), load_row(rows[1], x, part), load_row(rows[2], x, part), load_row(rows[3], x, part));
-        store_positions(to + x, s->position, m);
-    }
+    for (int step = first_step(to); x + LANES <= s->columns; x += step, step = LANES)
+        scatter_vector(s, rows, whole, x, 0, to);
+    if (x < s->columns)
+        scatter_vector(s, rows, whole, x, s->columns - x, to);
 }
 
 void BLOCK(training_spread_gradient)(const struct training_spread *whole)
