@@ -148,6 +148,9 @@ struct training_blocks {
     void (*unresize)(const float *const rows[4], const float weights[4], float *temporary, float *to, ptrdiff_t count);
 };
 
+/* Σ over `units` of `count` sums that lie `unit` floats apart, in order. */
+void training_total(const float *sums, size_t unit, int64_t units, int count, double *out);
+
 /* Whether so many floats are too many to be found in a cache later. */
 bool training_is_large(int64_t floats);
 

@@ -11,8 +11,8 @@
 #include "runtime/kernels/training/convolution.h"
 
 /* A tile's sums are added up over the lanes at the end of an item's columns, so there should be many; few channels have room for more. */
-enum { ALIGN = 16, ROWS_COLUMNS = 960, ROWS_FEWER = 512, FEW_CHANNELS = 48, POINT_COLUMNS = 800, TAPS_BYTES = 2 << 20, UNITS = 16,
-       UNIT_BYTES = 8 << 20, POINTER_FLOATS = 2, SPARSEST = 3 };
+enum { ALIGN = 16, ROWS_COLUMNS = 960, ROWS_FEWER = 512, FEW_CHANNELS = 48, POINT_COLUMNS = 800, TAPS_BYTES = 1 << 20, TAPS_COLUMNS = 900, UNITS = 16,
+       UNIT_BYTES = 8 << 20, POINTER_FLOATS = 2, SPARSEST = 3, TOGETHER = 64 };
 
 #define MOST_FLOATS 0x1p48
 
@@ -30,8 +30,7 @@ struct state {
     int items_each;             /* of an image; not by rows */
     struct segments segments;
     int together;               /* pixels, or output rows, of an item */
-    int64_t phases[2], rows;    /* by taps: of the strides; rows of one phase */
-    ptrdiff_t pitch, plane;     /* by taps: of a row of X's; of a channel's */
+    ptrdiff_t plane;            /* by taps: of a phase's rows */
     ptrdiff_t slid_position, gradient_pitch, gradient_position;
     size_t slid, gradient;      /* floats of a thread's scratch */
     int64_t ahead_rows;         /* that an item reads, at most */
@@ -87,13 +86,16 @@ static enum way choose(const struct slide *s)
     return point ? BY_POINTS : three ? BY_ROWS : BY_TAPS;
 }
 
+/* Rows of one phase of the input's (rows a stride apart) that some output rows take their windows from. */
+static int64_t phase_rows(const struct slide *s, int64_t outputs)
+{
+    return outputs + (s->kernel[0] - 1) * s->dilation[0] / s->stride[0];
+}
+
 /* What a thread's item holds at the least: a bound for all that is computed in 64 bits. */
 static double taps_floats(const struct slide *s)
 {
-    double floats = (double)(s->channels + s->features);
-    for (int i = 0; i < 2; i++)
-        floats *= (double)s->stride[i] * ((i ? (double)s->output[i] : 1) + (double)((s->kernel[i] - 1) * s->dilation[i] / s->stride[i] + 1));
-    return floats;
+    return (double)(s->channels * s->kernel[1]) * (double)s->stride[0] * (double)phase_rows(s, 1) * (double)s->output[1];
 }
 
 static mitral_status shape(struct kernel_call *call)
@@ -111,22 +113,13 @@ static mitral_status shape(struct kernel_call *call)
 static void measure_taps(struct state *state)
 {
     const struct slide *s = &state->slide;
-    int64_t reach[2];
-    for (int i = 0; i < 2; i++) {
-        state->phases[i] = s->stride[i];
-        reach[i] = (s->kernel[i] - 1) * s->dilation[i] / s->stride[i] + 1; /* rows (columns) of a phase beyond the first output's */
-    }
-    state->pitch = (ptrdiff_t)(s->output[1] + reach[1]);
-    for (state->together = 16; state->together > 1; state->together /= 2)
-        if ((s->channels * state->phases[0] * state->phases[1] * (state->together + reach[0]) + s->features * state->together) * state->pitch
-                * (int64_t)sizeof(float) <= TAPS_BYTES)
+    state->together = s->output[1] > 0 && s->output[1] <= TAPS_COLUMNS ? (int)(TAPS_COLUMNS / s->output[1]) : 1;
+    for (; state->together > 1; state->together /= 2)
+        if (s->channels * s->kernel[1] * s->stride[0] * phase_rows(s, state->together) * s->output[1] * (int64_t)sizeof(float) <= TAPS_BYTES)
             break;
-    state->rows = state->together + reach[0];
-    state->plane = (ptrdiff_t)(state->phases[0] * state->phases[1] * state->rows) * state->pitch;
+    state->plane = (ptrdiff_t)(phase_rows(s, state->together) * s->output[1]);
     state->items_each = (int)divided(s->output[0], state->together);
-    state->gradient_pitch = state->together * state->pitch;
-    state->slid = (size_t)rounded(s->channels * state->plane + TRAINING_SLACK);
-    state->gradient = (size_t)rounded(s->features * state->gradient_pitch + TRAINING_SLACK);
+    state->slid = (size_t)rounded(s->channels * s->kernel[1] * s->stride[0] * state->plane + TRAINING_SLACK);
 }
 
 static void measure(struct state *state)
@@ -327,44 +320,45 @@ static void run_rows(const struct state *state, const struct operands *o, int64_
     }
 }
 
-/* Column (row) x of the input: where its phase and place put it. */
+/* One row of X as a tap's column sees it: element x is what an output's column x multiplies. */
+static void slide_row(const struct slide *s, const float *row, int64_t first, float *to)
+{
+    const int64_t stride = s->stride[1], width = s->output[1];
+    int64_t x = 0, end = first >= s->input[1] ? 0 : (s->input[1] - first + stride - 1) / stride;
+    end = end < width ? end : width;
+    for (; x < end && first + x * stride < 0; x++)
+        to[x] = 0;
+    if (stride == 1 && x < end)
+        memcpy(to + x, row + first + x, (size_t)(end - x) * sizeof *to);
+    else
+        for (int64_t i = x; i < end; i++)
+            to[i] = row[first + i * stride];
+    x = x > end ? x : end;
+    memset(to + x, 0, (size_t)(width - x) * sizeof *to);
+}
+
+/* Each column of taps has a copy of X's rows, so that they are as long as those of dY, which lies where it is: a sum goes over several rows. */
 static void run_taps(const struct state *state, const struct operands *o, int64_t item, float *sums)
 {
     const struct slide *s = &state->slide;
     const ptrdiff_t in_plane = (ptrdiff_t)(s->input[0] * s->input[1]), out_plane = (ptrdiff_t)(s->output[0] * s->output[1]);
-    const ptrdiff_t image = (ptrdiff_t)(item / state->items_each), phase_plane = (ptrdiff_t)state->rows * state->pitch;
+    const ptrdiff_t image = (ptrdiff_t)(item / state->items_each), width = (ptrdiff_t)s->output[1];
     const int64_t first = item % state->items_each * state->together;
     const int64_t count = s->output[0] - first < state->together ? s->output[0] - first : state->together;
-    float *slid = o->own, *gradient = o->own + state->slid;
-    memset(slid, 0, state->slid * sizeof *slid);
+    float *to = o->own;
     for (int64_t c = 0; c < s->channels; c++)
-        for (int64_t r = 0; r < state->rows * state->phases[0]; r++) {
-            const int64_t row = first * s->stride[0] - s->pad[0] + r;
-            if (row < 0 || row >= s->input[0])
-                continue;
-            const float *from = o->x + (image * s->channels + c) * in_plane + row * s->input[1];
-            float *to = slid + c * state->plane + r % state->phases[0] * state->phases[1] * phase_plane + r / state->phases[0] * state->pitch;
-            if (state->phases[1] == 1) {
-                const int64_t room = state->pitch - s->pad[1];
-                if (room > 0)
-                    memcpy(to + s->pad[1], from, (size_t)(room < s->input[1] ? room : s->input[1]) * sizeof *to);
-                continue;
-            }
-            for (int64_t x = 0; x < s->input[1]; x++) {
-                const int64_t at = x + s->pad[1];
-                if (at / state->phases[1] < state->pitch)
-                    to[at % state->phases[1] * phase_plane + at / state->phases[1]] = from[x];
-            }
-        }
-    for (int64_t f = 0; f < s->features; f++)
-        for (int64_t r = 0; r < count; r++) {
-            float *to = gradient + f * state->gradient_pitch + r * state->pitch;
-            memcpy(to, o->dy + (image * s->features + f) * out_plane + (first + r) * s->output[1], (size_t)s->output[1] * sizeof *to);
-            memset(to + s->output[1], 0, (size_t)(state->pitch - s->output[1]) * sizeof *to);
-        }
-    struct training_outer outer = {.rows = (int)s->features, .depth = (int)state->depth,
-                                   .columns = (int)((count - 1) * state->pitch + s->output[1]), .a = gradient, .pitch = state->gradient_pitch,
-                                   .b = slid, .offsets = o->offsets, .sums = sums, .sum_pitch = (ptrdiff_t)state->depth};
+        for (int64_t x = 0; x < s->kernel[1]; x++)
+            for (int64_t phase = 0; phase < s->stride[0]; phase++, to += state->plane)
+                for (int64_t r = 0; r < phase_rows(s, count); r++) {
+                    const int64_t row = (first + r) * s->stride[0] + phase - s->pad[0];
+                    if (row < 0 || row >= s->input[0])
+                        memset(to + r * width, 0, (size_t)width * sizeof *to);
+                    else
+                        slide_row(s, o->x + (image * s->channels + c) * in_plane + row * s->input[1], x * s->dilation[1] - s->pad[1], to + r * width);
+                }
+    struct training_outer outer = {.rows = (int)s->features, .depth = (int)state->depth, .columns = (int)(count * width),
+                                   .a = o->dy + image * s->features * out_plane + first * width, .pitch = out_plane, .b = o->own,
+                                   .offsets = o->offsets, .sums = sums, .sum_pitch = (ptrdiff_t)state->depth};
     state->blocks->outer(&outer);
 }
 
@@ -380,39 +374,34 @@ static void place_taps(const struct state *state, ptrdiff_t *offsets)
             offsets[k] = (ptrdiff_t)(k / 3) * state->segments.width + (ptrdiff_t)(k % 3 * s->dilation[1]);
         } else {
             const int64_t taps = s->kernel[0] * s->kernel[1];
-            const int64_t row = k % taps / s->kernel[1] * s->dilation[0], column = k % s->kernel[1] * s->dilation[1];
-            offsets[k] = (ptrdiff_t)(k / taps) * state->plane
-                         + (ptrdiff_t)(row % s->stride[0] * s->stride[1] + column % s->stride[1]) * (ptrdiff_t)state->rows * state->pitch
-                         + (ptrdiff_t)(row / s->stride[0]) * state->pitch + (ptrdiff_t)(column / s->stride[1]);
+            const int64_t row = k % taps / s->kernel[1] * s->dilation[0];
+            offsets[k] = (ptrdiff_t)((k / taps * s->kernel[1] + k % s->kernel[1]) * s->stride[0] + row % s->stride[0]) * state->plane
+                         + (ptrdiff_t)(row / s->stride[0] * s->output[1]);
         }
     }
-}
-
-static double total(const struct state *state, const float *sums, size_t at)
-{
-    double value = 0;
-    for (int64_t u = 0; u < state->units; u++)
-        value += (double)sums[(size_t)u * unit_floats(state) + at];
-    return value;
 }
 
 /* Adds up what the units found. */
 static void collect(const struct state *state, const float *sums, float *dw)
 {
-    const struct slide *s = &state->slide;
-    const size_t each = (size_t)(s->features * state->depth);
+    const int64_t all = state->slide.features * state->depth;
 #pragma omp parallel for num_threads(state->threads) schedule(static) if (state->threads > 1)
-    for (int64_t i = 0; i < s->features * state->depth; i++) {
-        if (state->way != BY_ROWS) {
-            dw[i] = (float)total(state, sums, (size_t)i);
-            continue;
+    for (int64_t first = 0; first < all; first += TOGETHER) {
+        const int count = all - first < TOGETHER ? (int)(all - first) : TOGETHER;
+        double totals[WINOGRAD_INPUTS][TOGETHER];
+        for (int p = 0; p < state->positions; p++)
+            training_total(sums + p * all + first, unit_floats(state), state->units, count, totals[p]);
+        for (int i = 0; i < count && state->way != BY_ROWS; i++)
+            dw[first + i] = (float)totals[0][i];
+        for (int i = 0; i < count && state->way == BY_ROWS; i++) {
+            const int64_t filter = (first + i) / 3 * 9 + (first + i) % 3;
+            double values[WINOGRAD_INPUTS], column[3];
+            for (int p = 0; p < WINOGRAD_INPUTS; p++)
+                values[p] = totals[p][i];
+            pack_winograd_gradient(values, column);
+            for (int y = 0; y < 3; y++)
+                dw[filter + 3 * y] = (float)column[y];
         }
-        double values[WINOGRAD_INPUTS], filter[3];
-        for (size_t p = 0; p < WINOGRAD_INPUTS; p++)
-            values[p] = total(state, sums, p * each + (size_t)i);
-        pack_winograd_gradient(values, filter);
-        for (int64_t y = 0; y < 3; y++)
-            dw[i / 3 * 9 + y * 3 + i % 3] = (float)filter[y];
     }
 }
 

@@ -16,6 +16,15 @@ const struct training_blocks *training_blocks_of(enum isa isa)
     return &training_blocks_portable;
 }
 
+void training_total(const float *sums, size_t unit, int64_t units, int count, double *out)
+{
+    for (int i = 0; i < count; i++)
+        out[i] = 0;
+    for (int64_t u = 0; u < units; u++, sums += unit)
+        for (int i = 0; i < count; i++)
+            out[i] += (double)sums[i];
+}
+
 bool training_is_large(int64_t floats)
 {
     return floats >= LARGE_BYTES / (int64_t)sizeof(float);

@@ -2,9 +2,9 @@
 #include "runtime/kernels/planar/winograd.h"
 #include "runtime/kernels/training/isa.h"
 
-INLINE vec load_row(const float *row, int x, int part)
+INLINE vec load_row(const float *row, bool there, int x, int part)
 {
-    return !row ? vec_set(0) : part ? vec_load_part(row + x, part) : vec_load(row + x);
+    return !there && !row ? vec_set(0) : part ? vec_load_part(row + x, part) : vec_load(row + x);
 }
 
 INLINE void store_positions(float *to, ptrdiff_t position, const vec t[6])
@@ -18,7 +18,23 @@ INLINE void store_positions(float *to, ptrdiff_t position, const vec t[6])
     vec_store(far + 2 * position, t[5]);
 }
 
+/* How far to go on from a first vector so that all others are stored to whole lines of the cache, or halves of them: where lines have left the
+ * first level, a store to two of them takes several times as long as one to each. */
+INLINE int first_step(const float *to)
+{
+    return LANES - (int)((uintptr_t)to / sizeof *to % LANES);
+}
+
 /* `whole` where no row is missing: then no load depends on a branch. */
+INLINE void spread_vector(const struct training_spread *s, const float *const rows[6], bool whole, int x, int part, float *to)
+{
+    vec from[6], t[6];
+    _Pragma("GCC unroll 6") for (int i = 0; i < 6; i++)
+        from[i] = load_row(rows[i], whole, x, part);
+    winograd_spread(t, from[0], from[1], from[2], from[3], from[4], from[5]);
+    store_positions(to + x, s->position, t);
+}
+
 INLINE void spread_channel(const struct training_spread *s, int c, bool whole)
 {
     const float *rows[6];
@@ -26,19 +42,10 @@ INLINE void spread_channel(const struct training_spread *s, int c, bool whole)
     _Pragma("GCC unroll 6") for (int i = 0; i < 6; i++)
         rows[i] = whole || s->rows[i] ? s->rows[i] + c * s->channel : NULL;
     int x = 0;
-    for (; x + LANES <= s->columns; x += LANES) {
-        vec t[6];
-        winograd_spread(t, load_row(rows[0], x, 0), load_row(rows[1], x, 0), load_row(rows[2], x, 0), load_row(rows[3], x, 0),
-                        load_row(rows[4], x, 0), load_row(rows[5], x, 0));
-        store_positions(to + x, s->position, t);
-    }
-    if (x < s->columns) {
-        int part = s->columns - x;
-        vec t[6];
-        winograd_spread(t, load_row(rows[0], x, part), load_row(rows[1], x, part), load_row(rows[2], x, part),
-                        load_row(rows[3], x, part), load_row(rows[4], x, part), load_row(rows[5], x, part));
-        store_positions(to + x, s->position, t);
-    }
+    for (int step = first_step(to); x + LANES <= s->columns; x += step, step = LANES)
+        spread_vector(s, rows, whole, x, 0, to);
+    if (x < s->columns)
+        spread_vector(s, rows, whole, x, s->columns - x, to);
 }
 
 static bool all_there(const struct training_spread *s, int count)
@@ -75,6 +82,15 @@ INLINE void winograd_scatter(vec m[6], vec y0, vec y1, vec y2, vec y3)
     m[5] = y3;
 }
 
+INLINE void scatter_vector(const struct training_spread *s, const float *const rows[4], bool whole, int x, int part, float *to)
+{
+    vec from[4], m[6];
+    _Pragma("GCC unroll 4") for (int i = 0; i < 4; i++)
+        from[i] = load_row(rows[i], whole, x, part);
+    winograd_scatter(m, from[0], from[1], from[2], from[3]);
+    store_positions(to + x, s->position, m);
+}
+
 INLINE void scatter_channel(const struct training_spread *s, int c, bool whole)
 {
     const float *rows[4];
@@ -82,17 +98,10 @@ INLINE void scatter_channel(const struct training_spread *s, int c, bool whole)
     _Pragma("GCC unroll 4") for (int i = 0; i < 4; i++)
         rows[i] = whole || s->rows[i] ? s->rows[i] + c * s->channel : NULL;
     int x = 0;
-    for (; x + LANES <= s->columns; x += LANES) {
-        vec m[6];
-        winograd_scatter(m, load_row(rows[0], x, 0), load_row(rows[1], x, 0), load_row(rows[2], x, 0), load_row(rows[3], x, 0));
-        store_positions(to + x, s->position, m);
-    }
-    if (x < s->columns) {
-        int part = s->columns - x;
-        vec m[6];
-        winograd_scatter(m, load_row(rows[0], x, part), load_row(rows[1], x, part), load_row(rows[2], x, part), load_row(rows[3], x, part));
-        store_positions(to + x, s->position, m);
-    }
+    for (int step = first_step(to); x + LANES <= s->columns; x += step, step = LANES)
+        scatter_vector(s, rows, whole, x, 0, to);
+    if (x < s->columns)
+        scatter_vector(s, rows, whole, x, s->columns - x, to);
 }
 
 void BLOCK(training_spread_gradient)(const struct training_spread *whole)
@@ -109,25 +118,39 @@ void BLOCK(training_spread_gradient)(const struct training_spread *whole)
 /* ---- sums of products of rows ------------------------------------------------------------------------------------------ */
 
 #if VECTOR_REGISTERS == 32
-enum { ROWS = 4, DEPTH = 6 };
+enum { MOST_ROWS = 4, MOST_DEPTH = 8 }; /* 24 sums: 4 by 6 or 3 by 8 */
 #else
-enum { ROWS = 4, DEPTH = 3, PANEL_BYTES = 20 << 10 };
+enum { ROWS = 4, DEPTH = 3, MOST_ROWS = ROWS, MOST_DEPTH = DEPTH, PANEL_BYTES = 20 << 10 };
 #endif
-
-/* How many rows stay in a cache while the depth is walked: the second level's with wide vectors, which seldom wait for it. */
-static int panel_rows(int columns)
-{
-#if VECTOR_REGISTERS == 32
-    (void)columns;
-    return 64;
-#else
-    const int fits = PANEL_BYTES / (int)sizeof(float) / (columns + 1) / ROWS * ROWS;
-    return fits > ROWS ? fits : ROWS;
-#endif
-}
 
 /* The sums over the lanes of `count` vectors, up to LANES of them, halving their number by one addition in each step. */
-#if LANES == 8
+#if LANES == 16
+/* Pairs of lanes that are `distance` apart: those of `a` where a pair begins, those of `b` where it ends. Where lanes do not move, a CPU has
+ * two ports for it, else one. */
+#define FOLD(a, b, stay, move) (__builtin_shufflevector(a, b, stay) + __builtin_shufflevector(a, b, move))
+#define STAY_1 0, 17, 2, 19, 4, 21, 6, 23, 8, 25, 10, 27, 12, 29, 14, 31
+#define MOVE_1 1, 16, 3, 18, 5, 20, 7, 22, 9, 24, 11, 26, 13, 28, 15, 30
+#define STAY_2 0, 1, 18, 19, 4, 5, 22, 23, 8, 9, 26, 27, 12, 13, 30, 31
+#define MOVE_2 2, 3, 16, 17, 6, 7, 20, 21, 10, 11, 24, 25, 14, 15, 28, 29
+#define STAY_4 0, 1, 2, 3, 20, 21, 22, 23, 8, 9, 10, 11, 28, 29, 30, 31
+#define MOVE_4 4, 5, 6, 7, 16, 17, 18, 19, 12, 13, 14, 15, 24, 25, 26, 27
+#define STAY_8 0, 1, 2, 3, 4, 5, 6, 7, 24, 25, 26, 27, 28, 29, 30, 31
+#define MOVE_8 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23
+
+INLINE vec sum_eight(const vec part[8])
+{
+    const vec a = FOLD(part[0], part[1], STAY_1, MOVE_1), b = FOLD(part[2], part[3], STAY_1, MOVE_1);
+    const vec c = FOLD(part[4], part[5], STAY_1, MOVE_1), d = FOLD(part[6], part[7], STAY_1, MOVE_1);
+    const vec low = FOLD(a, b, STAY_2, MOVE_2), high = FOLD(c, d, STAY_2, MOVE_2);
+    return FOLD(low, high, STAY_4, MOVE_4);
+}
+
+INLINE vec sum_lanes(const vec square[LANES], int count)
+{
+    const vec low = sum_eight(square), high = count > 8 ? sum_eight(square + 8) : low;
+    return FOLD(low, high, STAY_8, MOVE_8);
+}
+#elif LANES == 8
 /* Quarters of a vector change places only within its halves, which is quick: so the vectors come in pairs that end up in order. */
 INLINE vec fold(vec a, vec b)
 {
@@ -141,13 +164,13 @@ INLINE vec sum_lanes(const vec square[LANES], int count)
     return __builtin_shufflevector(low, high, 0, 1, 2, 3, 8, 9, 10, 11) + __builtin_shufflevector(low, high, 4, 5, 6, 7, 12, 13, 14, 15);
 }
 #else
-INLINE vec sum_lanes(vec square[LANES], int count)
+INLINE vec sum_lanes(const vec square[LANES], int count)
 {
+    vec sum;
     (void)count;
-    _Pragma("GCC unroll 4") for (int half = LANES / 2; half > 0; half /= 2)
-        _Pragma("GCC unroll 8") for (int i = 0; i < half; i++)
-            square[i] = vec_low(square[i], square[i + half]) + vec_high(square[i], square[i + half]);
-    return square[0];
+    for (int i = 0; i < LANES; i++)
+        sum[i] = (square[i][0] + square[i][2]) + (square[i][1] + square[i][3]);
+    return sum;
 }
 #endif
 
@@ -162,28 +185,28 @@ INLINE vec sum_lanes(vec square[LANES], int count)
 #if VECTOR_REGISTERS == 32
 #define OUTER_STEP(load_a, load_b)                                                                                     \
     do {                                                                                                               \
-        vec y[ROWS];                                                                                                   \
-        _Pragma("GCC unroll 4") for (int r = 0; r < ROWS; r++)                                                         \
+        vec y[MOST_ROWS];                                                                                              \
+        _Pragma("GCC unroll 4") for (int r = 0; r < height; r++)                                                       \
             y[r] = load_a;                                                                                             \
-        _Pragma("GCC unroll 6") for (int j = 0; j < DEPTH; j++) {                                                      \
+        _Pragma("GCC unroll 8") for (int j = 0; j < width; j++) {                                                      \
             vec v = load_b;                                                                                            \
             IN_REGISTER(v);                                                                                            \
-            _Pragma("GCC unroll 4") for (int r = 0; r < ROWS; r++)                                                     \
+            _Pragma("GCC unroll 4") for (int r = 0; r < height; r++)                                                   \
                 sum[r][j] = vec_fma(v, y[r], sum[r][j]);                                                               \
         }                                                                                                              \
     } while (0)
 #else
 #define OUTER_STEP(load_a, load_b)                                                                                     \
     do {                                                                                                               \
-        vec v[DEPTH];                                                                                                  \
-        _Pragma("GCC unroll 3") for (int j = 0; j < DEPTH; j++) {                                                      \
+        vec v[MOST_DEPTH];                                                                                             \
+        _Pragma("GCC unroll 3") for (int j = 0; j < width; j++) {                                                      \
             v[j] = load_b;                                                                                             \
             IN_REGISTER(v[j]);                                                                                         \
         }                                                                                                              \
         _Pragma("GCC unroll 4") for (int r = 0; r < ROWS; r++) {                                                       \
             vec y = load_a;                                                                                            \
             IN_REGISTER(y);                                                                                            \
-            _Pragma("GCC unroll 3") for (int j = 0; j < DEPTH; j++)                                                    \
+            _Pragma("GCC unroll 3") for (int j = 0; j < width; j++)                                                    \
                 sum[r][j] = vec_fma(v[j], y, sum[r][j]);                                                               \
         }                                                                                                              \
     } while (0)
@@ -203,17 +226,17 @@ INLINE void fetch_ahead(struct training_ahead *ahead)
     }
 }
 
-/* ROWS by DEPTH sums; of those beyond rows and depth nothing is kept. */
-__attribute__((noinline)) static void outer_tile(const struct training_outer *o, int row, int rows, int k, int depth)
+/* height by width sums; of those beyond rows and depth nothing is kept. */
+INLINE void outer_tile(const struct training_outer *o, int row, int rows, int k, int depth, const int height, const int width)
 {
-    vec sum[ROWS][DEPTH];
-    const float *a[ROWS], *b[DEPTH];
-    _Pragma("GCC unroll 4") for (int r = 0; r < ROWS; r++)
+    vec sum[MOST_ROWS][MOST_DEPTH];
+    const float *a[MOST_ROWS], *b[MOST_DEPTH];
+    _Pragma("GCC unroll 4") for (int r = 0; r < height; r++)
         a[r] = o->a + (row + (r < rows ? r : 0)) * o->pitch;
-    _Pragma("GCC unroll 6") for (int j = 0; j < DEPTH; j++)
+    _Pragma("GCC unroll 8") for (int j = 0; j < width; j++)
         b[j] = o->b + o->offsets[k + (j < depth ? j : 0)];
-    _Pragma("GCC unroll 4") for (int r = 0; r < ROWS; r++)
-        _Pragma("GCC unroll 6") for (int j = 0; j < DEPTH; j++)
+    _Pragma("GCC unroll 4") for (int r = 0; r < height; r++)
+        _Pragma("GCC unroll 8") for (int j = 0; j < width; j++)
             sum[r][j] = vec_set(0);
     const ptrdiff_t columns = o->columns;
     ptrdiff_t x = 0;
@@ -234,32 +257,54 @@ __attribute__((noinline)) static void outer_tile(const struct training_outer *o,
         const int part = (int)(columns - x);
         OUTER_STEP(vec_load_part(a[r] + x, part), vec_load_part(b[j] + x, part));
     }
-    float totals[(ROWS * DEPTH + LANES - 1) / LANES * LANES];
-    _Pragma("GCC unroll 4") for (int first = 0; first < ROWS * DEPTH; first += LANES) {
+    float totals[MOST_ROWS * MOST_DEPTH + LANES];
+    _Pragma("GCC unroll 4") for (int first = 0; first < height * width; first += LANES) {
         vec square[LANES];
         _Pragma("GCC unroll 16") for (int i = 0; i < LANES; i++)
-            square[i] = first + i < ROWS * DEPTH ? sum[(first + i) / DEPTH % ROWS][(first + i) % DEPTH] : vec_set(0);
-        vec_store(totals + first, sum_lanes(square, ROWS * DEPTH - first));
+            square[i] = first + i < height * width ? sum[(first + i) / width][(first + i) % width] : vec_set(0);
+        vec_store(totals + first, sum_lanes(square, height * width - first));
     }
     float *sums = o->sums + row * o->sum_pitch + k;
-    if (rows == ROWS && depth == DEPTH) {
-        _Pragma("GCC unroll 4") for (int r = 0; r < ROWS; r++, sums += o->sum_pitch)
-            _Pragma("GCC unroll 6") for (int j = 0; j < DEPTH; j++)
-                sums[j] += totals[r * DEPTH + j];
+    if (rows == height && depth == width) {
+        _Pragma("GCC unroll 4") for (int r = 0; r < height; r++, sums += o->sum_pitch)
+            _Pragma("GCC unroll 8") for (int j = 0; j < width; j++)
+                sums[j] += totals[r * width + j];
         return;
     }
     for (int r = 0; r < rows; r++, sums += o->sum_pitch)
         for (int j = 0; j < depth; j++)
-            sums[j] += totals[r * DEPTH + j];
+            sums[j] += totals[r * width + j];
 }
 
-void BLOCK(training_outer)(const struct training_outer *o)
+/* So many rows stay in a cache while the depth is walked. */
+INLINE void outer_tiles(const struct training_outer *o, int panel, const int height, const int width)
 {
-    const int panel = panel_rows(o->columns);
     for (int first = 0; first < o->rows; first += panel) {
         const int last = o->rows - first < panel ? o->rows : first + panel;
-        for (int k = 0; k < o->depth; k += DEPTH)
-            for (int row = first; row < last; row += ROWS)
-                outer_tile(o, row, last - row < ROWS ? last - row : ROWS, k, o->depth - k < DEPTH ? o->depth - k : DEPTH);
+        for (int k = 0; k < o->depth; k += width)
+            for (int row = first; row < last; row += height)
+                outer_tile(o, row, last - row < height ? last - row : height, k, o->depth - k < width ? o->depth - k : width, height, width);
     }
 }
+
+#if VECTOR_REGISTERS == 32
+static int tiles(const struct training_outer *o, int height, int width)
+{
+    return (o->rows + height - 1) / height * ((o->depth + width - 1) / width);
+}
+
+/* The panel's rows stay in the second level, which wide vectors seldom wait for. */
+void BLOCK(training_outer)(const struct training_outer *o)
+{
+    if (tiles(o, 3, 8) < tiles(o, 4, 6))
+        outer_tiles(o, 63, 3, 8);
+    else
+        outer_tiles(o, 64, 4, 6);
+}
+#else
+void BLOCK(training_outer)(const struct training_outer *o)
+{
+    const int fits = PANEL_BYTES / (int)sizeof(float) / (o->columns + 1) / ROWS * ROWS;
+    outer_tiles(o, fits > ROWS ? fits : ROWS, ROWS, DEPTH);
+}
+#endif

@@ -5,7 +5,7 @@
 #include "runtime/kernels/reference/gradient.h"
 #include "runtime/kernels/training/points.h"
 
-enum { CHUNK = 800, UNITS = 16, UNIT_BYTES = 8 << 20, ALIGN = 16 };
+enum { CHUNK = 1000, UNITS = 16, UNIT_BYTES = 8 << 20, ALIGN = 16, TOGETHER = 64 };
 
 struct sizes {
     int outputs, threads;
@@ -87,11 +87,12 @@ static void collect(const struct kernel_call *call, const struct sizes *s, const
     for (int j = 0; j < s->outputs; j++) {
         mitral_tensor *dw = call_output(call, (size_t)j);
         const int64_t count = s->features[j] * s->channels;
-        for (int64_t i = 0; dw && i < count; i++) {
-            double value = 0;
-            for (int64_t u = 0; u < s->units; u++)
-                value += (double)sums[(size_t)u * s->unit + (size_t)i];
-            ((float *)dw->data)[i] = (float)value;
+        for (int64_t first = 0; dw && first < count; first += TOGETHER) {
+            const int some = count - first < TOGETHER ? (int)(count - first) : TOGETHER;
+            double totals[TOGETHER];
+            training_total(sums + first, s->unit, s->units, some, totals);
+            for (int i = 0; i < some; i++)
+                ((float *)dw->data)[first + i] = (float)totals[i];
         }
         sums += count;
     }
