@@ -92,7 +92,7 @@ static mitral_status decode(const struct kernel_call *call, struct branches *b)
     }
     measure_bands(b, first->dims[2], first->dims[3]);
     const int64_t written = b->batch * b->features * first->dims[2] * first->dims[3] * outputs;
-    if (outputs > 1 && !call_input(call, 0) && b->calls[0].blocks->lanes < 16 && training_is_large(written)) {
+    if (outputs > 1 && !call_input(call, 0) && training_is_large(written)) {
         for (size_t k = 0; k < count; k++)
             b->calls[k].through = true;
         b->sum = aligned((size_t)(b->features * b->band * first->dims[3]) + PLANAR_SLACK);

@@ -27,10 +27,12 @@ void segments_measure(struct segments *out, const struct slide *s, int64_t colum
     const int64_t down = s->dilation[0], across = s->dilation[1], rest = s->output[0] % (4 * down);
     *out = (struct segments){.down = (int)(s->output[0] / (4 * down) * down + (rest < down ? rest : down))};
     out->step = (int)larger(s->output[1] + 2 * across - s->pad[1], s->input[1] + s->pad[1]);
+    if (rounded(out->step) - out->step <= out->step / 8)
+        out->step = (int)rounded(out->step); /* few more columns, and no vector of an input or a product lies in two lines */
     const int64_t wanted = columns / out->step, most = images * out->down;
     out->together = (int)(wanted < 1 || most < 1 ? 1 : wanted < most ? wanted : most);
     out->items = (most + out->together - 1) / out->together;
-    out->width = rounded((int64_t)out->together * out->step + s->pad[1] + 2 * across) + TRAINING_SLACK;
+    out->width = rounded((int64_t)out->together * out->step + rounded(s->pad[1]) + 2 * across) + TRAINING_SLACK;
 }
 
 static bool is_square(const struct planes_call *c)
@@ -206,7 +208,7 @@ static void gather_square(const struct planes_call *c, const struct planes_geome
 static void spread_rows(const struct planes_call *c, const struct planes_geometry *g, const struct planes_piece *piece, int i)
 {
     struct training_spread spread = spread_of(c, piece->image, piece->first + i);
-    spread.output = piece->spread + i * g->segments.step + c->slide.pad[1];
+    spread.output = piece->spread + i * g->segments.step + rounded(c->slide.pad[1]);
     spread.position = g->spread_position;
     spread.pitch = g->segments.width;
     c->blocks->spread_input(&spread);
@@ -243,8 +245,9 @@ void planes_place(const struct planes_call *c, const struct planes_geometry *g, 
     const struct slide *s = &c->slide;
     for (int64_t k = 0; g->groups && k < s->channels; k++)
         offsets[k] = (ptrdiff_t)k * g->segments.width;
+    const ptrdiff_t first = rounded(s->pad[1]) - s->pad[1]; /* inputs, which are written, begin at a line */
     for (int64_t k = 0; !g->groups && k < 3 * s->channels; k++)
-        offsets[k] = (ptrdiff_t)(k / 3) * g->segments.width + (ptrdiff_t)(k % 3 * s->dilation[1]);
+        offsets[k] = (ptrdiff_t)(k / 3) * g->segments.width + first + (ptrdiff_t)(k % 3 * s->dilation[1]);
 }
 
 void planes_run(const struct planes_call *c)
