@@ -374,7 +374,7 @@ static void check_threads(const struct form *form)
     set_up_form(&bench, form, MITRAL_FLOAT);
     assert_int_equal(bench_run(&bench, "onednn.convolution", true), MITRAL_OK);
     mitral_tensor one = bench.outputs[0].tensor;
-    for (bench.threads = 2; bench.threads <= 4; bench.threads++) {
+    for (bench.threads = 2; bench.threads <= 7; bench.threads++) {
         bench.outputs[0].tensor = (mitral_tensor){0};
         assert_int_equal(bench_run(&bench, "onednn.convolution", true), MITRAL_OK);
         if (memcmp(bench.outputs[0].tensor.data, one.data, tensor_bytes(&one)) != 0)
@@ -392,6 +392,11 @@ static void test_thread_count_does_not_change_the_result(void **state)
         {2, 2, 200, 3, 1, {7, 7}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}, true},
         {2, 2, 12, 20, 2, {9, 9}, {5, 5}, {1, 1}, {1, 1}, {2, 2, 2, 2}, true},
         {2, 1, 512, 64, 1, {5, 5}, {1, 1}, {1, 1}, {1, 1}, {0}, false},
+        /* oneDNN would order the taps of these by the number of threads */
+        {2, 1, 75, 50, 1, {6, 17}, {5, 7}, {1, 2}, {3, 1}, {11, 6, 0, 3}, false},
+        {2, 1, 17, 51, 1, {7, 45}, {2, 6}, {1, 1}, {1, 1}, {1, 5, 0, 2}, false},
+        {2, 2, 95, 64, 1, {12, 36}, {2, 2}, {2, 1}, {1, 1}, {1, 1, 0, 1}, false},
+        {2, 1, 42, 81, 1, {24, 23}, {3, 7}, {1, 1}, {2, 3}, {0, 9, 0, 9}, true},
     };
     for (int i = 0; i < FORMS; i++)
         check_threads(&forms[i]);

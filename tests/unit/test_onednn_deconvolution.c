@@ -112,6 +112,9 @@ static void test_thread_count_does_not_change_the_result(void **state)
         {2, 1, 33, 4, 1, {25, 25}, {4, 4}, {2, 2}, {1, 1}, {2, 2, 2, 2}, {1, 1}, true},
         {2, 1, 32, 32, 1, {27, 26}, {1, 1}, {2, 2}, {2, 2}, {0}, {0}, true},
         {2, 2, 20, 12, 4, {32, 19}, {4, 4}, {2, 2}, {1, 1}, {3, 3, 3, 3}, {0}, true},
+        /* and order the taps of these by it */
+        {2, 2, 34, 34, 1, {8, 24}, {1, 4}, {1, 1}, {2, 2}, {0, 0, 0, 6}, {0}, false},
+        {2, 1, 55, 38, 1, {5, 43}, {4, 3}, {1, 1}, {1, 3}, {3, 0, 0, 2}, {0}, true},
     };
     for (int i = 0; i < (int)(sizeof wide / sizeof *wide); i++) {
         struct bench bench;
@@ -119,7 +122,7 @@ static void test_thread_count_does_not_change_the_result(void **state)
         bench.outputs[0].tensor.layout = LAYOUT_CHANNELS_LAST;
         assert_int_equal(bench_run(&bench, "onednn.deconvolution", true), MITRAL_OK);
         mitral_tensor one = bench.outputs[0].tensor;
-        for (bench.threads = 2; bench.threads <= 5; bench.threads++) {
+        for (bench.threads = 2; bench.threads <= 7; bench.threads++) {
             bench.outputs[0].tensor = (mitral_tensor){.layout = LAYOUT_CHANNELS_LAST};
             assert_int_equal(bench_run(&bench, "onednn.deconvolution", true), MITRAL_OK);
             if (memcmp(bench.outputs[0].tensor.data, one.data, tensor_bytes(&one)) != 0)

@@ -1,6 +1,7 @@
 #include "test_onednn_support.h"
 
 #include <math.h>
+#include <omp.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -87,7 +88,7 @@ static mitral_status run_prepared(struct bench *bench, const struct kernel *kern
     return MITRAL_OK;
 }
 
-mitral_status bench_run(struct bench *bench, const char *name, bool known)
+static mitral_status run(struct bench *bench, const char *name, bool known)
 {
     const struct kernel *kernel = kernel_find(name);
     if (!kernel)
@@ -115,6 +116,16 @@ mitral_status bench_run(struct bench *bench, const char *name, bool known)
         status = run_prepared(bench, kernel, &call);
     if (call.state && kernel->release)
         kernel->release(bench->context, call.state);
+    return status;
+}
+
+/* oneDNN takes the number of threads from OpenMP, as sessions set it. */
+mitral_status bench_run(struct bench *bench, const char *name, bool known)
+{
+    const int before = omp_get_max_threads();
+    omp_set_num_threads(bench->threads);
+    const mitral_status status = run(bench, name, known);
+    omp_set_num_threads(before);
     return status;
 }
 

@@ -83,7 +83,9 @@ static mitral_status create_descriptor(const struct convolution_parameters *p,
                                                                           dilations, begin, end, d->attributes);
     if (status != dnnl_success)
         return MITRAL_DEFERRED;
-    *depends = !images && onednn_depends_on_threads(*out);
+    const int32_t row = p->spatial - 1;
+    *depends = !images && onednn_depends_on_threads(*out, convolution_window_is_usual(p->kernel[row], p->dilations[row],
+                                                                                      p->pads_begin[row], p->pads_end[row]));
     if (!onednn_is_reference(*out) && !*depends)
         return MITRAL_OK;
     dnnl.primitive_desc_destroy(*out);

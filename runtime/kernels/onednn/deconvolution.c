@@ -185,7 +185,10 @@ static mitral_status create_descriptor(const struct convolution_parameters *p, c
     if (dnnl.deconvolution_forward_primitive_desc_create(out, dnnl.engine, dnnl_forward_inference, dnnl_deconvolution_direct, d->x, d->w,
                                                          d->bias, d->y, strides, dilations, begin, end, d->attributes) != dnnl_success)
         return MITRAL_DEFERRED;
-    if (!onednn_is_reference(*out) && (in_parts || !onednn_depends_on_threads(*out)))
+    const int32_t row = p->spatial - 1;
+    const int64_t reach = (p->kernel[row] - 1) * p->dilations[row]; /* padding of the convolution that it is on a map spread by the strides */
+    const bool usual = convolution_window_is_usual(p->kernel[row], p->dilations[row], reach - p->pads_begin[row], reach - p->pads_end[row]);
+    if (!onednn_is_reference(*out) && (in_parts || !onednn_depends_on_threads(*out, usual)))
         return MITRAL_OK;
     dnnl.primitive_desc_destroy(*out);
     return MITRAL_DEFERRED;

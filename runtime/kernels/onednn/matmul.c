@@ -234,7 +234,7 @@ static mitral_status add_product(struct onednn_program *program, const struct ke
     if (dnnl.matmul_primitive_desc_create(&descriptor, dnnl.engine, d->a, d->b, as_bias ? d->addend : NULL, d->y, attributes)
         != dnnl_success)
         return MITRAL_DEFERRED;
-    *depends = !slice && onednn_depends_on_threads(descriptor); /* one thread takes the same parts as several */
+    *depends = !slice && onednn_depends_on_threads(descriptor, true); /* one thread takes the same parts as several */
     if (onednn_is_reference(descriptor) || *depends)
         status = MITRAL_DEFERRED;
     else
@@ -289,7 +289,7 @@ static mitral_status add_as_convolution(struct onednn_program *program, const st
     if (dnnl.convolution_forward_primitive_desc_create(&descriptor, dnnl.engine, dnnl_forward_inference, dnnl_convolution_direct, d->a,
                                                        d->b, d->addend, d->y, ones, zeros, zeros, zeros, attributes) != dnnl_success)
         return MITRAL_DEFERRED;
-    if (onednn_is_reference(descriptor) || onednn_depends_on_threads(descriptor))
+    if (onednn_is_reference(descriptor) || onednn_depends_on_threads(descriptor, true))
         status = MITRAL_DEFERRED;
     else
         status = onednn_add_weights(program, call, B, d->plain_b, dnnl.primitive_desc_query_md(descriptor, dnnl_query_weights_md, 0),

@@ -99,8 +99,9 @@ mitral_status onednn_add_parts(struct onednn_program *program, const struct kern
 /* Between these, descriptors and primitives are made for one thread. */
 int onednn_serial_begin(void);
 void onednn_serial_end(int before);
-/* Whether the implementation splits sums by the number of threads (oneDNN's gemm does, and its strided transposed convolutions). */
-bool onednn_depends_on_threads(const_dnnl_primitive_desc_t descriptor);
+/* Whether the implementation splits sums by the number of threads (oneDNN's gemm does, and its strided transposed convolutions), or, as
+ * blocked convolutions do with windows that are not usual, orders them by it. */
+bool onednn_depends_on_threads(const_dnnl_primitive_desc_t descriptor, bool usual_window);
 mitral_status onednn_add_reorder(struct onednn_program *program, const struct kernel_call *call, const_dnnl_memory_desc_t from,
                                  struct onednn_where from_where, const_dnnl_memory_desc_t to, struct onednn_where to_where);
 /* One reorder here and now. */

@@ -117,12 +117,13 @@ bool onednn_is_reference(const_dnnl_primitive_desc_t descriptor)
     return strstr(text, "ref") != NULL;
 }
 
-bool onednn_depends_on_threads(const_dnnl_primitive_desc_t descriptor)
+bool onednn_depends_on_threads(const_dnnl_primitive_desc_t descriptor, bool usual_window)
 {
     const char *text = "";
     dnnl.primitive_desc_query(descriptor, dnnl_query_impl_info_str, 0, &text);
     /* "brgemm:…" divides outputs only; "brgconv_strided:…" cuts the taps of strided transposed convolutions by the threads it finds. */
-    return strstr(text, "gemm:jit") != NULL || strstr(text, "brgconv_strided") != NULL;
+    return strstr(text, "gemm:jit") != NULL || strstr(text, "brgconv_strided") != NULL
+           || (!usual_window && (strstr(text, "brgconv") != NULL || strstr(text, "brg_conv") != NULL));
 }
 
 int onednn_serial_begin(void)

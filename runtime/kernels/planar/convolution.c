@@ -117,6 +117,15 @@ static bool has_thin_groups(const struct convolution_shape *s)
     return s->groups > 1 && (s->channels / s->groups < 4 || s->features / s->groups < 8);
 }
 
+/* What oneDNN could only run in one thread for an image. */
+static bool has_usual_window(const struct convolution_shape *s)
+{
+    const int64_t begin = s->pad_begin[1], reach = (s->kernel[1] - 1) * s->dilation[1] + 1;
+    const bool known = s->input[1] >= 0 && s->output[1] >= 0;
+    const int64_t end = known ? (s->output[1] - 1) * s->stride[1] + reach - s->input[1] - begin : begin;
+    return convolution_window_is_usual(s->kernel[1], s->dilation[1], begin, end);
+}
+
 bool planar_convolution_preferred(const struct convolution_shape *s)
 {
     switch (planar_convolution_way(s)) {
@@ -131,7 +140,7 @@ bool planar_convolution_preferred(const struct convolution_shape *s)
     case WAY_DIRECT_PLANES:
         return s->channels * s->kernel[0] * s->kernel[1] <= 256 || s->features <= 8;
     case WAY_DIRECT_CHANNELS:
-        return (s->channels <= 4 && !(is_narrow() && onednn_has_first(s))) || convolution_taps_pay(s);
+        return (s->channels <= 4 && !(is_narrow() && onednn_has_first(s))) || convolution_taps_pay(s) || !has_usual_window(s);
     case WAY_WINOGRAD:
         return true;
     case WAY_NONE:

@@ -32,6 +32,13 @@ void convolution_output_dims(const struct convolution_parameters *parameters, in
 /* Multiply-adds of one run, times two. */
 double convolution_flops(const struct convolution_parameters *parameters, bool transposed);
 
+/* Of rows of pixels: dense windows that keep more of their taps inside than outside wherever they are. oneDNN's "brgconv" chooses for other
+ * windows, by the number of threads, in which order their taps are added up: measured on random shapes. */
+static inline bool convolution_window_is_usual(int64_t kernel, int64_t dilation, int64_t pad_begin, int64_t pad_end)
+{
+    return (dilation == 1 || kernel == 1) && 2 * pad_begin < kernel && 2 * pad_end < kernel;
+}
+
 /* One spatial dimension of a window that slides: the pads that auto_pad asks for and the number of positions.
  * `auto_pad` is "NOTSET", "VALID", "SAME_UPPER" or "SAME_LOWER"; with NOTSET the pads are read. */
 mitral_status window_resolve(const struct kernel_call *call, const char *auto_pad, bool ceil_mode, int64_t input,
