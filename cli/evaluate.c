@@ -199,14 +199,24 @@ static int compare_ranked(const void *left, const void *right)
     return a->index < b->index ? -1 : 1;
 }
 
-static mitral_status draw_worst(struct work *work)
+/* Before there is anything to lose. */
+static mitral_status check_outputs(mitral_context *context, const struct arguments *arguments)
 {
-    const char *folder = work->arguments->overlays;
+    mitral_status status = arguments->json ? mitral_file_check(context, arguments->json) : MITRAL_OK;
+    if (status == MITRAL_OK && arguments->csv)
+        status = mitral_file_check(context, arguments->csv);
+    const char *folder = arguments->overlays;
     struct stat facts;
-    if (mkdir(folder, 0777) != 0 && (errno != EEXIST || stat(folder, &facts) != 0 || !S_ISDIR(facts.st_mode))) {
+    if (status == MITRAL_OK && folder && mkdir(folder, 0777) != 0
+        && (errno != EEXIST || stat(folder, &facts) != 0 || !S_ISDIR(facts.st_mode))) {
         cli_error("evaluate", "%s: expected to make a folder, found: %s", folder, strerror(errno));
         return MITRAL_IO;
     }
+    return status;
+}
+
+static mitral_status draw_worst(struct work *work)
+{
     struct ranked *ranking = calloc(work->dataset.count, sizeof *ranking);
     if (!ranking)
         return MITRAL_NO_MEMORY;
@@ -260,6 +270,8 @@ static mitral_status run(struct work *work)
         status = cli_open_plan(&work->plan, work->context, arguments->model, &arguments->plan.compile);
     if (status == MITRAL_OK)
         status = mitral_predictor_create(&work->predictor, work->context, work->plan, &arguments->plan.session);
+    if (status == MITRAL_OK)
+        status = check_outputs(work->context, arguments);
     if (status != MITRAL_OK)
         return status;
     work->evaluation = (struct evaluation){.model = arguments->model, .split = split, .dataset = &work->dataset};

@@ -213,3 +213,8 @@ mitral_status mitral_file_write(mitral_context *context, const char *path, const
 {
     return file_write_bytes(context, path, bytes, size);
 }
+
+mitral_status mitral_file_check(mitral_context *context, const char *path)
+{
+    return file_check_target(context, path);
+}

@@ -20,6 +20,8 @@ extern "C" {
 
 /* Writes a whole file: aside in the same folder, then renamed, so that it appears only when it is complete. */
 MITRAL_API mitral_status mitral_file_write(mitral_context *context, const char *path, const void *bytes, size_t size);
+/* MITRAL_OK where that could begin now, so that long work need not be done to find out; leaves nothing behind. */
+MITRAL_API mitral_status mitral_file_check(mitral_context *context, const char *path);
 
 /* ---- NIfTI --------------------------------------------------------------------------------------------------------- */
 

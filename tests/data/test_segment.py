@@ -281,6 +281,8 @@ def test_refusals():
         refused("finite", "segment", folder / "bad.onnx", scan, "-o", mask)
         refused("testing", "evaluate", folder / "net.onnx", "--data", folder / "p")
         refused("expected a dataset folder", "evaluate", folder / "net.onnx", "--data", folder / "none")
+        for option, found in (("--json", "none/a.json"), ("--csv", "none/a.csv"), ("--overlays", "net.onnx")):  # before anything is measured
+            refused(found, "evaluate", folder / "net.onnx", "--data", folder / "p", "--split", "training", option, folder / found)
 
 
 support.main(globals())
