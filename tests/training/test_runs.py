@@ -457,7 +457,7 @@ def test_bench_times_training_steps():
 def test_gradients_take_the_memory_of_what_is_not_read_again():
     call(MITRAL, "create", "dpu-net", "-o", FOLDER / "full.onnx")
     timing = json.loads(call(MITRAL, "bench", FOLDER / "full.onnx", "--train", "--batch", 1, "--repeat", 1, "--json", "--memory", "low"))
-    assert timing["arena_mb"] < 104, timing
+    assert timing["arena_mb"] < 105, timing
 
 
 if __name__ == "__main__":
