@@ -10,8 +10,9 @@
 #include "runtime/kernels/reference/gradient.h"
 #include "runtime/kernels/training/convolution.h"
 
-/* A tile's sums are added up over the lanes at the end of an item's columns, so there should be many; few channels have room for more. */
-enum { ALIGN = 16, ROWS_COLUMNS = 960, ROWS_FEWER = 512, FEW_CHANNELS = 48, POINT_COLUMNS = 800, TAPS_BYTES = 1 << 20, TAPS_COLUMNS = 900, UNITS = 16,
+/* A tile's sums are added up over the lanes at the end of an item's columns, so there should be many; small maps have fewer, for threads to
+ * share. */
+enum { ALIGN = 16, ROWS_COLUMNS = 960, ROWS_FEWER = 512, FEW_ITEMS = 4, POINT_COLUMNS = 800, TAPS_BYTES = 1 << 20, TAPS_COLUMNS = 900, UNITS = 16,
        UNIT_BYTES = 8 << 20, POINTER_FLOATS = 2, SPARSEST = 3, TOGETHER = 64 };
 
 #define MOST_FLOATS 0x1p48
@@ -135,7 +136,8 @@ static void measure(struct state *state)
     } else if (state->way == BY_TAPS) {
         measure_taps(state);
     } else {
-        segments_measure(&state->segments, s, s->channels + s->features <= FEW_CHANNELS ? ROWS_COLUMNS : ROWS_FEWER, s->batch);
+        const int64_t each = s->batch * (s->output[0] / WINOGRAD_OUTPUTS) * s->output[1] / FEW_ITEMS;
+        segments_measure(&state->segments, s, each < ROWS_FEWER ? ROWS_FEWER : each > ROWS_COLUMNS ? ROWS_COLUMNS : each, s->batch);
         state->slid_position = (ptrdiff_t)s->channels * state->segments.width + ALIGN;
         state->gradient_pitch = rounded((int64_t)state->segments.together * state->segments.step) + TRAINING_SLACK;
         state->gradient_position = (ptrdiff_t)s->features * state->gradient_pitch + ALIGN;
