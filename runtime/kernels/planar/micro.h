@@ -56,6 +56,7 @@ struct plane_product {
     ptrdiff_t residual_stride;
     const float *slope;        /* rows entries, of PLANAR_SLOPE */
     bool accumulate;
+    bool through;              /* output, rows and columns of whole lines, is too large to be found in a cache later */
     enum planar_activation activation;
     ptrdiff_t prefetch;        /* distance of what to fetch into the cache meanwhile; 0: nothing */
     /* Rows ahead[ahead_offsets[k] + c] of the input that come next, and what is written, are fetched meanwhile in even portions: of

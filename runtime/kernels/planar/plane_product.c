@@ -66,6 +66,12 @@ INLINE vec finish(const struct plane_product *p, vec value, int row, ptrdiff_t c
                 _Pragma("GCC unroll 8") for (int r = 0; r < 4 * GROUPS; r++)                                           \
                     _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                          \
                         sum[r][v] += vec_load(p->residual + (row + r) * p->residual_stride + column + v * LANES);      \
+            if (p->through) {                                                                                          \
+                _Pragma("GCC unroll 8") for (int r = 0; r < 4 * GROUPS; r++)                                           \
+                    _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                          \
+                        vec_store_through(to + r * p->stride + v * LANES, sum[r][v]);                                  \
+                return;                                                                                                \
+            }                                                                                                          \
             _Pragma("GCC unroll 8") for (int r = 0; r < 4 * GROUPS; r++)                                               \
                 _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                              \
                     vec_store(to + r * p->stride + v * LANES, sum[r][v]);                                              \
@@ -217,6 +223,8 @@ void BLOCK(plane_product)(const struct plane_product *p)
 #endif
     for (; row < p->rows; row += 4)
         rows_of_4(p, row);
+    if (p->through)
+        vec_through_done();
 }
 
 void BLOCK(plane_batch)(const struct plane_batch *b)

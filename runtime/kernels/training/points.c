@@ -8,8 +8,9 @@
 #include "runtime/kernels/reference/gradient.h"
 
 /* Few features leave little time to fetch what comes next: then the next tile rather than the next chunk. Where tiles are low, many features
- * read what a chunk has collected, in pieces that stay in the first cache level for all of them. */
-enum { CHUNK = 240, DEPTH_TOGETHER = 256, FEW_FEATURES = 8, NEXT_TILE = 48, ALIGN = 16, PIECE = 48, PIECE_BYTES = 20 << 10 };
+ * read what a chunk has collected, in pieces that stay in the first cache level for all of them. Where they are high, CPUs fetch ahead themselves
+ * what so many rows (FOLLOWED) go on with. */
+enum { CHUNK = 240, DEPTH_TOGETHER = 256, FEW_FEATURES = 8, NEXT_TILE = 48, ALIGN = 16, PIECE = 48, PIECE_BYTES = 20 << 10, FOLLOWED = 64 };
 
 static size_t aligned(size_t floats)
 {
@@ -129,6 +130,14 @@ static const float *double_rows(const struct points *p, int j, int64_t n, int64_
     return own;
 }
 
+/* Past the caches goes what is in none of them, by stores of whole lines. */
+static bool goes_through(const struct points *p, int j, const float *output, const float *residual)
+{
+    const size_t line = 64;
+    return (size_t)p->training->lanes * sizeof(float) == line && (uintptr_t)output % line == 0 && (size_t)p->pixels * sizeof(float) % line == 0
+           && residual != output && p->depth <= DEPTH_TOGETHER && training_is_large(p->batch * p->features[j] * p->pixels);
+}
+
 /* What one output has of a chunk: `source` says where its input lies. */
 static void run_output(const struct points *p, int j, const float *packed, const struct plane_product *source, ptrdiff_t at, const float *residual)
 {
@@ -146,6 +155,7 @@ static void run_output(const struct points *p, int j, const float *packed, const
         product.shift = p->bias[j];
         product.residual = done ? NULL : residual;
         product.accumulate = done > 0;
+        product.through = goes_through(p, j, product.output, residual);
         p->blocks->plane_product(&product);
     }
 }
@@ -167,8 +177,10 @@ static void run_chunk(const struct points *p, const ptrdiff_t *offsets, const fl
         source.offsets = offsets + p->batch * p->depth;
         for (int j = 0; j < p->outputs; j++)
             source.ahead_step += (int)((p->features[j] + 3) / 4);
-    } else {
-        source.prefetch = p->features[0] <= FEW_FEATURES && p->outputs == 1 ? NEXT_TILE : (ptrdiff_t)chunk;
+    } else if (p->features[0] <= FEW_FEATURES && p->outputs == 1) {
+        source.prefetch = NEXT_TILE;
+    } else if (p->depth > FOLLOWED) {
+        source.prefetch = (ptrdiff_t)chunk;
     }
     const int piece = !collected ? count : fits < PIECE ? PIECE : (int)fits;
     for (int j = 0; j < p->outputs; j++) {
