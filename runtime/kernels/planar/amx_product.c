@@ -45,15 +45,15 @@ static void finish_tile(const struct panel *n, const float sums[ROWS * COLUMNS],
 {
     const struct channel_product *p = n->product;
     const int rows = p->rows - row < ROWS ? p->rows - row : ROWS, part = n->columns % COLUMNS;
-    const vec shift = p->shift && !p->accumulate ? finish_load(p->shift + column, part) : vec_set(0);
-    const vec slope = p->activation == PLANAR_SLOPE ? finish_load(p->slope + column, part) : vec_set(0);
+    const vec shift = p->shift && !p->accumulate ? vec_load_some(p->shift + column, part) : vec_set(0);
+    const vec slope = p->activation == PLANAR_SLOPE ? vec_load_some(p->slope + column, part) : vec_set(0);
     for (int r = n->done; r < rows; r++) {
-        vec value = finish_load(sums + r * COLUMNS, part) + shift;
+        vec value = vec_load_some(sums + r * COLUMNS, part) + shift;
         if (p->activation == PLANAR_RELU)
             value = vec_max(vec_set(0), value);
         else if (p->activation == PLANAR_SLOPE)
             value = vec_slope(value, slope);
-        finish_store(p->output + (row + r) * p->stride + column, value, part);
+        vec_store_some(p->output + (row + r) * p->stride + column, value, part);
     }
 }
 

@@ -19,7 +19,7 @@ enum { PIXELS = 4 };
             for (int j = 0; j < d->kernel[1]; j++, from += column, weights += d->width) {                              \
                 vec w = vec_load(weights);                                                                             \
                 _Pragma("GCC unroll 4") for (int u = 0; u < COUNT; u++)                                                \
-                    sum[u] = vec_fma(w, finish_load(from + u * pixel, part), sum[u]);                                  \
+                    sum[u] = vec_fma(w, vec_load_some(from + u * pixel, part), sum[u]);                                  \
             }                                                                                                          \
         }                                                                                                              \
     }
@@ -34,7 +34,7 @@ INLINE vec at_edge(const struct channel_depthwise *d, int c, int part, int x)
         for (int j = 0; j < d->kernel[1]; j++, weights += d->width) {
             int column = x * d->stride - d->pad + j * d->dilation;
             if (d->rows[i] && column >= 0 && column < d->columns)
-                sum = vec_fma(vec_load(weights), finish_load(d->rows[i] + column * d->pitch + c, part), sum);
+                sum = vec_fma(vec_load(weights), vec_load_some(d->rows[i] + column * d->pitch + c, part), sum);
         }
     return sum;
 }

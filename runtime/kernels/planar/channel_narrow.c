@@ -51,7 +51,7 @@ INLINE vec added_2(const vec sum[2])
         const struct channel_product whole = *p; /* a copy that no store can change */                                 \
         const ptrdiff_t pixel = whole.pixel, stride = whole.stride;                                                    \
         const int depth = whole.depth;                                                                                 \
-        const vec shift = whole.shift ? finish_load(whole.shift, part) : vec_set(0);                                   \
+        const vec shift = whole.shift ? vec_load_some(whole.shift, part) : vec_set(0);                                   \
         const float *input = whole.input + row * pixel;                                                                \
         float *to = whole.output + row * stride;                                                                       \
         for (; count > 0; count--, input += ROWS * pixel, to += ROWS * stride) {                                       \
@@ -77,13 +77,13 @@ INLINE vec added_2(const vec sum[2])
             }                                                                                                          \
             EACH(ROWS) value[r] = added_##VECTORS(sum[r]);                                                             \
             if (whole.accumulate)                                                                                      \
-                EACH(ROWS) value[r] += finish_load(to + r * stride, part);                                             \
+                EACH(ROWS) value[r] += vec_load_some(to + r * stride, part);                                             \
             else                                                                                                       \
                 EACH(ROWS) value[r] += shift;                                                                          \
             if (whole.activation == PLANAR_RELU)                                                                       \
                 EACH(ROWS) value[r] = vec_max(vec_set(0), value[r]);                                                   \
             else if (whole.activation == PLANAR_SLOPE)                                                                 \
-                EACH(ROWS) value[r] = vec_slope(value[r], finish_load(whole.slope, part));                             \
+                EACH(ROWS) value[r] = vec_slope(value[r], vec_load_some(whole.slope, part));                             \
             if (part == 0)                                                                                             \
                 EACH(ROWS) vec_store(to + r * stride, value[r]);                                                       \
             else if (part == 4)                                                                                        \

@@ -99,9 +99,9 @@ INLINE bool product_is_simple(const struct channel_product *p, int part)
         vec sum[ROWS][VECTORS];                                                                                        \
         float *to = p->output + row * p->stride + column;                                                              \
         if (p->accumulate)                                                                                             \
-            EACH(ROWS, VECTORS) sum[r][v] = finish_load(to + r * p->stride + v * LANES, PART(VECTORS));                \
+            EACH(ROWS, VECTORS) sum[r][v] = vec_load_some(to + r * p->stride + v * LANES, PART(VECTORS));                \
         else if (p->shift)                                                                                             \
-            EACH(ROWS, VECTORS) sum[r][v] = finish_load(p->shift + column + v * LANES, PART(VECTORS));                 \
+            EACH(ROWS, VECTORS) sum[r][v] = vec_load_some(p->shift + column + v * LANES, PART(VECTORS));                 \
         else                                                                                                           \
             EACH(ROWS, VECTORS) sum[r][v] = vec_set(0);                                                                \
         const float *weights = p->weights + column;                                                                    \
@@ -113,17 +113,17 @@ INLINE bool product_is_simple(const struct channel_product *p, int part)
                  weights, p->width, p->depth);                                                                         \
         const struct channel_product end = *p; /* a copy that no store can change */                                   \
         if (end.residual)                                                                                              \
-            EACH(ROWS, VECTORS) sum[r][v] += finish_load(end.residual + (row + r) * end.residual_stride + column       \
+            EACH(ROWS, VECTORS) sum[r][v] += vec_load_some(end.residual + (row + r) * end.residual_stride + column       \
                                                          + v * LANES, PART(VECTORS));                                  \
         if (end.activation == PLANAR_RELU)                                                                             \
             EACH(ROWS, VECTORS) sum[r][v] = vec_max(vec_set(0), sum[r][v]);                                            \
         else if (end.activation == PLANAR_SLOPE)                                                                       \
-            EACH(ROWS, VECTORS) sum[r][v] = vec_slope(sum[r][v], finish_load(end.slope + column + v * LANES,           \
+            EACH(ROWS, VECTORS) sum[r][v] = vec_slope(sum[r][v], vec_load_some(end.slope + column + v * LANES,           \
                                                                              PART(VECTORS)));                          \
         if (part == 0)                                                                                                 \
             EACH(ROWS, VECTORS) vec_store(to + r * end.stride + v * LANES, sum[r][v]);                                 \
         else                                                                                                           \
-            EACH(ROWS, VECTORS) finish_store(to + r * end.stride + v * LANES, sum[r][v], PART(VECTORS));               \
+            EACH(ROWS, VECTORS) vec_store_some(to + r * end.stride + v * LANES, sum[r][v], PART(VECTORS));               \
     }                                                                                                                  \
     __attribute__((noinline)) static void tile_##ROWS##_##VECTORS(const struct channel_product *p, ptrdiff_t row,      \
                                                                   int count, ptrdiff_t column, int part)               \

@@ -47,9 +47,9 @@ INLINE void spread_some(const struct channel_spread *s, const struct channel_til
     _Pragma("GCC unroll 6") for (int j = 0; j < 6; j++) {
         vec t[6] = {vec_set(0), vec_set(0), vec_set(0), vec_set(0), vec_set(0), vec_set(0)};
         if (tile->columns_there >> j & 1)
-            winograd_spread(t, finish_load(rows[0] + j * columns[0], part), finish_load(rows[1] + j * columns[1], part),
-                            finish_load(rows[2] + j * columns[2], part), finish_load(rows[3] + j * columns[3], part),
-                            finish_load(rows[4] + j * columns[4], part), finish_load(rows[5] + j * columns[5], part));
+            winograd_spread(t, vec_load_some(rows[0] + j * columns[0], part), vec_load_some(rows[1] + j * columns[1], part),
+                            vec_load_some(rows[2] + j * columns[2], part), vec_load_some(rows[3] + j * columns[3], part),
+                            vec_load_some(rows[4] + j * columns[4], part), vec_load_some(rows[5] + j * columns[5], part));
         _Pragma("GCC unroll 6") for (int i = 0; i < 6; i++)
             y[j][i] = t[i];
     }

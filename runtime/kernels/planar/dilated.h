@@ -145,9 +145,8 @@ size_t dilated_packed_size(const struct dilated_block *block, const struct dilat
 void dilated_pack(const struct dilated_block *block, const struct dilated_stage *stage, enum dilated_part part, const float *weights,
                   float *out);
 
-/* Whether such a block may write y over x, its only source. */
-bool dilated_planes_in_place(const struct dilated_block *block);
-bool dilated_channels_in_place(const struct dilated_block *block);
+/* On planes, whether no part of the map reads columns of x that another part writes. */
+bool dilated_planes_have_one_stripe(const struct dilated_block *block);
 size_t dilated_planes_scratch(const struct dilated_plan *plan); /* bytes */
 size_t dilated_channels_scratch(const struct dilated_plan *plan);
 /* sources[i] and output are the tensors' data in the layouts and types that the block names. */

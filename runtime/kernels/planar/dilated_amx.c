@@ -4,7 +4,7 @@
 
 #include "runtime/kernels/planar/dilated_channels.h"
 
-enum { BAND = 16, TAPS = 9 }; /* BAND: rows of y between two meetings of the threads */
+enum { BAND = 16, TAPS = 9 }; /* BAND: rows of y of a phase of the walk */
 
 static int whole_tiles(int pixels)
 {

@@ -362,12 +362,16 @@ static const char *describe(const void *opaque)
     return ((const struct state *)opaque)->text;
 }
 
+/* The branches read the reduced map, which has all that they need of x's rows before any of y is written there; the shortcut's elements are
+ * read just before those of y are written. */
 static bool in_place(const void *opaque)
 {
     const struct state *state = opaque;
     const struct dilated_block *block = &state->plan.block;
-    return state->fused && block->source_count == 1 && state->form.sources[0].rounded == state->form.rounded
-           && (block->planes ? dilated_planes_in_place : dilated_channels_in_place)(block);
+    const int layout = block->planes ? LAYOUT_PLAIN : LAYOUT_CHANNELS_LAST;
+    return state->fused && block->reduce && block->source_count == 1 && block->shortcut == SHORTCUT_IDENTITY && !block->head
+           && block->sources[0].layout == layout && block->output_layout == layout && state->form.sources[0].rounded == state->form.rounded
+           && (!block->planes || dilated_planes_have_one_stripe(block));
 }
 
 static double flops(const struct kernel_call *call)

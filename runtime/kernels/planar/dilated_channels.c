@@ -10,7 +10,6 @@
 #include <string.h>
 
 #include "runtime/kernels/planar/dilated_channels.h"
-#include "runtime/kernels/planar/dilated_walk.h"
 #include "runtime/kernels/planar/pack.h"
 #include "runtime/kernels/planar/tiles.h"
 
@@ -87,13 +86,6 @@ size_t dilated_channels_scratch(const struct dilated_plan *plan)
     struct geometry g;
     measure(plan, &g);
     return (g.thread * (size_t)plan->threads + g.counts + g.reduced + g.low + g.branches + g.whole) * sizeof(float);
-}
-
-/* The branches read the reduced map, and the shortcut's elements are read just before those of y are written. */
-bool dilated_channels_in_place(const struct dilated_block *block)
-{
-    return block->reduce && block->shortcut == SHORTCUT_IDENTITY && block->sources[0].layout == LAYOUT_CHANNELS_LAST && !block->head
-           && block->output_layout == LAYOUT_CHANNELS_LAST;
 }
 
 static void make_chunk(struct worker *w, int chunk)

@@ -3,7 +3,7 @@
 #define MITRAL_PLANAR_DILATED_CHANNELS_H
 
 #include "runtime/kernels/planar/amx.h"
-#include "runtime/kernels/planar/dilated.h"
+#include "runtime/kernels/planar/dilated_walk.h"
 #include "runtime/kernels/planar/pack.h"
 
 struct geometry {
@@ -24,18 +24,6 @@ struct geometry {
     int ring;                           /* on AMX tiles the branches read pairs in a ring of so many rows … */
     ptrdiff_t ring_row;                 /* … each of so many floats */
 };
-
-enum { DILATED_ALIGN = 16 }; /* floats of a cache line */
-
-static inline size_t aligned(size_t floats)
-{
-    return (floats + DILATED_ALIGN - 1) / DILATED_ALIGN * DILATED_ALIGN;
-}
-
-static inline int divided(int a, int b)
-{
-    return (a + b - 1) / b;
-}
 
 /* How deep a product of so many channels of the block is. */
 static inline int dilated_depth(const struct dilated_block *block, int channels)

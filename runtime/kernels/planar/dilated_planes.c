@@ -8,19 +8,8 @@
 #include <string.h>
 
 #include "runtime/kernels/planar/dilated_planes.h"
-#include "runtime/kernels/planar/dilated_walk.h"
 
-enum { ALIGN = 16, WIDEST_STRIPE = 256, NARROWEST_PIECE = 48, PIECES = 1, FILL_ROWS = 4 };
-
-static size_t aligned(size_t floats)
-{
-    return (floats + ALIGN - 1) / ALIGN * ALIGN;
-}
-
-static int divided(int a, int b)
-{
-    return (a + b - 1) / b;
-}
+enum { WIDEST_STRIPE = 256, NARROWEST_PIECE = 48, PIECES = 1, FILL_ROWS = 4 };
 
 static void measure(const struct dilated_plan *plan, struct geometry *g)
 {
@@ -40,30 +29,30 @@ static void measure(const struct dilated_plan *plan, struct geometry *g)
     while (g->band < 16 && g->band < b->height)
         g->band += b->span;
     g->bands = divided(b->height, g->band);
-    g->stripe = divided(divided(b->width, ALIGN), divided(b->width, WIDEST_STRIPE)) * ALIGN;
+    g->stripe = divided(divided(b->width, DILATED_ALIGN), divided(b->width, WIDEST_STRIPE)) * DILATED_ALIGN;
     g->stripes = divided(b->width, g->stripe);
     /* Several pieces for each thread, since threads are not all as fast. */
     const int columns = plan->threads == 1 ? g->stripe : divided(g->stripe, divided(PIECES * plan->threads, g->bands));
-    g->piece = divided(columns > NARROWEST_PIECE || columns == g->stripe ? columns : NARROWEST_PIECE, ALIGN) * ALIGN;
+    g->piece = divided(columns > NARROWEST_PIECE || columns == g->stripe ? columns : NARROWEST_PIECE, DILATED_ALIGN) * DILATED_ALIGN;
     g->fill_rows = plan->threads == 1 ? g->band : FILL_ROWS;
-    g->pad = divided(b->widest, ALIGN) * ALIGN;
+    g->pad = divided(b->widest, DILATED_ALIGN) * DILATED_ALIGN;
     /* With few bands all rows are there before the first one; else the ring has what a band reads, and what is filled meanwhile. */
     g->ahead = plan->threads > 1 && g->bands <= 2 * plan->threads ? g->bands - 1 : 0;
     g->ring_rows = (plan->threads == 1 ? 1 : 2) * g->band + 2 * b->widest;
     if (g->ahead > 0 || g->ring_rows > b->height)
         g->ring_rows = b->height;
-    g->ring_pitch = g->stripe + 2 * g->pad + ALIGN;
-    g->ring_plane = (g->ring_rows + 1) * g->ring_pitch + ALIGN;
-    g->spread_pitch = g->piece + 2 * g->pad + ALIGN;
-    g->spread_position = pack_depth(b->reduced, b->pairs) * g->spread_pitch + ALIGN;
+    g->ring_pitch = g->stripe + 2 * g->pad + DILATED_ALIGN;
+    g->ring_plane = (g->ring_rows + 1) * g->ring_pitch + DILATED_ALIGN;
+    g->spread_pitch = g->piece + 2 * g->pad + DILATED_ALIGN;
+    g->spread_position = pack_depth(b->reduced, b->pairs) * g->spread_pitch + DILATED_ALIGN;
     g->product_pitch = g->piece;
-    g->product_position = divided(most, 4) * 4 * g->product_pitch + ALIGN; /* products come in fours */
+    g->product_position = divided(most, 4) * 4 * g->product_pitch + DILATED_ALIGN; /* products come in fours */
     g->waiting = b->shortcut == SHORTCUT_STAGE || (b->shortcut == SHORTCUT_IDENTITY && (b->head || b->sources[0].layout != LAYOUT_PLAIN));
     /* The running sum can stay in the last branch's part of y until that branch replaces it, unless the shortcut is there. */
     g->separate_sum = b->shortcut != SHORTCUT_NONE;
     g->low_height = b->height / 2;
     g->low_width = b->width / 2;
-    g->y_plane = (ptrdiff_t)g->band * g->piece + ALIGN;
+    g->y_plane = (ptrdiff_t)g->band * g->piece + DILATED_ALIGN;
     g->ring = aligned((size_t)(b->reduced * g->ring_plane) + PLANAR_SLACK);
     g->spread = aligned((size_t)(WINOGRAD_INPUTS * g->spread_position) + PLANAR_SLACK);
     g->products = aligned((size_t)(WINOGRAD_INPUTS * g->product_position) + PLANAR_SLACK);
@@ -88,11 +77,9 @@ size_t dilated_planes_scratch(const struct dilated_plan *plan)
     return (g.thread * (size_t)plan->threads + g.ring + g.counts + g.low + g.whole) * sizeof(float);
 }
 
-/* A piece reads the ring, which no later piece's rows of x are missing from, and x's elements just before it writes y's. */
-bool dilated_planes_in_place(const struct dilated_block *block)
+bool dilated_planes_have_one_stripe(const struct dilated_block *block)
 {
-    return block->reduce && block->shortcut == SHORTCUT_IDENTITY && block->sources[0].layout == LAYOUT_PLAIN && !block->head
-           && block->output_layout == LAYOUT_PLAIN && block->width <= WIDEST_STRIPE;
+    return block->width <= WIDEST_STRIPE;
 }
 
 /* Group `index` of a branch in a piece: up to four rows, dilation apart. */
@@ -145,7 +132,7 @@ static void run_group(const struct worker *w, int branch, int index)
                                 .position_out = g->product_position, .pitch_out = g->product_pitch,
                                 .written = output, .read = finish.residual ? finish.residual : output, .ahead_step = w->y_plane,
                                 .ahead_row = finish.row, .ahead_rows = rows, .ahead_count = rows * channels,
-                                .ahead_lines = divided(w->columns, ALIGN)};
+                                .ahead_lines = divided(w->columns, DILATED_ALIGN)};
     plan->products->plane_batch(&batch);
     struct plane_gather gather = {.channels = channels, .columns = w->columns, .rows = rows,
                                   .input = w->products, .position = g->product_position, .pitch = g->product_pitch, .finish = finish};
@@ -223,14 +210,13 @@ static void clear_ring(const struct worker *w, int plane)
         memset(row, 0, (size_t)left * sizeof *row);
         memset(row + until, 0, (size_t)(g->ring_pitch - until) * sizeof *row);
     }
-    memset(row, 0, (size_t)(g->ring_pitch + ALIGN) * sizeof *row);
+    memset(row, 0, (size_t)(g->ring_pitch + DILATED_ALIGN) * sizeof *row);
 }
 
 static void run_image(struct worker *w, float *counts)
 {
     const struct geometry *g = w->g;
     const struct dilated_walk walk = {.phases = g->bands + 1, .pieces = piece_count, .fills = fill_count, .piece = piece, .fill = fill};
-    w->row_source = w->pair_source = -1;
     for (int stripe = 0; stripe < g->stripes; stripe++) {
         const int rest = w->plan->block.width - stripe * g->stripe;
         w->stripe_first = stripe * g->stripe;

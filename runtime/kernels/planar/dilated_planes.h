@@ -2,7 +2,7 @@
 #ifndef MITRAL_PLANAR_DILATED_PLANES_H
 #define MITRAL_PLANAR_DILATED_PLANES_H
 
-#include "runtime/kernels/planar/dilated.h"
+#include "runtime/kernels/planar/dilated_walk.h"
 #include "runtime/kernels/planar/pack.h"
 
 struct geometry {

@@ -3,7 +3,7 @@
 
 #include "runtime/kernels/planar/dilated_planes.h"
 
-enum { ALIGN = 16, MOST_DEPTH = 256 };
+enum { MOST_DEPTH = 256 };
 
 /* Columns [from, from + columns) of row y of a source, as it enters the products: the first plane, and the distance of planes. */
 static const float *source_row(struct worker *w, int source, int y, int from, int columns, ptrdiff_t *step)
@@ -101,12 +101,12 @@ static void multiply_sources(struct worker *w, int stage, int rows, bool upsampl
                                             .output = output, .stride = stride, .accumulate = started, .residual = last ? start : NULL,
                                             .residual_stride = w->g->ring_pitch, .shift = upsampled ? NULL : w->plan->shift[stage],
                                             .activation = last ? activation : PLANAR_LINEAR, .slope = w->plan->slope[stage],
-                                            .prefetch = 3 * ALIGN};
+                                            .prefetch = 3 * DILATED_ALIGN};
             product.input = product_row(w, s, y, from, columns, &step);
             multiply(w->plan->products, &product, step);
             started = true;
         }
-        weights += (ptrdiff_t)(rows + 3) / 4 * 4 * depth;
+        weights += (ptrdiff_t)divided(rows, 4) * 4 * depth;
     }
 }
 

@@ -41,25 +41,12 @@ struct finish_constants {
     vec scale, shift, slope;
 };
 
-INLINE vec finish_load(const float *from, int part)
-{
-    return part ? vec_load_part(from, part) : vec_load(from);
-}
-
-INLINE void finish_store(float *to, vec value, int part)
-{
-    if (part)
-        vec_store_part(to, value, part);
-    else
-        vec_store(to, value);
-}
-
 /* Of the channels from `first` on. */
 INLINE struct finish_constants finish_constants_from(const struct planar_finish *f, int first, int part)
 {
-    return (struct finish_constants){f->scale ? finish_load(f->scale + first, part) : vec_set(1),
-                                     f->shift ? finish_load(f->shift + first, part) : vec_set(0),
-                                     f->slope ? finish_load(f->slope + first, part) : vec_set(0)};
+    return (struct finish_constants){f->scale ? vec_load_some(f->scale + first, part) : vec_set(1),
+                                     f->shift ? vec_load_some(f->shift + first, part) : vec_set(0),
+                                     f->slope ? vec_load_some(f->slope + first, part) : vec_set(0)};
 }
 
 /* The arithmetic of it, without sums. */
@@ -80,21 +67,21 @@ INLINE void finish_vector(const struct planar_finish *f, unsigned parts, const s
                           ptrdiff_t sum_at, ptrdiff_t at, int part)
 {
     if (parts & FINISH_READ)
-        value += finish_load(f->sum + sum_at, part);
+        value += vec_load_some(f->sum + sum_at, part);
     if (parts & FINISH_WRITE)
-        finish_store(f->sum + sum_at, value, part);
+        vec_store_some(f->sum + sum_at, value, part);
     if (!(parts & FINISH_OUTPUT))
         return;
-    vec residual = parts & FINISH_RESIDUAL ? finish_load(f->residual + at, part) : vec_set(0);
+    vec residual = parts & FINISH_RESIDUAL ? vec_load_some(f->residual + at, part) : vec_set(0);
     if (parts & FINISH_PLAIN) {
-        finish_store(f->output + at, parts & FINISH_RESIDUAL ? value + residual : value, part);
+        vec_store_some(f->output + at, parts & FINISH_RESIDUAL ? value + residual : value, part);
         return;
     }
     value = finish_value(f, parts & FINISH_RESIDUAL, constants, value, residual);
     if (parts & FINISH_THROUGH && !part)
         vec_store_through(f->output + at, value);
     else
-        finish_store(f->output + at, value, part);
+        vec_store_some(f->output + at, value, part);
 }
 
 #endif

@@ -71,8 +71,8 @@ INLINE vec evaluate(enum planar_function_kind kind, vec x, float alpha, float be
         for (int r = 0; r < f.rows; r++, f.values += f.stride)                                                         \
             for (int c = 0; c < f.columns; c += LANES) {                                                               \
                 const int part = f.columns - c < LANES ? f.columns - c : 0;                                            \
-                const vec y = evaluate(kind, finish_load(f.values + c, part), f.function.alpha, f.function.beta);      \
-                finish_store(f.values + c, vec_fma(y, scale, shift), part);                                            \
+                const vec y = evaluate(kind, vec_load_some(f.values + c, part), f.function.alpha, f.function.beta);      \
+                vec_store_some(f.values + c, vec_fma(y, scale, shift), part);                                            \
             }                                                                                                          \
         break;
 

@@ -6,7 +6,7 @@ INLINE vec finish(const struct plane_product *p, vec value, int row, ptrdiff_t c
 {
     if (p->residual) {
         const float *from = p->residual + row * p->residual_stride + column;
-        value += count ? vec_load_part(from, count) : vec_load(from);
+        value += vec_load_some(from, count);
     }
     if (p->activation == PLANAR_RELU)
         value = vec_max(vec_set(0), value);

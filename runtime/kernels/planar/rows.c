@@ -36,8 +36,8 @@ static void double_plane(const struct row_upsample *u, int plane, const float *b
     for (int x = 0; x < u->columns; x += LANES) {
         int part = u->columns - x < LANES ? u->columns - x : 0;
         const float *from = blend + x;
-        vec middle = vec_fma(near, finish_load(from, part), start);
-        vec even = vec_fma(far, finish_load(from - 1, part), middle), odd = vec_fma(far, finish_load(from + 1, part), middle);
+        vec middle = vec_fma(near, vec_load_some(from, part), start);
+        vec even = vec_fma(far, vec_load_some(from - 1, part), middle), odd = vec_fma(far, vec_load_some(from + 1, part), middle);
         vec low = vec_low(even, odd), high = vec_high(even, odd);
         if (part == 0) {
             vec_store(to + 2 * x, low);
@@ -66,14 +66,14 @@ static void upsample_planes(const struct row_upsample *u)
 
 INLINE vec blend_pixel(const struct row_upsample *u, ptrdiff_t at, int part)
 {
-    return vec_fma(vec_set(u->weight), finish_load(u->above + at, part), vec_set(1 - u->weight) * finish_load(u->below + at, part));
+    return vec_fma(vec_set(u->weight), vec_load_some(u->above + at, part), vec_set(1 - u->weight) * vec_load_some(u->below + at, part));
 }
 
 /* One vector of channels of the whole row: what has been blended goes on in registers. */
 INLINE void upsample_vector(const struct row_upsample *whole, int c, int part)
 {
     const struct row_upsample u = *whole; /* a copy that no store can change */
-    const vec near = vec_set(0.75f), far = vec_set(0.25f), shift = u.shift ? finish_load(u.shift + c, part) : vec_set(0);
+    const vec near = vec_set(0.75f), far = vec_set(0.25f), shift = u.shift ? vec_load_some(u.shift + c, part) : vec_set(0);
     float *to = u.output + c;
     ptrdiff_t at = c;
     vec here = blend_pixel(&u, at, part), before = u.goes_left ? blend_pixel(&u, at - u.channels, part) : here;
@@ -81,8 +81,8 @@ INLINE void upsample_vector(const struct row_upsample *whole, int c, int part)
         at += u.channels;
         const vec after = x + 1 < u.columns || u.goes_right ? blend_pixel(&u, at, part) : here;
         const vec middle = vec_fma(near, here, shift);
-        finish_store(to, vec_fma(far, before, middle), part);
-        finish_store(to + u.output_step, vec_fma(far, after, middle), part);
+        vec_store_some(to, vec_fma(far, before, middle), part);
+        vec_store_some(to + u.output_step, vec_fma(far, after, middle), part);
         before = here;
         here = after;
     }
@@ -122,9 +122,9 @@ static void pool_channels(const struct row_pool *p)
         float *to = p->output + x * p->output_step;
         for (int c = 0; c < channels; c += LANES) {
             int part = channels - c < LANES ? (int)channels - c : 0;
-            vec top = larger(finish_load(above + c, part), finish_load(above + channels + c, part));
-            vec bottom = larger(finish_load(below + c, part), finish_load(below + channels + c, part));
-            finish_store(to + c, larger(top, bottom), part);
+            vec top = larger(vec_load_some(above + c, part), vec_load_some(above + channels + c, part));
+            vec bottom = larger(vec_load_some(below + c, part), vec_load_some(below + channels + c, part));
+            vec_store_some(to + c, larger(top, bottom), part);
         }
     }
 }
@@ -150,7 +150,7 @@ void BLOCK(row_pool)(const struct row_pool *p)
             int left = 2 * (p->columns - x), part = left < 2 * LANES ? left / 2 : 0;
             vec low = larger_row(above + 2 * x, below + 2 * x, left);
             vec high = larger_row(above + 2 * x + LANES, below + 2 * x + LANES, left - LANES);
-            finish_store(to + x, larger(vec_even(low, high), vec_odd(low, high)), part);
+            vec_store_some(to + x, larger(vec_even(low, high), vec_odd(low, high)), part);
         }
     }
 }
@@ -162,19 +162,19 @@ INLINE void pixel_vectors(const struct pixel_maximum *m, ptrdiff_t at, int vecto
     vec best[4];
     mask missing[4];
     for (int v = 0; v < vectors; v++) {
-        best[v] = finish_load((m->onto ? m->output : m->input + m->offsets[0]) + at + v * LANES, part);
+        best[v] = vec_load_some((m->onto ? m->output : m->input + m->offsets[0]) + at + v * LANES, part);
         missing[v] = best[v] != best[v];
     }
     for (int k = m->onto ? 0 : 1; k < m->count; k++) {
         const float *from = m->input + m->offsets[k] + at;
         for (int v = 0; v < vectors; v++) {
-            const vec value = finish_load(from + v * LANES, part);
+            const vec value = vec_load_some(from + v * LANES, part);
             best[v] = vec_max(best[v], value);
             missing[v] |= value != value;
         }
     }
     for (int v = 0; v < vectors; v++)
-        finish_store(m->output + at + v * LANES, (vec)((mask)best[v] | missing[v]), part);
+        vec_store_some(m->output + at + v * LANES, (vec)((mask)best[v] | missing[v]), part);
 }
 
 void BLOCK(pixel_maximum)(const struct pixel_maximum *m)
@@ -310,7 +310,7 @@ INLINE void finish_pixels(const struct channel_finish *whole, unsigned parts)
         int part = g.channels - c < LANES ? g.channels - c : 0;
         struct finish_constants constants = finish_constants_from(&f, c, part);
         for (int p = 0; p < g.pixels; p++)
-            finish_vector(&f, parts, &constants, finish_load(g.input + p * g.pitch + c, part), p * f.sum_step + c, p * f.step + c,
+            finish_vector(&f, parts, &constants, vec_load_some(g.input + p * g.pitch + c, part), p * f.sum_step + c, p * f.step + c,
                           part);
     }
 }

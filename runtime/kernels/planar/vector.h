@@ -259,4 +259,17 @@ INLINE vec vec_high(vec even, vec odd)
     return __builtin_shufflevector(even, odd, LANES_HIGH);
 }
 
+/* `part` lanes of the vector count (0: all). */
+INLINE vec vec_load_some(const float *from, int part)
+{
+    return part ? vec_load_part(from, part) : vec_load(from);
+}
+INLINE void vec_store_some(float *to, vec value, int part)
+{
+    if (part)
+        vec_store_part(to, value, part);
+    else
+        vec_store(to, value);
+}
+
 #endif

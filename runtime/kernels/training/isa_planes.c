@@ -4,7 +4,7 @@
 
 INLINE vec load_row(const float *row, bool there, int x, int part)
 {
-    return !there && !row ? vec_set(0) : part ? vec_load_part(row + x, part) : vec_load(row + x);
+    return !there && !row ? vec_set(0) : vec_load_some(row + x, part);
 }
 
 INLINE void store_positions(float *to, ptrdiff_t position, const vec t[6])

@@ -56,7 +56,7 @@ INLINE void mark_windows(const struct training_mark *r, ptrdiff_t i, int part)
         const int left = part ? 2 * part - k * LANES : LANES, some = left < LANES ? left : 0;
         if (left <= 0)
             break;
-        const vec u = load(r->upper + at, some), l = load(r->lower + at, some), larger = vec_max(u, l);
+        const vec u = vec_load_some(r->upper + at, some), l = vec_load_some(r->lower + at, some), larger = vec_max(u, l);
         const vec largest = vec_max(larger, (vec)swapped((mask)larger));
         const unsigned upper = first_bits(bits_of(u == largest)), either = upper | (upper & 0x5555) << 1 | (upper >> 1 & 0x5555);
         const unsigned lower = first_bits(bits_of(l == largest) & ~either);
@@ -77,7 +77,7 @@ void BLOCK(training_mark)(const struct training_mark *rows)
 /* The same by marks, and let through where the elements are > 0. */
 INLINE void unpool_marked(const struct training_unpool *r, ptrdiff_t i, int part, bool add)
 {
-    const vec g = load(r->dy + i, part), twice[2] = {vec_low(g, g), vec_high(g, g)};
+    const vec g = vec_load_some(r->dy + i, part), twice[2] = {vec_low(g, g), vec_high(g, g)};
     const unsigned char *marks = r->marks + i;
     _Pragma("GCC unroll 2") for (int k = 0; k < 2; k++) {
         const ptrdiff_t at = 2 * i + k * LANES;
@@ -86,25 +86,27 @@ INLINE void unpool_marked(const struct training_unpool *r, ptrdiff_t i, int part
             break;
         const vec u = vec_where(bits_load(marks, mark_at(k, LARGEST_UPPER)), twice[k]);
         const vec l = vec_where(bits_load(marks, mark_at(k, LARGEST_LOWER)), twice[k]);
-        store(r->to_upper + at, vec_where(bits_load(marks, mark_at(k, OPEN_UPPER)), add ? u + load(r->add_upper + at, some) : u), some);
-        store(r->to_lower + at, vec_where(bits_load(marks, mark_at(k, OPEN_LOWER)), add ? l + load(r->add_lower + at, some) : l), some);
+        vec_store_some(r->to_upper + at,
+                       vec_where(bits_load(marks, mark_at(k, OPEN_UPPER)), add ? u + vec_load_some(r->add_upper + at, some) : u), some);
+        vec_store_some(r->to_lower + at,
+                       vec_where(bits_load(marks, mark_at(k, OPEN_LOWER)), add ? l + vec_load_some(r->add_lower + at, some) : l), some);
     }
 }
 
 /* LANES windows from `i` on, or `part` of them (0: all). */
 INLINE void unpool_windows(const struct training_unpool *r, ptrdiff_t i, int part, bool add)
 {
-    const vec g = load(r->dy + i, part), twice[2] = {vec_low(g, g), vec_high(g, g)};
+    const vec g = vec_load_some(r->dy + i, part), twice[2] = {vec_low(g, g), vec_high(g, g)};
     _Pragma("GCC unroll 2") for (int k = 0; k < 2; k++) {
         const ptrdiff_t at = 2 * i + k * LANES;
         const int left = part ? 2 * part - k * LANES : LANES, some = left < LANES ? left : 0;
         mask upper, lower;
         if (left <= 0)
             break;
-        find_largest(load(r->upper + at, some), load(r->lower + at, some), &upper, &lower);
+        find_largest(vec_load_some(r->upper + at, some), vec_load_some(r->lower + at, some), &upper, &lower);
         const vec u = (vec)(upper & (mask)twice[k]), l = (vec)(lower & (mask)twice[k]);
-        store(r->to_upper + at, add ? u + load(r->add_upper + at, some) : u, some);
-        store(r->to_lower + at, add ? l + load(r->add_lower + at, some) : l, some);
+        vec_store_some(r->to_upper + at, add ? u + vec_load_some(r->add_upper + at, some) : u, some);
+        vec_store_some(r->to_lower + at, add ? l + vec_load_some(r->add_lower + at, some) : l, some);
     }
 }
 
@@ -137,8 +139,8 @@ void BLOCK(training_unresize)(const float *const rows[4], const float weights[4]
     do {                                                                                                               \
         __builtin_prefetch(rows[2] + (i) + next);                                                                      \
         __builtin_prefetch(rows[3] + (i) + next);                                                                      \
-        vec_store(middle + (i), vec_fma(w0, load(rows[0] + (i), part), w1 * load(rows[1] + (i), part))                 \
-                                    + vec_fma(w2, load(rows[2] + (i), part), w3 * load(rows[3] + (i), part)));         \
+        vec_store(middle + (i), vec_fma(w0, vec_load_some(rows[0] + (i), part), w1 * vec_load_some(rows[1] + (i), part))                 \
+                                    + vec_fma(w2, vec_load_some(rows[2] + (i), part), w3 * vec_load_some(rows[3] + (i), part)));         \
     } while (0)
     ROW_LOOP(0, 2 * count, WEIGH);
     vec_store(middle + 2 * count, vec_set(0));
@@ -148,7 +150,7 @@ void BLOCK(training_unresize)(const float *const rows[4], const float weights[4]
         const vec a = vec_load(from), b = vec_load(from + LANES), c = vec_load(from + 2), d = vec_load(from + 2 + LANES);
         /* elements 2i − 1, 2i, 2i + 1, 2i + 2 */
         vec sum = vec_fma(far, vec_even(a, b) + vec_odd(c, d), near * (vec_odd(a, b) + vec_even(c, d)));
-        store(to + i, sum, count - i < LANES ? (int)(count - i) : 0);
+        vec_store_some(to + i, sum, count - i < LANES ? (int)(count - i) : 0);
     }
     to[0] += 0.25f * middle[0];
     to[count - 1] += 0.25f * middle[2 * count - 1];

@@ -59,7 +59,7 @@ void BLOCK(training_collect)(const struct training_collect *rows)
     for (int r = 0; r < c.rows; r++) {
         const float *from = c.from + c.offsets[r];
         float *to = c.to + r * c.pitch;
-#define COLLECT(i, part) store(to + (i), load(from + (i), part), part)
+#define COLLECT(i, part) vec_store_some(to + (i), vec_load_some(from + (i), part), part)
         ROW_LOOP(0, c.columns, COLLECT);
     }
 }
@@ -100,15 +100,15 @@ INLINE void normalise_row(const struct training_normalise *row, bool residual, b
     const vec a = vec_set(r.a), b = vec_set(r.b), c = vec_set(r.c), zero = vec_set(0);
 #define NORMALISE(i, part)                                                                                             \
     do {                                                                                                               \
-        vec y = vec_fma(a, load(r.x + (i), part), b);                                                                  \
+        vec y = vec_fma(a, vec_load_some(r.x + (i), part), b);                                                                  \
         if (residual)                                                                                                  \
-            y = vec_fma(c, load(r.residual + (i), part), y);                                                           \
+            y = vec_fma(c, vec_load_some(r.residual + (i), part), y);                                                           \
         if (open)                                                                                                      \
             bits_store(r.open, i, bits_of(y > zero));                                                                  \
         if (through)                                                                                                   \
             store_through(r.y + (i), relu ? vec_max(zero, y) : y, part);                                               \
         else                                                                                                           \
-            store(r.y + (i), relu ? vec_max(zero, y) : y, part);                                                       \
+            vec_store_some(r.y + (i), relu ? vec_max(zero, y) : y, part);                                                       \
     } while (0)
     ROW_LOOP(0, r.count, NORMALISE);
 }
@@ -142,9 +142,9 @@ INLINE vec masked(vec dy, vec y)
 
 INLINE vec let_through(const struct training_denormalise *r, enum training_sign sign, vec x, ptrdiff_t i, int part)
 {
-    const vec dy = load(r->dy + i, part);
+    const vec dy = vec_load_some(r->dy + i, part);
     if (sign == SIGN_BY_Y)
-        return masked(dy, load(r->y + i, part));
+        return masked(dy, vec_load_some(r->y + i, part));
     if (sign == SIGN_BY_BITS)
         return vec_where(bits_load(r->open, i), dy);
     return sign == SIGN_BY_LINE ? masked(dy, vec_fma(vec_set(r->line[0]), x, vec_set(r->line[1]))) : dy;
@@ -159,7 +159,7 @@ INLINE void sums_of_row(const struct training_denormalise *row, enum training_si
         vec sum[2] = {vec_set(0), vec_set(0)}, product[2] = {vec_set(0), vec_set(0)};
 #define SUMS(i, part, k)                                                                                               \
     do {                                                                                                               \
-        const vec x = load(r.x + (i), part), dz = let_through(&r, sign, x, i, part);                                   \
+        const vec x = vec_load_some(r.x + (i), part), dz = let_through(&r, sign, x, i, part);                                   \
         sum[k] += dz;                                                                                                  \
         product[k] = vec_fma(dz, x - mean, product[k]);                                                                \
     } while (0)
@@ -195,18 +195,18 @@ INLINE void denormalise_row(const struct training_denormalise *row, enum trainin
     const vec a = vec_set(r.a), b = vec_set(r.b), c = vec_set(r.c);
 #define DENORMALISE(i, part)                                                                                           \
     do {                                                                                                               \
-        const vec x = load(r.x + (i), part), dz = let_through(&r, sign, x, i, part);                                   \
+        const vec x = vec_load_some(r.x + (i), part), dz = let_through(&r, sign, x, i, part);                                   \
         vec dx = vec_fma(a, dz, vec_fma(b, x, c));                                                                     \
         if (r.addend)                                                                                                  \
-            dx += load(r.addend + (i), part);                                                                          \
+            dx += vec_load_some(r.addend + (i), part);                                                                          \
         if (r.dx && through)                                                                                           \
             store_through(r.dx + (i), dx, part);                                                                       \
         else if (r.dx)                                                                                                 \
-            store(r.dx + (i), dx, part);                                                                               \
+            vec_store_some(r.dx + (i), dx, part);                                                                               \
         if (keep && through)                                                                                           \
             store_through(r.dz + (i), dz, part);                                                                       \
         else if (keep)                                                                                                 \
-            store(r.dz + (i), dz, part);                                                                               \
+            vec_store_some(r.dz + (i), dz, part);                                                                               \
     } while (0)
     ROW_LOOP(0, r.count, DENORMALISE);
 }
@@ -233,7 +233,7 @@ void BLOCK(training_denormalise)(const struct training_denormalise *row)
 
 INLINE vec pair_through(const struct training_denormalise_pair *r, bool relu, const vec x[2], ptrdiff_t i, int part)
 {
-    const vec dy = load(r->dy + i, part);
+    const vec dy = vec_load_some(r->dy + i, part);
     return relu ? masked(dy, vec_fma(vec_set(r->line[2]), x[1], vec_fma(vec_set(r->line[0]), x[0], vec_set(r->line[1])))) : dy;
 }
 
@@ -248,7 +248,7 @@ INLINE void pair_sums(const struct training_denormalise_pair *row, bool relu, do
             sum[k] = product[k][0] = product[k][1] = vec_set(0);
 #define PAIR_SUMS(i, part, k)                                                                                          \
     do {                                                                                                               \
-        const vec x[2] = {load(r.x[0] + (i), part), load(r.x[1] + (i), part)};                                         \
+        const vec x[2] = {vec_load_some(r.x[0] + (i), part), vec_load_some(r.x[1] + (i), part)};                                         \
         const vec dz = pair_through(&r, relu, x, i, part);                                                             \
         sum[k] += dz;                                                                                                  \
         product[k][0] = vec_fma(dz, x[0] - mean[0], product[k][0]);                                                    \
@@ -284,18 +284,18 @@ INLINE void denormalise_pair(const struct training_denormalise_pair *row, bool r
               c[2] = {vec_set(r.c[0]), vec_set(r.c[1])};
 #define DENORMALISE_PAIR(i, part)                                                                                      \
     do {                                                                                                               \
-        const vec x[2] = {load(r.x[0] + (i), part), load(r.x[1] + (i), part)};                                         \
+        const vec x[2] = {vec_load_some(r.x[0] + (i), part), vec_load_some(r.x[1] + (i), part)};                                         \
         const vec dz = pair_through(&r, relu, x, i, part);                                                             \
         vec dx[2];                                                                                                     \
         _Pragma("GCC unroll 2") for (int k = 0; k < 2; k++)                                                            \
             dx[k] = vec_fma(a[k], dz, vec_fma(b[k], x[k], c[k]));                                                      \
         if (r.addend)                                                                                                  \
-            dx[0] += load(r.addend + (i), part);                                                                       \
+            dx[0] += vec_load_some(r.addend + (i), part);                                                                       \
         _Pragma("GCC unroll 2") for (int k = 0; k < 2; k++)                                                            \
             if (r.dx[k] && through)                                                                                    \
                 store_through(r.dx[k] + (i), dx[k], part);                                                             \
             else if (r.dx[k])                                                                                          \
-                store(r.dx[k] + (i), dx[k], part);                                                                     \
+                vec_store_some(r.dx[k] + (i), dx[k], part);                                                                     \
     } while (0)
     ROW_LOOP(0, r.count, DENORMALISE_PAIR);
 }

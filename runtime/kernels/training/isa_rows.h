@@ -1,23 +1,10 @@
-/* What the files of rows share: parts of vectors, and bits of lanes. */
+/* What the files of rows share: their loop, and bits of lanes. */
 #ifndef MITRAL_TRAINING_ISA_ROWS_H
 #define MITRAL_TRAINING_ISA_ROWS_H
 
 #include "runtime/kernels/training/isa.h"
 
 typedef int32_t mask __attribute__((vector_size(LANES * 4)));
-
-INLINE vec load(const float *from, int part)
-{
-    return part ? vec_load_part(from, part) : vec_load(from);
-}
-
-INLINE void store(float *to, vec value, int part)
-{
-    if (part)
-        vec_store_part(to, value, part);
-    else
-        vec_store(to, value);
-}
 
 /* step(x, part) for whole vectors (part 0) from `first` on, then once for the lanes that are left. */
 #define ROW_LOOP(first, last, step)                                                                                    \
