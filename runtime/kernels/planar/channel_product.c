@@ -82,6 +82,9 @@ struct run {
         _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)
 #define PART(VECTORS) (v == VECTORS - 1 ? part : 0)
 
+/* Whether a tile's sums fit in the registers twice: the parts of long chains are added up there. */
+#define IS_DEEP(ROWS, VECTORS) (2 * (ROWS) * (VECTORS) + (VECTORS) < VECTOR_REGISTERS)
+
 static const float no_shift[3 * LANES];
 
 /* What most products are: one tap, nothing to add after it, whole vectors. */
@@ -157,34 +160,32 @@ INLINE bool product_is_simple(const struct channel_product *p, int part)
                                           ptrdiff_t next_tile)                                                         \
     {                                                                                                                  \
         const int parts = depth <= BATCH_CHAIN ? 1 : (depth + CHAIN - 1) / CHAIN, most = (depth + parts - 1) / parts; \
+        vec total[ROWS][VECTORS];                                                                                      \
         for (int done = 0; done < depth; done += most, input += most) {                                                \
             const int count = depth - done < most ? depth - done : most;                                               \
             vec sum[ROWS][VECTORS];                                                                                    \
-            float *at = output;                                                                                        \
-            _Pragma("GCC unroll 32") for (int r = 0; r < ROWS; r++)                                                    \
-                _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                              \
-                    sum[r][v] = vec_set(0);                                                                            \
+            EACH(ROWS, VECTORS) sum[r][v] = vec_set(0);                                                                \
             if (next)                                                                                                  \
                 CORE_FETCHING(ROWS, VECTORS, input, pixel, weights, width, count, next + done * next_tile / depth,     \
                               count * next_tile / depth);                                                              \
             else                                                                                                       \
                 CORE(ROWS, VECTORS, input, pixel, 1, weights, width, count);                                           \
-            if (done > 0) {                                                                                            \
-                _Pragma("GCC unroll 32") for (int r = 0; r < ROWS; r++, at += stride)                                  \
-                    _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                          \
-                        vec_store(at + v * LANES, vec_load(at + v * LANES) + sum[r][v]);                               \
-            } else {                                                                                                   \
-                _Pragma("GCC unroll 32") for (int r = 0; r < ROWS; r++, at += stride)                                  \
-                    _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                          \
-                        vec_store(at + v * LANES, sum[r][v]);                                                          \
-            }                                                                                                          \
+            if (IS_DEEP(ROWS, VECTORS) && parts > 1)                                                                   \
+                EACH(ROWS, VECTORS) total[r][v] = done > 0 ? total[r][v] + sum[r][v] : sum[r][v];                      \
+            else if (done > 0)                                                                                         \
+                EACH(ROWS, VECTORS) vec_store(output + r * stride + v * LANES,                                         \
+                                              vec_load(output + r * stride + v * LANES) + sum[r][v]);                  \
+            else                                                                                                       \
+                EACH(ROWS, VECTORS) vec_store(output + r * stride + v * LANES, sum[r][v]);                             \
         }                                                                                                              \
+        if (IS_DEEP(ROWS, VECTORS) && parts > 1)                                                                       \
+            EACH(ROWS, VECTORS) vec_store(output + r * stride + v * LANES, total[r][v]);                               \
     }                                                                                                                  \
     __attribute__((noinline)) static void plain_##ROWS##_##VECTORS(const struct run *run, const float *input,          \
                                                                    const float *weights, float *output)                \
     {                                                                                                                  \
         enum { SQUARE = VECTORS * LANES };                                                                             \
-        if (VECTOR_REGISTERS == 16 && run->depth == SQUARE && run->pixel == SQUARE && run->width == SQUARE && run->stride == SQUARE) {           \
+        if (VECTORS < 3 && run->depth == SQUARE && run->pixel == SQUARE && run->width == SQUARE && run->stride == SQUARE) {           \
             for (int i = 0; i < run->count; i++, input += run->input_step, weights += run->weight_step, output += run->output_step) { \
                 vec sum[ROWS][VECTORS];                                                                                \
                 EACH(ROWS, VECTORS) sum[r][v] = vec_set(0);                                                            \
@@ -352,8 +353,10 @@ static void square_batch(const struct channel_batch *b)
 }
 #endif
 
-static void batch_panel(const struct channel_batch *b, const struct tile *tallest, ptrdiff_t column)
+static void batch_panel(const struct channel_batch *b, const struct tile *tallest, int vectors, ptrdiff_t column)
 {
+    while (VECTOR_REGISTERS == 32 && b->depth > BATCH_CHAIN && !IS_DEEP(tallest->rows, vectors))
+        tallest++;
     const ptrdiff_t weight_step = b->depth * b->width;
     const bool positions_inside = b->count * weight_step <= CACHED_WEIGHTS;
     struct {
@@ -398,7 +401,7 @@ void BLOCK(channel_batch)(const struct channel_batch *b)
 #endif
     while (vectors > 0) {
         int count = panel_vectors(vectors);
-        batch_panel(b, tiles[count - 1], column);
+        batch_panel(b, tiles[count - 1], count, column);
         vectors -= count;
         column += count * LANES;
     }

@@ -54,6 +54,11 @@ static bool is_fast(void)
     return !is_narrow() && !cpu_splits_avx512();
 }
 
+bool convolution_fetches_weights(void)
+{
+    return !is_fast();
+}
+
 /* Of a layer in both channels: so many that their transforms still are in a cache when the next run comes. */
 static int64_t cached_weights(void)
 {
@@ -69,8 +74,8 @@ static bool winograd_pays(const struct convolution_shape *s)
     if (s->output[0] < 0 || s->output[1] < 0)
         return true;
     double bytes = 144.0 * (double)(s->channels * s->features);
-    if (bytes > 16e6 && s->batch * s->output[0] * s->output[1] < 400)
-        return false; /* all the time would go into fetching weights */
+    if (!convolution_fetches_weights() && bytes > 16e6 && s->batch * s->output[0] * s->output[1] < 400)
+        return false; /* all the time would go into waiting for weights */
     double tiles = (double)(tiles_along(s->output[0], s->dilation[0]) * tiles_along(s->output[1], s->dilation[1]) * s->batch);
     double pixels = (double)(s->output[0] * s->output[1] * s->batch), far = is_fast() ? 40 : 16;
     const double fetch = s->channels * s->features > cached_weights() ? far : 2, transforms = is_fast() ? 1.5 : 1.25;

@@ -80,6 +80,9 @@ void convolution_channels_run(const struct convolution *c);
 /* Of direct ways with channels-last output: whether so many taps read padding that they are better walked one by one. */
 bool convolution_taps_pay(const struct convolution_shape *shape);
 void convolution_taps_run(const struct convolution *c);
+/* Whether Winograd's products ask for the weights of the next position meanwhile: those come from far, in a network that has many. Where
+ * vectors take one load a cycle or are half as wide, loads are to spare. */
+bool convolution_fetches_weights(void);
 size_t convolution_winograd_scratch(const struct convolution *c);
 void convolution_winograd_run(const struct convolution *c);
 

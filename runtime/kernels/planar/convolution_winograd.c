@@ -108,8 +108,7 @@ static void multiply(const struct convolution *c, const struct geometry *g, int 
                                  .weights = weights, .width = width, .output = to + position * g->product_position + first,
                                  .position_out = g->product_position, .pitch_out = g->product_pitch,
                                  .next_row = (s->channels * width + rows - 1) / rows};
-    /* Weights of all positions come from far, in a network that has many. Measured on AVX2, whose tiles have loads to spare. */
-    if (c->blocks->lanes == 8)
+    if (convolution_fetches_weights())
         call.next = next;
     c->blocks->channel_batch(&call);
 }
