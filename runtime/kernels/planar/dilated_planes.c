@@ -9,7 +9,7 @@
 
 #include "runtime/kernels/planar/dilated_planes.h"
 
-enum { WIDEST_STRIPE = 256, NARROWEST_PIECE = 48, PIECES = 1, FILL_ROWS = 4 };
+enum { WIDEST_STRIPE = 256, NARROWEST_PIECE = 48, FILL_ROWS = 4 };
 
 static void measure(const struct dilated_plan *plan, struct geometry *g)
 {
@@ -31,9 +31,12 @@ static void measure(const struct dilated_plan *plan, struct geometry *g)
     g->bands = divided(b->height, g->band);
     g->stripe = divided(divided(b->width, DILATED_ALIGN), divided(b->width, WIDEST_STRIPE)) * DILATED_ALIGN;
     g->stripes = divided(b->width, g->stripe);
-    /* Several pieces for each thread, since threads are not all as fast. */
-    const int columns = plan->threads == 1 ? g->stripe : divided(g->stripe, divided(PIECES * plan->threads, g->bands));
-    g->piece = divided(columns > NARROWEST_PIECE || columns == g->stripe ? columns : NARROWEST_PIECE, DILATED_ALIGN) * DILATED_ALIGN;
+    /* Each thread has whole bands, as many as the others; the rest of them are cut into pieces for all. */
+    const int rest = plan->threads == 1 ? 0 : g->bands % plan->threads;
+    const int columns = rest > 0 ? divided(g->stripe, divided(plan->threads, rest)) : g->stripe;
+    g->whole_bands = g->bands - rest;
+    g->last_piece = divided(columns > NARROWEST_PIECE || columns == g->stripe ? columns : NARROWEST_PIECE, DILATED_ALIGN) * DILATED_ALIGN;
+    g->piece = g->whole_bands > 0 ? g->stripe : g->last_piece;
     g->fill_rows = plan->threads == 1 ? g->band : FILL_ROWS;
     g->pad = divided(b->widest, DILATED_ALIGN) * DILATED_ALIGN;
     /* With few bands all rows are there before the first one; else the ring has what a band reads, and what is filled meanwhile. */
@@ -152,9 +155,15 @@ static void place_y(struct worker *w, int band_start, int end)
 
 /* ---- the walk down a stripe: a phase has the pieces of a band and fills the ring for the next one ------------------------ */
 
+/* Columns of the pieces of a phase; the first phase has none. */
+static int piece_columns(const struct worker *w, int phase)
+{
+    return phase <= w->g->whole_bands ? w->g->stripe : w->g->last_piece;
+}
+
 static int piece_count(const struct worker *w, int phase)
 {
-    return phase == 0 ? 0 : divided(w->stripe_columns, w->g->piece);
+    return phase == 0 ? 0 : divided(w->stripe_columns, piece_columns(w, phase));
 }
 
 /* The rows of the ring that are filled before a phase. */
@@ -186,9 +195,9 @@ static void fill(struct worker *w, int phase, int index)
 static void piece(struct worker *w, int phase, int index)
 {
     const struct dilated_block *b = &w->plan->block;
-    const int start = (phase - 1) * w->g->band, left = w->stripe_columns - index * w->g->piece;
-    w->first = w->stripe_first + index * w->g->piece;
-    w->columns = left < w->g->piece ? left : w->g->piece;
+    const int start = (phase - 1) * w->g->band, columns = piece_columns(w, phase), left = w->stripe_columns - index * columns;
+    w->first = w->stripe_first + index * columns;
+    w->columns = left < columns ? left : columns;
     place_y(w, start, start + w->g->band < b->height ? start + w->g->band : b->height);
     for (int y = start; y < w->y_end && b->head && w->g->waiting; y++)
         dilated_shortcut_row(w, y);

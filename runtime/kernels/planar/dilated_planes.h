@@ -7,7 +7,8 @@
 
 struct geometry {
     int band, pad, ring_rows;          /* rows of a band; columns left and right of a stripe in the ring */
-    int bands, stripes, stripe, piece; /* numbers; columns of a stripe, and of a piece of it */
+    int bands, stripes, stripe;        /* numbers; columns of a stripe */
+    int whole_bands, piece, last_piece; /* the first bands, of one piece each; columns of the widest piece, and of those after them */
     int ahead, fill_rows;              /* bands that are filled before they are read; rows that are filled together */
     int low_height, low_width;         /* of upsampled sources */
     bool upsampled, separate_sum;
