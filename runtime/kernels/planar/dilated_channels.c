@@ -13,12 +13,27 @@
 #include "runtime/kernels/planar/pack.h"
 #include "runtime/kernels/planar/tiles.h"
 
-enum { PIECE = 32, CHUNK_PIXELS = 224, LOW_ROWS = 4, LARGEST_GROUP = 64, POSITIONS = WINOGRAD_INPUTS * WINOGRAD_INPUTS };
+enum { PIECE = 32, CHUNK_PIXELS = 224, LARGEST_GROUP = 64, GROUPS_EACH = 4, POSITIONS = WINOGRAD_INPUTS * WINOGRAD_INPUTS };
 
 static int piece_size(int span, int whole)
 {
     int rounded = divided(whole, span) * span, size = divided(PIECE, span) * span;
     return span > 2 * PIECE || size > rounded ? rounded : size;
+}
+
+/* How many of `height` rows make a chunk, `most` at most: as many as leave no thread with more rows than it must have, and each with two
+ * chunks. */
+static int even_rows(int height, int most, int threads)
+{
+    int best = 1, least = divided(height, threads);
+    for (int rows = 2; rows <= most && divided(height, rows) >= 2 * threads; rows++) {
+        const int longest = divided(divided(height, rows), threads) * rows;
+        if (longest <= least) {
+            best = rows;
+            least = longest;
+        }
+    }
+    return best;
 }
 
 static void measure(const struct dilated_plan *plan, struct geometry *g)
@@ -47,15 +62,20 @@ static void measure(const struct dilated_plan *plan, struct geometry *g)
     /* Rows of whole maps are pooled once for the reducing stage and the shortcut. */
     g->waiting = (b->shortcut == SHORTCUT_STAGE && (g->split || ((pooled || b->amx) && !b->head && !plain && !b->rounded)))
                  || (b->shortcut == SHORTCUT_IDENTITY && g->split && g->turned);
-    g->chunk_rows = b->width < CHUNK_PIXELS ? CHUNK_PIXELS / b->width : 1;
-    while (g->chunk_rows > 1 && divided(b->height, g->chunk_rows) < 2 * plan->threads)
-        g->chunk_rows--;
+    g->chunk_rows = even_rows(b->height, b->width < CHUNK_PIXELS ? CHUNK_PIXELS / b->width : 1, plan->threads);
     g->chunks = divided(b->height, g->chunk_rows);
     g->low_height = b->height / 2;
     g->low_width = b->width / 2;
     g->spread_pitch = divided(b->reduced, lanes) * lanes;
     g->product_pitch = divided(most, lanes) * lanes;
     g->group = g->spread_pitch <= 8 ? LARGEST_GROUP : g->spread_pitch <= 16 ? LARGEST_GROUP / 2 : LARGEST_GROUP * 3 / 8;
+    if (g->split) { /* a few groups for each thread, of about the same size */
+        int64_t tiles = 0;
+        for (int k = 0; k < b->branch_count; k++)
+            tiles += tiles_along(b->height, b->branches[k].dilation) * tiles_along(b->width, b->branches[k].dilation);
+        const int share = (int)((tiles + GROUPS_EACH * plan->threads - 1) / (GROUPS_EACH * plan->threads));
+        g->group = g->group < share ? g->group : share;
+    }
     g->spread_position = g->group * g->spread_pitch + DILATED_ALIGN;
     g->product_position = g->group * g->product_pitch + DILATED_ALIGN;
     g->spread = aligned((size_t)(POSITIONS * g->spread_position) + PLANAR_SLACK);
@@ -315,7 +335,7 @@ static void run_image(struct worker *w)
     const struct geometry *g = w->g;
     w->input = b->reduce || g->copied ? w->reduced : w->sources[0] + (ptrdiff_t)w->image * b->height * b->width * b->reduced;
     if (g->upsampled) {
-#pragma omp for schedule(dynamic, LOW_ROWS)
+#pragma omp for schedule(dynamic)
         for (int y = 0; y < g->low_height; y++)
             dilated_low_row(w, y);
     }
