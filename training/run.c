@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "runtime/file.h"
 #include "runtime/clock.h"
@@ -63,6 +64,7 @@ struct run {
     struct progress progress;
     char *identity;
     char checkpoint[PATH_SIZE + 32], best[PATH_SIZE + 32]; /* "" without a folder */
+    bool made_folder;
     int64_t saved; /* step of the last checkpoint; -1: none */
     struct record record;
 };
@@ -73,7 +75,8 @@ static mitral_status make_folder(struct run *run)
     struct stat status;
     if (!*folder)
         return MITRAL_OK;
-    if (mkdir(folder, 0777) != 0 && errno != EEXIST)
+    run->made_folder = mkdir(folder, 0777) == 0;
+    if (!run->made_folder && errno != EEXIST)
         return mitral_fail(run->context, MITRAL_IO, "%s: expected a folder for the run that can be made, found: %s", folder, strerror(errno));
     if (stat(folder, &status) != 0 || !S_ISDIR(status.st_mode))
         return mitral_fail(run->context, MITRAL_IO, "%s: expected a folder for the run, found something else", folder);
@@ -168,6 +171,8 @@ static void close_run(struct run *run)
     batches_close(&run->batches);
     trainer_clear(&run->trainer);
     mitral_release(run->context, run->identity);
+    if (run->made_folder)
+        rmdir(run->options->checkpoint); /* goes where nothing was written: the run was refused */
 }
 
 /* A loss that is no number stops the run: the weights are spoilt from here on. */

@@ -218,7 +218,8 @@ def test_checkpoint_of_another_run_or_damaged():
 def test_misfits_are_refused_with_both_facts():
     call(MITRAL, "create", "unet", "-o", FOLDER / "three.onnx", *SMALL, "--classes", 3)
     call(MITRAL, "create", "unet", "-o", FOLDER / "large.onnx", "--widths", "8,16,24,32,40", "--size", 96)
-    base = ["--student", FOLDER / "student.onnx", "--data", FOLDER / "data", "-o", FOLDER / "never.onnx", "--batch", 2, "--steps", 1]
+    base = ["--student", FOLDER / "student.onnx", "--data", FOLDER / "data", "-o", FOLDER / "never.onnx", "--batch", 2, "--steps", 1,
+            "--checkpoint", FOLDER / "refused"]
     cases = {
         ("three.onnx",): ("same classes, found 3 in", "4 in"),
         ("large.onnx",): ("64", "96"),
@@ -233,6 +234,7 @@ def test_misfits_are_refused_with_both_facts():
         last = error.strip().splitlines()[-1]
         assert all(fact in last for fact in facts), f"{teacher} {options}: {last}"
         assert not (FOLDER / "never.onnx").exists()
+        assert not (FOLDER / "refused").exists(), "a refused run leaves its folder"
 
 
 def test_output_that_cannot_be_written_is_refused_before_the_first_step():
