@@ -24,7 +24,7 @@ struct training_spread {
 };
 
 /* The second half of F(4×4, 3×3): six rows of each channel, at rows[i * row + c * row_pitch + x], and tiles[(6i + j) * position + c * pitch + t] of
- * the 36 positions. Of every TRAINING_COLUMNS columns, a group, there are as many tiles as lanes; tiles read two dilations beyond it. */
+ * the 36 positions. Of every TRAINING_COLUMNS columns, a group, there are eight tiles; they read two dilations beyond it. */
 enum { TRAINING_COLUMNS = 32 };
 struct training_columns {
     int channels, groups, dilation; /* 1, 2, 4 or 8 */

@@ -84,7 +84,7 @@ static mitral_status decode(const struct kernel_call *call, struct branches *b)
         }
         b->calls[k] = (struct planes_call){.slide = slide, .planar = planar_blocks_of(cpu_isa()), .blocks = training_blocks_of(cpu_isa()),
                                            .threads = b->threads};
-        planes_measure(&b->calls[k], &b->geometry[k]);
+        planes_measure(&b->calls[k], 1, &b->geometry[k]);
         const size_t packed = aligned(PLANAR_SLACK + planes_packed_floats(&b->calls[k]));
         b->packed = packed > b->packed ? packed : b->packed;
         b->spread += aligned(b->geometry[k].spread);

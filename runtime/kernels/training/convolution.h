@@ -39,7 +39,7 @@ struct segments {
     ptrdiff_t width;             /* floats of a row of the input's segments, with slack */
 };
 /* About as many columns to an item as wanted; `images` is 1, or the batch where an item may hold groups of several. */
-void segments_measure(struct segments *out, const struct slide *slide, int64_t columns, int64_t images);
+void segments_measure(struct segments *out, const struct slide *slide, int64_t columns, int64_t images, int threads);
 /* The first output row of a group. */
 static inline int64_t segment_row(int64_t index, int64_t dilation)
 {
@@ -72,7 +72,7 @@ struct planes_geometry {
     ptrdiff_t spread_position, product_pitch, product_position;
     size_t spread, products;
 };
-void planes_measure(const struct planes_call *call, struct planes_geometry *out);
+void planes_measure(const struct planes_call *call, int64_t images, struct planes_geometry *out);
 void planes_place(const struct planes_call *call, const struct planes_geometry *geometry, ptrdiff_t *offsets);
 struct planes_piece {
     int64_t image, first;

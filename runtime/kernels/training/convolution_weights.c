@@ -137,7 +137,7 @@ static void measure(struct state *state)
         measure_taps(state);
     } else {
         const int64_t each = s->batch * (s->output[0] / WINOGRAD_OUTPUTS) * s->output[1] / FEW_ITEMS;
-        segments_measure(&state->segments, s, each < ROWS_FEWER ? ROWS_FEWER : each > ROWS_COLUMNS ? ROWS_COLUMNS : each, s->batch);
+        segments_measure(&state->segments, s, each < ROWS_FEWER ? ROWS_FEWER : each > ROWS_COLUMNS ? ROWS_COLUMNS : each, s->batch, 1);
         state->slid_position = (ptrdiff_t)s->channels * state->segments.width + ALIGN;
         state->gradient_pitch = rounded((int64_t)state->segments.together * state->segments.step) + TRAINING_SLACK;
         state->gradient_position = (ptrdiff_t)s->features * state->gradient_pitch + ALIGN;

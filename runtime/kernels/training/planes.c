@@ -7,10 +7,12 @@
 #include "runtime/kernels/training/convolution.h"
 
 enum { ALIGN = 16, ITEM_COLUMNS = 256, ITEM_BYTES = 96 << 10 };
-/* Both ways: channels from which on, channels and features whose weights do not become too large, a width that fills its tiles, channels whose
- * rows stay in the first cache level, and what an item holds: so much, or so many tiles. */
-enum { SQUARE_CHANNELS = 20, SQUARE_MOST = 512, SQUARE_WIDTH = 24, SQUARE_TOGETHER = 4, SQUARE_BYTES = 304 << 10, SQUARE_TILES = 32,
-       POSITIONS = WINOGRAD_INPUTS * WINOGRAD_INPUTS };
+/* Weights that no second cache level holds come from far away for every item, which therefore has so many columns at least. */
+enum { FAR_BYTES = 4 << 20, FAR_COLUMNS = 128 };
+/* Both ways: channels from which on, channels and features whose weights do not become too large (of vectors of 256 and of 512 bits), a width
+ * that fills its tiles, channels whose rows stay in the first cache level, and what an item holds: so much, or so many tiles. */
+enum { SQUARE_CHANNELS = 20, SQUARE_MOST = 512, SQUARE_MOST_WIDE = 1024, SQUARE_WIDTH = 24, SQUARE_TOGETHER = 4, SQUARE_BYTES = 304 << 10,
+       SQUARE_TILES = 32, POSITIONS = WINOGRAD_INPUTS * WINOGRAD_INPUTS };
 
 static int64_t larger(int64_t a, int64_t b)
 {
@@ -22,42 +24,61 @@ static ptrdiff_t rounded(int64_t count)
     return (ptrdiff_t)((count + ALIGN - 1) / ALIGN * ALIGN);
 }
 
-void segments_measure(struct segments *out, const struct slide *s, int64_t columns, int64_t images)
+/* About as many groups to an item as wanted, and about as many items for each of the threads. */
+static void take_together(struct segments *q, int64_t wanted, int64_t images, int threads)
+{
+    const int64_t most = images * q->down;
+    q->together = (int)(wanted < 1 || most < 1 ? 1 : wanted < most ? wanted : most);
+    q->items = (most + q->together - 1) / q->together;
+    if (q->items % threads) {
+        q->items += threads - q->items % threads;
+        q->together = (int)larger(1, (most + q->items - 1) / q->items);
+        q->items = (most + q->together - 1) / q->together;
+    }
+}
+
+void segments_measure(struct segments *out, const struct slide *s, int64_t columns, int64_t images, int threads)
 {
     const int64_t down = s->dilation[0], across = s->dilation[1], rest = s->output[0] % (4 * down);
     *out = (struct segments){.down = (int)(s->output[0] / (4 * down) * down + (rest < down ? rest : down))};
     out->step = (int)larger(s->output[1] + 2 * across - s->pad[1], s->input[1] + s->pad[1]);
     if (rounded(out->step) - out->step <= out->step / 8)
         out->step = (int)rounded(out->step); /* few more columns, and no vector of an input or a product lies in two lines */
-    const int64_t wanted = columns / out->step, most = images * out->down;
-    out->together = (int)(wanted < 1 || most < 1 ? 1 : wanted < most ? wanted : most);
-    out->items = (most + out->together - 1) / out->together;
+    take_together(out, columns / out->step, images, threads);
     out->width = rounded((int64_t)out->together * out->step + rounded(s->pad[1]) + 2 * across) + TRAINING_SLACK;
+}
+
+/* Whose transforms across columns are used: they are written for 256 bits, and as quick there where 512 are computed in halves. */
+static const struct training_blocks *column_blocks(const struct planes_call *c)
+{
+#if defined(__x86_64__)
+    if (c->blocks == &training_blocks_avx512 && cpu_splits_avx512())
+        return &training_blocks_avx2;
+#endif
+    return c->blocks;
 }
 
 static bool is_square(const struct planes_call *c)
 {
     const struct slide *s = &c->slide;
     const int64_t d = s->dilation[1];
-    return c->blocks->spread_columns && s->channels >= SQUARE_CHANNELS && s->features >= SQUARE_CHANNELS
-           && s->channels + s->features <= SQUARE_MOST && s->output[1] >= SQUARE_WIDTH
+    return column_blocks(c)->spread_columns && s->channels >= SQUARE_CHANNELS && s->features >= SQUARE_CHANNELS
+           && s->channels + s->features <= (c->blocks->lanes > 8 ? SQUARE_MOST_WIDE : SQUARE_MOST) && s->output[1] >= SQUARE_WIDTH
            && (d == 1 || d == 2 || d == 4 || d == 8);
 }
 
 /* Every group of rows is a few groups of columns, and its tiles a segment. */
-static void measure_square(const struct planes_call *c, struct planes_geometry *g)
+static void measure_square(const struct planes_call *c, int64_t images, struct planes_geometry *g)
 {
     const struct slide *s = &c->slide;
     struct segments *q = &g->segments;
-    segments_measure(q, s, 1, 1);
+    segments_measure(q, s, 1, 1, 1);
     g->groups = (int)((s->output[1] + TRAINING_COLUMNS - 1) / TRAINING_COLUMNS);
     g->row_pitch = rounded((int64_t)g->groups * TRAINING_COLUMNS + 2 * s->dilation[1] + s->pad[1]) + ALIGN;
     g->rows = (size_t)(WINOGRAD_INPUTS * SQUARE_TOGETHER * g->row_pitch);
-    q->step = g->groups * c->blocks->lanes;
+    q->step = g->groups * (TRAINING_COLUMNS / WINOGRAD_OUTPUTS);
     const int64_t fits = SQUARE_BYTES / (POSITIONS * (s->channels + s->features) * (int64_t)sizeof(float));
-    const int64_t wanted = larger(fits, SQUARE_TILES) / q->step;
-    q->together = (int)(wanted < 1 || q->down < 1 ? 1 : wanted < q->down ? wanted : q->down);
-    q->items = (q->down + q->together - 1) / q->together;
+    take_together(q, larger(fits, SQUARE_TILES) / q->step, images, c->threads);
     q->width = rounded((int64_t)q->together * q->step) + ALIGN;
     g->spread_position = (ptrdiff_t)s->channels * q->width + ALIGN;
     g->product_pitch = q->width;
@@ -66,16 +87,19 @@ static void measure_square(const struct planes_call *c, struct planes_geometry *
     g->products = g->rows + (size_t)rounded(POSITIONS * g->product_position + PLANAR_SLACK);
 }
 
-void planes_measure(const struct planes_call *c, struct planes_geometry *g)
+void planes_measure(const struct planes_call *c, int64_t images, struct planes_geometry *g)
 {
     const struct slide *s = &c->slide;
     *g = (struct planes_geometry){0};
     if (is_square(c)) {
-        measure_square(c, g);
+        measure_square(c, images, g);
         return;
     }
     int64_t columns = ITEM_BYTES / (WINOGRAD_INPUTS * (s->channels + s->features) * (int64_t)sizeof(float));
-    segments_measure(&g->segments, s, columns < ITEM_COLUMNS ? columns : ITEM_COLUMNS, 1);
+    columns = columns < ITEM_COLUMNS ? columns : ITEM_COLUMNS;
+    if (planes_packed_floats(c) * sizeof(float) > FAR_BYTES)
+        columns = larger(columns, FAR_COLUMNS);
+    segments_measure(&g->segments, s, columns, images, c->threads);
     g->spread_position = (ptrdiff_t)s->channels * g->segments.width + ALIGN;
     g->product_pitch = rounded((int64_t)g->segments.together * g->segments.step) + TRAINING_SLACK;
     g->product_position = (ptrdiff_t)((s->features + 3) / 4 * 4) * g->product_pitch + ALIGN;
@@ -106,7 +130,7 @@ static size_t offsets_bytes(const struct slide *s)
 size_t planes_scratch(const struct planes_call *c)
 {
     struct planes_geometry g;
-    planes_measure(c, &g);
+    planes_measure(c, c->slide.batch, &g);
     return offsets_bytes(&c->slide) + (g.spread + g.products) * (size_t)c->threads * sizeof(float);
 }
 
@@ -131,9 +155,10 @@ static void look_ahead(const struct planes_piece *piece, struct plane_batch *bat
 }
 
 /* Where a group of rows comes from. */
-static struct training_spread spread_of(const struct planes_call *c, int64_t image, int64_t group)
+static struct training_spread spread_of(const struct planes_call *c, const struct planes_geometry *g, const struct planes_piece *piece, int i)
 {
     const struct slide *s = &c->slide;
+    const int64_t image = piece->image + (piece->first + i) / g->segments.down, group = (piece->first + i) % g->segments.down;
     const ptrdiff_t plane = (ptrdiff_t)(s->input[0] * s->input[1]);
     struct training_spread spread = {.channels = (int)s->channels, .columns = (int)s->input[1], .channel = plane};
     const int64_t top = segment_row(group, s->dilation[0]) - s->pad[0];
@@ -145,12 +170,13 @@ static struct training_spread spread_of(const struct planes_call *c, int64_t ima
 }
 
 /* Where it goes to, and what is done on the way. */
-static struct plane_gather gather_of(const struct planes_call *c, const struct planes_piece *piece, int64_t group)
+static struct plane_gather gather_of(const struct planes_call *c, const struct planes_geometry *g, const struct planes_piece *piece, int i)
 {
     const struct slide *s = &c->slide;
+    const int64_t image = piece->image + (piece->first + i) / g->segments.down, group = (piece->first + i) % g->segments.down;
     const ptrdiff_t plane = (ptrdiff_t)(s->output[0] * s->output[1]);
     const int64_t y = segment_row(group, s->dilation[0]), rows = (s->output[0] - y + s->dilation[0] - 1) / s->dilation[0];
-    const ptrdiff_t at = piece->image * s->features * plane + (ptrdiff_t)(y * s->output[1]);
+    const ptrdiff_t at = image * s->features * plane + (ptrdiff_t)(y * s->output[1]);
     struct plane_gather gather = {.channels = (int)s->features, .columns = (int)s->output[1],
                                   .rows = rows < WINOGRAD_OUTPUTS ? (int)rows : WINOGRAD_OUTPUTS,
                                   .finish = {.output = c->y + at, .residual = c->addend ? c->addend + at : NULL, .step = plane,
@@ -165,7 +191,7 @@ static struct plane_gather gather_of(const struct planes_call *c, const struct p
 /* Down the rows of a few channels, then across their columns. */
 static void spread_square(const struct planes_call *c, const struct planes_geometry *g, const struct planes_piece *piece, int i)
 {
-    struct training_spread spread = spread_of(c, piece->image, piece->first + i);
+    struct training_spread spread = spread_of(c, g, piece, i);
     struct training_columns columns = {.groups = g->groups, .dilation = (int)c->slide.dilation[1], .rows = piece->spread,
                                        .row = SQUARE_TOGETHER * g->row_pitch, .row_pitch = g->row_pitch,
                                        .tiles = piece->spread + g->rows + i * g->segments.step, .position = g->spread_position,
@@ -176,7 +202,7 @@ static void spread_square(const struct planes_call *c, const struct planes_geome
     for (int left = spread.channels; left > 0; left -= SQUARE_TOGETHER, columns.tiles += SQUARE_TOGETHER * columns.pitch) {
         spread.channels = columns.channels = left < SQUARE_TOGETHER ? left : SQUARE_TOGETHER;
         c->blocks->spread_input(&spread);
-        c->blocks->spread_columns(&columns);
+        column_blocks(c)->spread_columns(&columns);
         for (int r = 0; r < WINOGRAD_INPUTS; r++)
             spread.rows[r] += spread.rows[r] ? SQUARE_TOGETHER * spread.channel : 0;
     }
@@ -185,7 +211,7 @@ static void spread_square(const struct planes_call *c, const struct planes_geome
 /* The way back. */
 static void gather_square(const struct planes_call *c, const struct planes_geometry *g, const struct planes_piece *piece, int i)
 {
-    struct plane_gather gather = gather_of(c, piece, piece->first + i);
+    struct plane_gather gather = gather_of(c, g, piece, i);
     struct planar_finish *f = &gather.finish;
     struct training_columns columns = {.groups = g->groups, .dilation = (int)c->slide.dilation[1], .rows = piece->products,
                                        .row = SQUARE_TOGETHER * g->row_pitch, .row_pitch = g->row_pitch,
@@ -196,7 +222,7 @@ static void gather_square(const struct planes_call *c, const struct planes_geome
     gather.pitch = columns.row_pitch;
     for (int left = gather.channels; left > 0; left -= SQUARE_TOGETHER, columns.tiles += SQUARE_TOGETHER * columns.pitch) {
         gather.channels = columns.channels = left < SQUARE_TOGETHER ? left : SQUARE_TOGETHER;
-        c->blocks->gather_columns(&columns);
+        column_blocks(c)->gather_columns(&columns);
         c->planar->plane_gather(&gather);
         f->output += SQUARE_TOGETHER * f->step;
         f->residual += f->residual ? SQUARE_TOGETHER * f->step : 0;
@@ -207,7 +233,7 @@ static void gather_square(const struct planes_call *c, const struct planes_geome
 
 static void spread_rows(const struct planes_call *c, const struct planes_geometry *g, const struct planes_piece *piece, int i)
 {
-    struct training_spread spread = spread_of(c, piece->image, piece->first + i);
+    struct training_spread spread = spread_of(c, g, piece, i);
     spread.output = piece->spread + i * g->segments.step + rounded(c->slide.pad[1]);
     spread.position = g->spread_position;
     spread.pitch = g->segments.width;
@@ -216,7 +242,7 @@ static void spread_rows(const struct planes_call *c, const struct planes_geometr
 
 static void gather_rows(const struct planes_call *c, const struct planes_geometry *g, const struct planes_piece *piece, int i)
 {
-    struct plane_gather gather = gather_of(c, piece, piece->first + i);
+    struct plane_gather gather = gather_of(c, g, piece, i);
     gather.input = piece->products + i * g->segments.step;
     gather.position = g->product_position;
     gather.pitch = g->product_pitch;
@@ -253,24 +279,24 @@ void planes_place(const struct planes_call *c, const struct planes_geometry *g, 
 void planes_run(const struct planes_call *c)
 {
     struct planes_geometry g;
-    planes_measure(c, &g);
+    planes_measure(c, c->slide.batch, &g);
     ptrdiff_t *offsets = c->scratch;
     float *threads = (float *)((char *)c->scratch + offsets_bytes(&c->slide));
     const struct segments *q = &g.segments;
-    const int64_t items = c->slide.batch * q->items;
     planes_place(c, &g, offsets);
-#pragma omp parallel num_threads(c->threads) if (c->threads > 1 && items > 1)
+#pragma omp parallel num_threads(c->threads) if (c->threads > 1 && q->items > 1)
     {
         float *own = threads + (size_t)omp_get_thread_num() * (g.spread + g.products);
         memset(own, 0, g.spread * sizeof *own); /* what lies between the segments stays zero */
 #pragma omp for schedule(static)
-        for (int64_t item = 0; item < items; item++) {
-            struct planes_piece piece = {.image = item / q->items, .first = item % q->items * q->together, .spread = own,
-                                         .products = own + g.spread, .offsets = offsets};
-            piece.count = q->down - piece.first < q->together ? (int)(q->down - piece.first) : q->together;
-            piece.next.call = item + 1 < items ? c : NULL;
-            piece.next.image = (item + 1) / q->items;
-            piece.next.first = (item + 1) % q->items * q->together;
+        for (int64_t item = 0; item < q->items; item++) {
+            const int64_t first = item * q->together, next = first + q->together, all = c->slide.batch * q->down;
+            struct planes_piece piece = {.image = first / q->down, .first = first % q->down, .spread = own, .products = own + g.spread,
+                                         .offsets = offsets};
+            piece.count = all - first < q->together ? (int)(all - first) : q->together;
+            piece.next.call = item + 1 < q->items ? c : NULL;
+            piece.next.image = next / q->down;
+            piece.next.first = next % q->down;
             planes_groups(c, &g, &piece);
         }
     }
