@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "planar_support.h"
+#include "runtime/kernels/planar/micro.h"
 
 struct form {
     int64_t batch, channels, features, size[2], kernel[2], stride[2], dilation[2], pads[4];
@@ -243,9 +244,43 @@ static void test_refusals(void **state)
     rig_close(&rig);
 }
 
+/* Products that fetch other rows meanwhile have the bits of those that don't, whatever the depth, the tiles and the share of each. */
+static void test_products_that_fetch(void **test_state)
+{
+    enum { ROWS = 13, COLUMNS = 100, DEPTH = 23, PITCH = 128 };
+    static const int sizes[][3] = {{8, 96, DEPTH}, {ROWS, COLUMNS, DEPTH}, {4, 80, 8}, {ROWS, 33, 5}, {8, 48, 1}}; /* rows, columns, depth */
+    const struct planar_blocks *blocks = planar_blocks_of(cpu_isa());
+    struct rig rig;
+    ptrdiff_t offsets[DEPTH];
+    (void)test_state;
+    rig_open(&rig, 1);
+    const float *input = rig_floats(&rig, DEPTH * PITCH, -1, 1), *weights = rig_floats(&rig, 16 * DEPTH, -1, 1);
+    for (int k = 0; k < DEPTH; k++)
+        offsets[k] = k * PITCH;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        float *expected = rig_floats(&rig, ROWS * PITCH, 0, 1), *found = rig_floats(&rig, ROWS * PITCH, 0, 1);
+        struct plane_product product = {.rows = sizes[i][0], .columns = sizes[i][1], .depth = sizes[i][2], .weight_step = sizes[i][2],
+                                        .weights = weights, .input = input, .offsets = offsets, .output = expected, .stride = PITCH};
+        blocks->plane_product(&product);
+        product.output = found;
+        product.ahead = input;
+        product.ahead_offsets = offsets;
+        for (product.piece_shift = 0; product.piece_shift < 2; product.piece_shift++)
+            for (product.pieces = 1; product.pieces < 40; product.pieces += product.pieces < 8 ? 1 : 13)
+                for (product.first_piece = 0; product.first_piece < 64; product.first_piece += 21) {
+                    memset(found, 0xff, ROWS * PITCH * sizeof *found);
+                    blocks->plane_product(&product);
+                    for (int r = 0; r < product.rows; r++)
+                        assert_memory_equal(found + r * PITCH, expected + r * PITCH, (size_t)product.columns * sizeof *found);
+                }
+    }
+    rig_close(&rig);
+}
+
 int main(int argc, char **argv)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_forms), cmocka_unit_test(test_bias), cmocka_unit_test(test_refusals)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_forms), cmocka_unit_test(test_bias), cmocka_unit_test(test_products_that_fetch),
+                                       cmocka_unit_test(test_refusals)};
     rig_bench = argc > 1 && strcmp(argv[1], "--bench") == 0;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -64,7 +64,11 @@ struct plane_product {
     const float *ahead;
     const ptrdiff_t *ahead_offsets;
     int ahead_first, ahead_step;
+    /* Vectors of AVX-512 take long runs of these rows instead, which CPUs' own fetching joins in on, into the second level: a row is
+     * 1 << piece_shift pieces of AHEAD_PIECE floats, and each tile fetches `pieces` of them from number `first_piece` on. */
+    int first_piece, pieces, piece_shift;
 };
+enum { AHEAD_PIECE = 64 };
 
 /* `count` products of the same size with nothing before or after: output_i[r][c] = Σ_k weights_i[r][k] · input_i[offsets[k] + c].
  * Whole vectors and groups of four rows are read and written: outputs have room for them. */

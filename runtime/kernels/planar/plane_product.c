@@ -31,9 +31,23 @@ INLINE vec finish(const struct plane_product *p, vec value, int row, ptrdiff_t c
         weights += 4;                                                                                                  \
     } while (0)
 
+/* Pieces that a tile fetches: one in every fourth step of the depth, or in each where they are many. */
+struct fetches {
+    int first, count;
+};
+
+INLINE void fetch_piece(const struct plane_product *p, int piece)
+{
+    const ptrdiff_t of_row = piece & ((1 << p->piece_shift) - 1);
+    const float *from = p->ahead + p->ahead_offsets[piece >> p->piece_shift] + of_row * AHEAD_PIECE;
+    _Pragma("GCC unroll 4") for (int i = 0; i < AHEAD_PIECE; i += 16)
+        __builtin_prefetch(from + i, 0, 2);
+}
+
 /* GROUPS × 4 rows from `row` on, VECTORS vectors from `column` on; of the last one PART lanes (0: all). */
 #define TILE(GROUPS, VECTORS)                                                                                          \
-    INLINE void tile_##GROUPS##_##VECTORS(const struct plane_product *p, int row, ptrdiff_t column, int part)          \
+    INLINE void tile_##GROUPS##_##VECTORS(const struct plane_product *p, int row, ptrdiff_t column, int part,          \
+                                          struct fetches fetches)                                                      \
     {                                                                                                                  \
         vec sum[4 * GROUPS][VECTORS];                                                                                  \
         float *to = p->output + row * p->stride + column;                                                              \
@@ -52,14 +66,27 @@ INLINE vec finish(const struct plane_product *p, vec value, int row, ptrdiff_t c
         ptrdiff_t next = 4 * p->weight_step;                                                                           \
         const ptrdiff_t *offsets = p->offsets;                                                                         \
         const ptrdiff_t prefetch = p->prefetch;                                                                        \
+        int k = 0, piece = fetches.first;                                                                              \
+        const int last = piece + fetches.count;                                                                        \
+        if (VECTOR_REGISTERS == 32 && 4 * fetches.count <= p->depth)                                                   \
+            for (; piece < last; piece++) {                                                                            \
+                fetch_piece(p, piece);                                                                                 \
+                _Pragma("GCC unroll 4") for (int step = 0; step < 4; step++, k++)                                      \
+                    STEP(GROUPS, VECTORS, part);                                                                       \
+            }                                                                                                          \
+        else if (VECTOR_REGISTERS == 32)                                                                               \
+            for (; piece < last && k < p->depth; piece++, k++) {                                                       \
+                fetch_piece(p, piece);                                                                                 \
+                STEP(GROUPS, VECTORS, part);                                                                           \
+            }                                                                                                          \
         if (prefetch)                                                                                                  \
-            for (int k = 0; k < p->depth; k++) {                                                                       \
+            for (; k < p->depth; k++) {                                                                                \
                 _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                              \
                     __builtin_prefetch(input + offsets[k] + prefetch + v * LANES);                                     \
                 STEP(GROUPS, VECTORS, part);                                                                           \
             }                                                                                                          \
         else                                                                                                           \
-            _Pragma("GCC unroll 4") for (int k = 0; k < p->depth; k++)                                                 \
+            _Pragma("GCC unroll 4") for (; k < p->depth; k++)                                                          \
                 STEP(GROUPS, VECTORS, part);                                                                           \
         if (rows >= 4 * GROUPS && !part && p->activation == PLANAR_LINEAR) { /* nothing is asked for each vector */    \
             if (p->residual)                                                                                           \
@@ -89,9 +116,9 @@ INLINE vec finish(const struct plane_product *p, vec value, int row, ptrdiff_t c
                 }                                                                                                      \
     }                                                                                                                  \
     __attribute__((noinline)) static void whole_##GROUPS##_##VECTORS(const struct plane_product *p, int row,           \
-                                                                     ptrdiff_t column)                                 \
+                                                                     ptrdiff_t column, struct fetches fetches)         \
     {                                                                                                                  \
-        tile_##GROUPS##_##VECTORS(p, row, column, 0);                                                                  \
+        tile_##GROUPS##_##VECTORS(p, row, column, 0, fetches);                                                         \
     }
 
 /* The same with nothing before or after: Winograd's products. Whole vectors are read and written. */
@@ -135,29 +162,39 @@ PLAIN(2, 2)
 PLAIN(2, 3)
 #endif
 
+/* What the next tile fetches: none, beyond the last. */
+static struct fetches next_fetches(const struct plane_product *p, int *piece)
+{
+    const int left = (p->depth << p->piece_shift) - *piece;
+    const struct fetches fetches = {*piece, p->pieces < left ? p->pieces : left > 0 ? left : 0};
+    *piece += fetches.count;
+    return fetches;
+}
+
 /* One vector that is not full. */
 __attribute__((noinline)) static void rest_1(const struct plane_product *p, int row, ptrdiff_t column, int part)
 {
-    tile_1_1(p, row, column, part);
+    tile_1_1(p, row, column, part, (struct fetches){0});
 }
 #if VECTOR_REGISTERS == 32
 __attribute__((noinline)) static void rest_2(const struct plane_product *p, int row, ptrdiff_t column, int part)
 {
-    tile_2_1(p, row, column, part);
+    tile_2_1(p, row, column, part, (struct fetches){0});
 }
 
-static void rows_of_8(const struct plane_product *p, int row)
+static void rows_of_8(const struct plane_product *p, int row, int *piece)
 {
     int vectors = p->columns / LANES;
     ptrdiff_t column = 0;
     while (vectors) {
         int count = vectors > 4 || vectors == 3 ? 3 : vectors == 1 ? 1 : 2;
+        const struct fetches fetches = next_fetches(p, piece);
         if (count == 3)
-            whole_2_3(p, row, column);
+            whole_2_3(p, row, column, fetches);
         else if (count == 2)
-            whole_2_2(p, row, column);
+            whole_2_2(p, row, column, fetches);
         else
-            whole_2_1(p, row, column);
+            whole_2_1(p, row, column, fetches);
         vectors -= count;
         column += count * LANES;
     }
@@ -183,9 +220,9 @@ INLINE void fetch_ahead(const struct plane_product *p, int first, int row, ptrdi
     }
 }
 
-static void rows_of_4(const struct plane_product *p, int row)
+static void rows_of_4(const struct plane_product *p, int row, int *piece)
 {
-    const int first_ahead = p->ahead ? (p->ahead_first + row / 4) % p->ahead_step : 0;
+    const int first_ahead = p->ahead_step ? (p->ahead_first + row / 4) % p->ahead_step : 0;
     int vectors = p->columns / LANES;
     ptrdiff_t column = 0;
     while (vectors) {
@@ -194,19 +231,20 @@ static void rows_of_4(const struct plane_product *p, int row)
         if (vectors > 5 || vectors == 4)
             count = 4;
 #endif
-        if (p->ahead)
+        if (p->ahead_step)
             fetch_ahead(p, first_ahead, row, column, count * LANES);
+        const struct fetches fetches = next_fetches(p, piece);
 #if VECTOR_REGISTERS == 32
         if (count == 4)
-            whole_1_4(p, row, column);
+            whole_1_4(p, row, column, fetches);
         else
 #endif
         if (count == 3)
-            whole_1_3(p, row, column);
+            whole_1_3(p, row, column, fetches);
         else if (count == 2)
-            whole_1_2(p, row, column);
+            whole_1_2(p, row, column, fetches);
         else
-            whole_1_1(p, row, column);
+            whole_1_1(p, row, column, fetches);
         vectors -= count;
         column += count * LANES;
     }
@@ -216,13 +254,13 @@ static void rows_of_4(const struct plane_product *p, int row)
 
 void BLOCK(plane_product)(const struct plane_product *p)
 {
-    int row = 0;
+    int row = 0, piece = p->first_piece;
 #if VECTOR_REGISTERS == 32
     for (; p->rows - row > 4; row += 8)
-        rows_of_8(p, row);
+        rows_of_8(p, row, &piece);
 #endif
     for (; row < p->rows; row += 4)
-        rows_of_4(p, row);
+        rows_of_4(p, row, &piece);
     if (p->through)
         vec_through_done();
 }

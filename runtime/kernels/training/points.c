@@ -9,8 +9,10 @@
 
 /* Few features leave little time to fetch what comes next: then the next tile rather than the next chunk. Where tiles are low, many features
  * read what a chunk has collected, in pieces that stay in the first cache level for all of them. Where they are high, CPUs fetch ahead themselves
- * what so many rows (FOLLOWED) go on with. */
-enum { CHUNK = 240, DEPTH_TOGETHER = 256, FEW_FEATURES = 8, NEXT_TILE = 48, ALIGN = 16, PIECE = 48, PIECE_BYTES = 20 << 10, FOLLOWED = 64 };
+ * what so many rows (FOLLOWED) go on with. Zen 4 does not, and waits for memory unless it is asked for long runs of each row, evenly: there
+ * chunks of large maps have up to LONGER times the pixels, within RUN_BYTES. */
+enum { CHUNK = 240, DEPTH_TOGETHER = 256, FEW_FEATURES = 8, NEXT_TILE = 48, ALIGN = 16, PIECE = 48, PIECE_BYTES = 20 << 10, FOLLOWED = 64,
+       LONGER = 4, RUN_BYTES = 128 << 10, TILE_ROWS = 8, TILE_COLUMNS = 48 };
 
 static size_t aligned(size_t floats)
 {
@@ -35,13 +37,24 @@ static size_t offsets_bytes(const struct points *p)
     return aligned((size_t)((p->batch + 1) * p->depth) * sizeof(ptrdiff_t) / sizeof(float)) * sizeof(float);
 }
 
+static bool fetches_runs(const struct points *p)
+{
+    return p->training->lanes == 16 && cpu_splits_avx512();
+}
+
 /* Pixels of an item: whole rows where addends are doubled. */
 static int64_t chunk_of(const struct points *p)
 {
     for (int j = 0; j < p->outputs; j++)
         if (p->coarse[j])
             return p->width < CHUNK ? CHUNK / p->width * p->width : p->width;
-    return CHUNK;
+    int64_t features = 0;
+    for (int j = 0; j < p->outputs; j++)
+        features += p->features[j];
+    if (!fetches_runs(p) || !training_is_large(p->batch * (p->depth > features ? p->depth : features) * p->pixels))
+        return CHUNK;
+    const int64_t fits = RUN_BYTES / (p->depth * CHUNK * (int64_t)sizeof(float));
+    return CHUNK * (fits < 1 ? 1 : fits < LONGER ? fits : LONGER);
 }
 
 static bool collects(const struct points *p)
@@ -146,6 +159,7 @@ static void run_output(const struct points *p, int j, const float *packed, const
         struct plane_product product = *source;
         product.rows = (int)p->features[j];
         product.depth = (int)(left < DEPTH_TOGETHER ? left : DEPTH_TOGETHER);
+        product.pieces = done ? 0 : source->pieces;
         product.weight_step = (ptrdiff_t)p->depth;
         product.weights = packed + 4 * done;
         product.offsets = source->offsets + done;
@@ -158,6 +172,26 @@ static void run_output(const struct points *p, int j, const float *packed, const
         product.through = goes_through(p, j, product.output, residual);
         p->blocks->plane_product(&product);
     }
+}
+
+/* Tiles of an output's chunk. */
+static int tiles_of(const struct points *p, int j, int count)
+{
+    return (int)((p->features[j] + TILE_ROWS - 1) / TILE_ROWS) * ((count + TILE_COLUMNS - 1) / TILE_COLUMNS);
+}
+
+/* The tiles of all outputs share what the next chunk is going to read. */
+static void fetch_next(const struct points *p, int count, struct plane_product *source)
+{
+    const int64_t chunk = chunk_of(p);
+    int tiles = 0;
+    for (int j = 0; j < p->outputs; j++)
+        tiles += tiles_of(p, j, count);
+    while ((int64_t)AHEAD_PIECE << source->piece_shift < chunk)
+        source->piece_shift++;
+    source->ahead = source->input + chunk;
+    source->ahead_offsets = source->offsets;
+    source->pieces = (int)((((int64_t)p->depth << source->piece_shift) + tiles - 1) / tiles);
 }
 
 static void run_chunk(const struct points *p, const ptrdiff_t *offsets, const float *const *packed, int64_t n, int64_t first, float *own)
@@ -177,6 +211,8 @@ static void run_chunk(const struct points *p, const ptrdiff_t *offsets, const fl
         source.offsets = offsets + p->batch * p->depth;
         for (int j = 0; j < p->outputs; j++)
             source.ahead_step += (int)((p->features[j] + 3) / 4);
+    } else if (fetches_runs(p) && first + chunk < p->pixels) {
+        fetch_next(p, count, &source);
     } else if (p->features[0] <= FEW_FEATURES && p->outputs == 1) {
         source.prefetch = NEXT_TILE;
     } else if (p->depth > FOLLOWED) {
@@ -196,6 +232,7 @@ static void run_chunk(const struct points *p, const ptrdiff_t *offsets, const fl
         }
         source.prefetch = 0; /* once is enough */
         source.ahead_first += (int)((p->features[j] + 3) / 4);
+        source.first_piece += source.pieces * tiles_of(p, j, count);
     }
 }
 
