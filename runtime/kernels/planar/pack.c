@@ -95,6 +95,31 @@ void pack_winograd_gradient(const double values[WINOGRAD_INPUTS], double filter[
     }
 }
 
+/* to[y] = Σ_i filter_rows[i][y] · from[i], rows of `count` numbers `step` apart. */
+static void transform_back(int count, int step, const double *from, int step_to, double *to)
+{
+    for (size_t y = 0; y < 3; y++) {
+        for (int k = 0; k < count; k++)
+            to[(int)y * step_to + k] = 0;
+        for (size_t i = 0; i < WINOGRAD_INPUTS; i++)
+            for (int k = 0; k < count; k++)
+                to[(int)y * step_to + k] += filter_rows[i][y] * from[(int)i * step + k];
+    }
+}
+
+void pack_square_gradient(int count, int pitch, double *values, double *filters)
+{
+    double *rows = values; /* [6][3]: each row of six gives way to its three */
+    for (int i = 0; i < WINOGRAD_INPUTS; i++) {
+        transform_back(count, pitch, values + i * WINOGRAD_INPUTS * pitch, pitch, filters);
+        for (int x = 0; x < 3; x++)
+            for (int k = 0; k < count; k++)
+                rows[(3 * i + x) * pitch + k] = filters[x * pitch + k];
+    }
+    for (int x = 0; x < 3; x++)
+        transform_back(count, 3 * pitch, rows + x * pitch, 3 * pitch, filters + x * pitch);
+}
+
 static void transform_filter(const float *filter, double out[WINOGRAD_INPUTS][WINOGRAD_INPUTS])
 {
     double rows[WINOGRAD_INPUTS][3];

@@ -38,6 +38,8 @@ size_t pack_plane_winograd(int outputs, int channels, const float *weights, floa
 size_t pack_plane_winograd_pairs(int outputs, int channels, const float *weights, float *out);
 /* The way back for gradients: those of a filter's six values to those of its three. */
 void pack_winograd_gradient(const double values[WINOGRAD_INPUTS], double filter[3]);
+/* The same of `count` filters in both directions: [36][pitch] values to [9][pitch]; values are overwritten. */
+void pack_square_gradient(int count, int pitch, double *values, double *filters);
 /* Filters transformed in both directions: thirty-six products of depth C for plane_batch. */
 size_t pack_plane_square(int outputs, int channels, const float *weights, float *out);
 /* The same for channel_batch, `width` ≥ outputs floats to a row. */

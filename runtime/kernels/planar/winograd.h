@@ -54,4 +54,19 @@ INLINE void winograd_gather(vec y[4], vec m0, vec m1, vec m2, vec m3, vec m4, ve
     y[3] = vec_fma(vec_set(0.5f), difference_a, vec_fma(vec_set(2), difference_b, m5));
 }
 
+/* Four gradients of outputs to those of six products: the transpose of winograd_gather. */
+INLINE void winograd_scatter(vec m[6], vec y0, vec y1, vec y2, vec y3)
+{
+    vec a = vec_set(WINOGRAD_A), b = vec_set(WINOGRAD_B);
+    vec even = vec_fma(b, y0, a * y2), odd = vec_fma(vec_set(0.5f), y3, y1);
+    m[0] = y0;
+    m[1] = even + odd;
+    m[2] = even - odd;
+    even = vec_fma(a, y0, b * y2);
+    odd = vec_fma(vec_set(2), y3, y1);
+    m[3] = even + odd;
+    m[4] = even - odd;
+    m[5] = y3;
+}
+
 #endif

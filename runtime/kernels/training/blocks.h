@@ -129,6 +129,7 @@ struct training_blocks {
     void (*spread_input)(const struct training_spread *spread);
     void (*spread_gradient)(const struct training_spread *spread);
     void (*spread_columns)(const struct training_columns *columns); /* rows to tiles; NULL where it would be no quicker, or is not known to be */
+    void (*scatter_columns)(const struct training_columns *columns); /* of gradients: four columns of a tile to six */
     void (*gather_columns)(const struct training_columns *columns); /* tiles to rows */
     void (*outer)(const struct training_outer *outer);
     void (*collect)(const struct training_collect *rows);
@@ -148,6 +149,12 @@ struct training_blocks {
     void (*unresize)(const float *const rows[4], const float weights[4], float *temporary, float *to, ptrdiff_t count);
 };
 
+/* Steps of the sums of `outer`: groups of rows and of depth, vectors of columns. */
+int64_t training_outer_steps(const struct training_blocks *blocks, int64_t rows, int64_t depth, int64_t columns);
+
+/* Fetches evenly over so many steps, or over the first of them where there are many: steps that fetch nothing are quicker. */
+void training_ahead_pace(struct training_ahead *ahead, int64_t steps);
+
 /* Σ over `units` of `count` sums that lie `unit` floats apart, in order. */
 void training_total(const float *sums, size_t unit, int64_t units, int count, double *out);
 
@@ -156,6 +163,9 @@ bool training_is_large(int64_t floats);
 
 /* The best table for `isa` (which the machine must be able to run). */
 const struct training_blocks *training_blocks_of(enum isa isa);
+
+/* Whose transforms across columns go with `blocks`: they are written for 256 bits, and as quick there where 512 are computed in halves. */
+const struct training_blocks *training_column_blocks(const struct training_blocks *blocks);
 
 extern const struct training_blocks training_blocks_avx512, training_blocks_avx2, training_blocks_portable;
 

@@ -84,6 +84,35 @@ mitral_status slide_of_data(const struct kernel_call *call, mitral_tensor *x, st
     return MITRAL_OK;
 }
 
+mitral_status slide_of_weights(const struct kernel_call *call, mitral_tensor *w, struct slide *out)
+{
+    struct convolution_parameters p;
+    const mitral_tensor *dy = call_input(call, 1);
+    TRY(call_gradient_shape(call, 2, w));
+    TRY(convolution_decode(call, call_input(call, 0), w, &p));
+    if (p.spatial != 2 || p.group != 1 || call_input(call, 0)->dtype != MITRAL_FLOAT || !dy || dy->dtype != MITRAL_FLOAT)
+        return call_fail(call, MITRAL_UNSUPPORTED, "float32, two spatial dimensions and one group expected");
+    if (dy->rank != 4 || dy->dims[0] != p.batch || dy->dims[1] != p.features || p.channels > INT32_MAX / 4096 || p.features > INT32_MAX / 4096)
+        return call_fail(call, MITRAL_INVALID, "a gradient of %lld images with %lld channels expected", (long long)p.batch, (long long)p.features);
+    *out = (struct slide){.batch = p.batch, .channels = p.channels, .features = p.features};
+    for (int i = 0; i < 2; i++) {
+        out->input[i] = p.input[i];
+        /* A transposed convolution with an output padding of a whole stride has fewer positions than would fit. */
+        out->output[i] = p.output[i] < dy->dims[2 + i] ? p.output[i] : dy->dims[2 + i];
+        out->kernel[i] = p.kernel[i];
+        out->stride[i] = out->output[i] > 1 ? p.strides[i] : 1; /* one position takes no steps */
+        out->dilation[i] = p.dilations[i];
+        out->pad[i] = p.pads_begin[i];
+        if (out->output[i] != dy->dims[2 + i])
+            return call_fail(call, MITRAL_INVALID, "a gradient of size %lld in dimension %d expected, found %lld", (long long)out->output[i], 2 + i,
+                             (long long)dy->dims[2 + i]);
+        if (p.input[i] > INT32_MAX / 16 || p.output[i] > INT32_MAX / 16 || p.dilations[i] > INT32_MAX / 16 || p.pads_begin[i] > INT32_MAX / 16
+            || p.kernel[i] > 4096 || p.strides[i] > INT32_MAX / 16)
+            return call_fail(call, MITRAL_LIMIT, "a smaller image expected");
+    }
+    return MITRAL_OK;
+}
+
 mitral_status shape_forward(struct kernel_call *call)
 {
     struct slide slide;

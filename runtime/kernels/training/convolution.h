@@ -46,6 +46,22 @@ static inline int64_t segment_row(int64_t index, int64_t dilation)
     return index / dilation * 4 * dilation + index % dilation;
 }
 
+/* F(4×4, 3×3): every group of rows is a few groups of columns (struct training_columns), and its tiles a segment. */
+struct square {
+    struct segments segments; /* of tiles */
+    int groups;
+    ptrdiff_t row_pitch;      /* of rows that are transformed one way */
+    size_t rows;              /* floats of these, of so many channels as are transformed together */
+};
+/* Whether there are transforms for it that are worth their time. */
+bool square_fits(const struct slide *slide, const struct training_blocks *blocks);
+/* About as many tiles to an item as wanted. */
+void square_measure(struct square *out, const struct slide *slide, int64_t tiles, int64_t images, int threads);
+/* Rows transformed down, from `spread` to columns.rows, and across, to columns.tiles, a few channels at a time. The caller says where rows come
+ * from and where the first is written, and all of columns but its `row`. */
+void square_spread(void (*down)(const struct training_spread *), void (*across)(const struct training_columns *), struct training_spread spread,
+                   struct training_columns columns);
+
 /* The same convolution by Winograd along the rows of planes, and across their columns where that pays. */
 struct planes_call {
     struct slide slide;

@@ -1,6 +1,6 @@
 /* training.convolution_weights: X, dY, like? → dW, dB?. The sum over pixels is cut into units that the shapes decide; each unit's sums
- * are its own, and are added up in order. 3×3 filters go through Winograd along the rows, as the forward convolution does: what its
- * products' weights get as their gradient turns into that of the filters at the end. */
+ * are its own, and are added up in order. 3×3 filters go through Winograd along the rows, or by squares across the columns, too, as the forward
+ * convolution does: what its products' weights get as their gradient turns into that of the filters at the end. */
 #include <omp.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,11 +13,15 @@
 /* A tile's sums are added up over the lanes at the end of an item's columns, so there should be many; small maps have fewer, for threads to
  * share. */
 enum { ALIGN = 16, ROWS_COLUMNS = 960, ROWS_FEWER = 512, FEW_ITEMS = 4, POINT_COLUMNS = 800, TAPS_BYTES = 1 << 20, TAPS_COLUMNS = 900, UNITS = 16,
-       UNIT_BYTES = 8 << 20, POINTER_FLOATS = 2, SPARSEST = 3, TOGETHER = 64 };
+       UNIT_BYTES = 8 << 20, POINTER_FLOATS = 2, TOGETHER = 64 };
+/* Both ways: channels and features from which on and up to which, together; an item's tiles, as many as fit in a part of the third cache level;
+ * channels and features up to which memory is slower than the products, so that the next item is fetched meanwhile; bytes of all units' sums. */
+enum { SQUARES = WINOGRAD_INPUTS * WINOGRAD_INPUTS, SQUARES_CHANNELS = 32, SQUARES_TOGETHER = 1024, SQUARES_BYTES = 4 << 20, SQUARES_TILES = 512,
+       SQUARES_AHEAD = 128, SQUARES_UNIT_BYTES = 10 << 20 };
 
 #define MOST_FLOATS 0x1p48
 
-enum way { BY_POINTS, BY_TAPS, BY_ROWS };
+enum way { BY_POINTS, BY_TAPS, BY_ROWS, BY_SQUARES };
 
 struct state {
     struct slide slide;
@@ -25,15 +29,16 @@ struct state {
     enum way way;
     int threads;
     bool wants_weights, wants_bias;
-    int positions;              /* 6 by rows, else 1 */
+    int positions;              /* 6 by rows, 36 by squares, else 1 */
     int64_t depth;              /* sums for one feature and position */
     int64_t items, units;       /* of the batch */
-    int items_each;             /* of an image; not by rows */
+    int items_each;             /* of an image; not by rows or squares */
     struct segments segments;
+    struct square square;
     int together;               /* pixels, or output rows, of an item */
     ptrdiff_t plane;            /* by taps: of a phase's rows */
     ptrdiff_t slid_position, gradient_pitch, gradient_position;
-    size_t slid, gradient;      /* floats of a thread's scratch */
+    size_t slid, gradient, rows; /* floats of a thread's scratch; rows: twice, of X and of dY */
     int64_t ahead_rows;         /* that an item reads, at most */
     char text[64];
 };
@@ -48,43 +53,16 @@ static int64_t divided(int64_t a, int64_t b)
     return (a + b - 1) / b;
 }
 
-mitral_status slide_of_weights(const struct kernel_call *call, mitral_tensor *w, struct slide *out)
-{
-    struct convolution_parameters p;
-    const mitral_tensor *dy = call_input(call, 1);
-    TRY(call_gradient_shape(call, 2, w));
-    TRY(convolution_decode(call, call_input(call, 0), w, &p));
-    if (p.spatial != 2 || p.group != 1 || call_input(call, 0)->dtype != MITRAL_FLOAT || !dy || dy->dtype != MITRAL_FLOAT)
-        return call_fail(call, MITRAL_UNSUPPORTED, "float32, two spatial dimensions and one group expected");
-    if (dy->rank != 4 || dy->dims[0] != p.batch || dy->dims[1] != p.features || p.channels > INT32_MAX / 4096 || p.features > INT32_MAX / 4096)
-        return call_fail(call, MITRAL_INVALID, "a gradient of %lld images with %lld channels expected", (long long)p.batch, (long long)p.features);
-    *out = (struct slide){.batch = p.batch, .channels = p.channels, .features = p.features};
-    for (int i = 0; i < 2; i++) {
-        out->input[i] = p.input[i];
-        /* A transposed convolution with an output padding of a whole stride has fewer positions than would fit. */
-        out->output[i] = p.output[i] < dy->dims[2 + i] ? p.output[i] : dy->dims[2 + i];
-        out->kernel[i] = p.kernel[i];
-        out->stride[i] = out->output[i] > 1 ? p.strides[i] : 1; /* one position takes no steps */
-        out->dilation[i] = p.dilations[i];
-        out->pad[i] = p.pads_begin[i];
-        if (out->output[i] != dy->dims[2 + i])
-            return call_fail(call, MITRAL_INVALID, "a gradient of size %lld in dimension %d expected, found %lld", (long long)out->output[i], 2 + i,
-                             (long long)dy->dims[2 + i]);
-        if (p.input[i] > INT32_MAX / 16 || p.output[i] > INT32_MAX / 16 || p.dilations[i] > INT32_MAX / 16 || p.pads_begin[i] > INT32_MAX / 16
-            || p.kernel[i] > 4096 || p.strides[i] > INT32_MAX / 16)
-            return call_fail(call, MITRAL_LIMIT, "a smaller image expected");
-    }
-    return MITRAL_OK;
-}
-
-static enum way choose(const struct slide *s)
+static enum way choose(const struct slide *s, const struct training_blocks *blocks)
 {
     bool point = true, three = s->channels >= 2;
     for (int i = 0; i < 2; i++) {
         point = point && s->kernel[i] == 1 && s->stride[i] == 1 && s->pad[i] == 0 && s->input[i] == s->output[i];
         three = three && s->kernel[i] == 3 && s->stride[i] == 1;
     }
-    return point ? BY_POINTS : three ? BY_ROWS : BY_TAPS;
+    const bool square = three && training_column_blocks(blocks) != blocks && square_fits(s, blocks) && s->channels >= SQUARES_CHANNELS
+                        && s->features >= SQUARES_CHANNELS && s->channels + s->features <= SQUARES_TOGETHER;
+    return point ? BY_POINTS : square ? BY_SQUARES : three ? BY_ROWS : BY_TAPS;
 }
 
 /* Rows of one phase of the input's (rows a stride apart) that some output rows take their windows from. */
@@ -104,7 +82,7 @@ static mitral_status shape(struct kernel_call *call)
     mitral_tensor w;
     struct slide slide;
     TRY(slide_of_weights(call, &w, &slide));
-    if (choose(&slide) == BY_TAPS && taps_floats(&slide) > MOST_FLOATS)
+    if (choose(&slide, training_blocks_of(cpu_isa())) == BY_TAPS && taps_floats(&slide) > MOST_FLOATS)
         return call_fail(call, MITRAL_LIMIT, "smaller steps, windows or paddings expected");
     call_set_output(call, 0, MITRAL_FLOAT, w.rank, w.dims);
     call_set_output(call, 1, MITRAL_FLOAT, 1, w.dims);
@@ -123,18 +101,35 @@ static void measure_taps(struct state *state)
     state->slid = (size_t)rounded(s->channels * s->kernel[1] * s->stride[0] * state->plane + TRAINING_SLACK);
 }
 
+static void measure_squares(struct state *state)
+{
+    const struct slide *s = &state->slide;
+    const int64_t fits = SQUARES_BYTES / (SQUARES * (s->channels + s->features) * (int64_t)sizeof(float));
+    const int64_t least = 2 * s->channels * s->features / (s->channels + s->features); /* else sums are read and written more than tiles */
+    square_measure(&state->square, s, fits < least ? least : fits > SQUARES_TILES ? SQUARES_TILES : fits, s->batch, 1);
+    state->segments = state->square.segments;
+    state->slid_position = (ptrdiff_t)s->channels * state->segments.width + ALIGN;
+    state->gradient_pitch = state->segments.width;
+    state->gradient_position = (ptrdiff_t)s->features * state->gradient_pitch + ALIGN;
+    state->slid = (size_t)rounded(SQUARES * state->slid_position + TRAINING_SLACK);
+    state->gradient = (size_t)rounded(SQUARES * state->gradient_position + TRAINING_SLACK);
+    state->rows = state->square.rows;
+}
+
 static void measure(struct state *state)
 {
     const struct slide *s = &state->slide;
-    state->way = choose(s);
-    state->positions = state->way == BY_ROWS ? WINOGRAD_INPUTS : 1;
-    state->depth = s->channels * (state->way == BY_ROWS ? 3 : s->kernel[0] * s->kernel[1]);
+    state->way = choose(s, state->blocks);
+    state->positions = state->way == BY_ROWS ? WINOGRAD_INPUTS : state->way == BY_SQUARES ? SQUARES : 1;
+    state->depth = s->channels * (state->way == BY_ROWS ? 3 : state->way == BY_SQUARES ? 1 : s->kernel[0] * s->kernel[1]);
     if (state->way == BY_POINTS) {
         const int64_t pixels = s->output[0] * s->output[1];
         state->together = pixels ? (int)rounded(divided(pixels, divided(pixels, POINT_COLUMNS))) : 0; /* about as many each */
         state->items_each = pixels ? (int)divided(pixels, state->together) : 0;
     } else if (state->way == BY_TAPS) {
         measure_taps(state);
+    } else if (state->way == BY_SQUARES) {
+        measure_squares(state);
     } else {
         const int64_t each = s->batch * (s->output[0] / WINOGRAD_OUTPUTS) * s->output[1] / FEW_ITEMS;
         segments_measure(&state->segments, s, each < ROWS_FEWER ? ROWS_FEWER : each > ROWS_COLUMNS ? ROWS_COLUMNS : each, s->batch, 1);
@@ -144,9 +139,14 @@ static void measure(struct state *state)
         state->slid = (size_t)rounded(WINOGRAD_INPUTS * state->slid_position + TRAINING_SLACK);
         state->gradient = (size_t)rounded(WINOGRAD_INPUTS * state->gradient_position + TRAINING_SLACK);
     }
-    state->ahead_rows = state->way == BY_ROWS ? state->segments.together * WINOGRAD_OUTPUTS * (s->channels + s->features) : 0;
-    state->items = state->way == BY_ROWS ? state->segments.items : s->batch * state->items_each;
-    const int64_t fits = UNIT_BYTES / (state->positions * s->features * state->depth * (int64_t)sizeof(float) + 1);
+    state->ahead_rows = s->features + (state->way == BY_TAPS ? 0 : s->channels);
+    if (state->way >= BY_ROWS)
+        state->ahead_rows *= state->segments.together * WINOGRAD_OUTPUTS;
+    if (state->way == BY_SQUARES && s->channels + s->features > SQUARES_AHEAD)
+        state->ahead_rows = 0;
+    state->items = state->way >= BY_ROWS ? state->segments.items : s->batch * state->items_each;
+    const int64_t sums = state->positions * s->features * state->depth, bytes = state->way == BY_SQUARES ? SQUARES_UNIT_BYTES : UNIT_BYTES;
+    const int64_t fits = bytes / (sums * (int64_t)sizeof(float) + 1);
     state->units = fits < 1 ? 1 : fits > UNITS ? UNITS : fits;
     if (state->units > state->items)
         state->units = state->items > 0 ? state->items : 1;
@@ -170,12 +170,12 @@ static size_t ahead_floats(const struct state *state)
 
 static size_t thread_floats(const struct state *state)
 {
-    return ahead_floats(state) + state->slid + state->gradient;
+    return ahead_floats(state) + state->slid + state->gradient + 2 * state->rows;
 }
 
 static mitral_status prepare(struct kernel_call *call, void **out, size_t *scratch_bytes)
 {
-    static const char *const names[] = {"pointwise:planes", "direct:planes", "winograd4:planes"};
+    static const char *const names[] = {"pointwise:planes", "direct:planes", "winograd4:planes", "winograd4x4:planes"};
     mitral_tensor w;
     struct slide slide;
     TRY(slide_of_weights(call, &w, &slide));
@@ -230,23 +230,38 @@ static void rows_ahead(const struct state *state, const struct operands *o, int6
     *ahead = (struct training_ahead){.rows = o->ahead, .count = count, .lines = (int)((s->output[1] + 15) / 16)};
 }
 
-/* What the next item reads, fetched in even portions over the steps of this one's products, or over the first of them where there are many:
- * steps that fetch nothing are quicker. */
+/* Those of an item of pixels, or of gradients alone: by taps, X is smaller by far. */
+static void pixels_ahead(const struct state *state, const struct operands *o, int64_t item, struct training_ahead *ahead)
+{
+    const struct slide *s = &state->slide;
+    const ptrdiff_t pixels = (ptrdiff_t)(s->output[0] * s->output[1]), image = (ptrdiff_t)(item / state->items_each);
+    const ptrdiff_t together = (ptrdiff_t)(state->together * (state->way == BY_TAPS ? s->output[1] : 1));
+    const ptrdiff_t first = (ptrdiff_t)(item % state->items_each) * together, columns = pixels - first < together ? pixels - first : together;
+    int count = 0;
+    for (int64_t f = 0; f < s->features; f++)
+        o->ahead[count++] = o->dy + (image * s->features + f) * pixels + first;
+    for (int64_t c = 0; state->way == BY_POINTS && c < s->channels; c++)
+        o->ahead[count++] = o->x + (image * s->channels + c) * pixels + first;
+    *ahead = (struct training_ahead){.rows = o->ahead, .count = count, .lines = (int)((columns + 15) / 16)};
+}
+
+/* What the next item reads is fetched during the steps of this one's products. */
 static void look_ahead(const struct state *state, const struct operands *o, int64_t item, int64_t steps, struct training_ahead *ahead)
 {
     *ahead = (struct training_ahead){0};
-    if (item + 1 >= state->items || steps < 1)
+    if (item + 1 >= state->items || steps < 1 || state->ahead_rows == 0)
         return;
-    rows_ahead(state, o, item + 1, ahead);
-    const int64_t lines = (int64_t)ahead->count * ahead->lines, each = (lines + steps - 1) / steps;
-    ahead->each = each > 4 ? 4 : (int)each;
-    ahead->every = lines && steps / lines < SPARSEST ? (int)(steps / lines) : SPARSEST;
+    (state->way >= BY_ROWS ? rows_ahead : pixels_ahead)(state, o, item + 1, ahead);
+    training_ahead_pace(ahead, steps);
 }
 
-/* Steps of sums of products: groups of rows and of depth, vectors of columns. */
-static int64_t steps_of(const struct state *state, int64_t columns)
+/* The whole of an item. */
+static void run_outer(const struct state *state, const struct operands *o, int64_t item, struct training_outer *outer)
 {
-    return divided(state->slide.features, 4) * divided(state->depth, state->blocks->lanes < 16 ? 3 : 6) * (columns / state->blocks->lanes);
+    struct training_ahead ahead;
+    look_ahead(state, o, item, training_outer_steps(state->blocks, outer->rows, outer->depth, outer->columns), &ahead);
+    outer->ahead = &ahead;
+    state->blocks->outer(outer);
 }
 
 static void run_points(const struct state *state, const struct operands *o, int64_t item, float *sums)
@@ -259,7 +274,26 @@ static void run_points(const struct state *state, const struct operands *o, int6
                                    .a = o->dy + image * s->features * pixels + first, .pitch = pixels,
                                    .b = o->x + image * s->channels * pixels + first, .offsets = o->offsets, .sums = sums,
                                    .sum_pitch = (ptrdiff_t)state->depth};
-    state->blocks->outer(&outer);
+    run_outer(state, o, item, &outer);
+}
+
+/* Both across their columns, too. Every thread has rows of its own, which are zero beyond the image. */
+static void spread_squares(const struct state *state, const struct operands *o, int i, int64_t channel, struct training_spread spread,
+                           int64_t feature, struct training_spread arriving)
+{
+    const struct training_blocks *across = training_column_blocks(state->blocks);
+    const struct segments *q = &state->segments;
+    float *rows = o->own + (size_t)omp_get_thread_num() * thread_floats(state) + state->slid + state->gradient;
+    struct training_columns columns = {.groups = state->square.groups, .dilation = (int)state->slide.dilation[1], .rows = rows,
+                                       .row_pitch = state->square.row_pitch, .tiles = o->own + channel * q->width + i * q->step,
+                                       .position = state->slid_position, .pitch = q->width};
+    spread.output = columns.rows + state->slide.pad[1];
+    square_spread(state->blocks->spread_input, across->spread_columns, spread, columns);
+    columns.rows = rows + state->rows;
+    columns.tiles = o->own + state->slid + feature * state->gradient_pitch + i * q->step;
+    columns.position = state->gradient_position;
+    arriving.output = columns.rows;
+    square_spread(state->blocks->spread_gradient, across->scatter_columns, arriving, columns);
 }
 
 /* The rows of some channels of X and features of dY, spread for `count` groups from `first` on. */
@@ -286,12 +320,16 @@ static void spread_rows(const struct state *state, const struct operands *o, int
             const int64_t row = y + r * s->dilation[0];
             arriving.rows[r] = row >= s->output[0] ? NULL : dy + row * s->output[1];
         }
+        if (state->way == BY_SQUARES) {
+            spread_squares(state, o, i, channels[0], spread, features[0], arriving);
+            continue;
+        }
         state->blocks->spread_input(&spread);
         state->blocks->spread_gradient(&arriving);
     }
 }
 
-/* A single unit is shared out: slices of the channels first, then the positions. Each element is computed the same way. */
+/* By rows or squares. A single unit is shared out: slices of the channels first, then the positions. Each element is computed one way. */
 static void run_rows(const struct state *state, const struct operands *o, int64_t item, float *sums)
 {
     const struct slide *s = &state->slide;
@@ -299,9 +337,9 @@ static void run_rows(const struct state *state, const struct operands *o, int64_
     const int64_t first = item * q->together, left = s->batch * q->down - first;
     const int count = left < q->together ? (int)left : q->together, slices = 16;
     const bool shared = state->units == 1 && state->threads > 1;
-    const ptrdiff_t columns = (ptrdiff_t)((count - 1) * q->step + s->output[1]);
+    const ptrdiff_t columns = (ptrdiff_t)((count - 1) * q->step + (state->way == BY_ROWS ? s->output[1] : q->step));
     struct training_ahead ahead;
-    look_ahead(state, o, item, shared ? 0 : WINOGRAD_INPUTS * steps_of(state, columns), &ahead);
+    look_ahead(state, o, item, shared ? 0 : state->positions * training_outer_steps(state->blocks, s->features, state->depth, columns), &ahead);
 #pragma omp parallel num_threads(state->threads) if (shared)
     {
 #pragma omp for schedule(static)
@@ -311,7 +349,7 @@ static void run_rows(const struct state *state, const struct operands *o, int64_
             spread_rows(state, o, first, count, channels, features);
         }
 #pragma omp for schedule(static)
-        for (int i = 0; i < WINOGRAD_INPUTS; i++) {
+        for (int i = 0; i < state->positions; i++) {
             struct training_outer outer = {.rows = (int)s->features, .depth = (int)state->depth,
                                            .columns = (int)columns, .ahead = shared ? NULL : &ahead,
                                            .a = o->own + state->slid + i * state->gradient_position, .pitch = state->gradient_pitch,
@@ -361,7 +399,7 @@ static void run_taps(const struct state *state, const struct operands *o, int64_
     struct training_outer outer = {.rows = (int)s->features, .depth = (int)state->depth, .columns = (int)(count * width),
                                    .a = o->dy + image * s->features * out_plane + first * width, .pitch = out_plane, .b = o->own,
                                    .offsets = o->offsets, .sums = sums, .sum_pitch = (ptrdiff_t)state->depth};
-    state->blocks->outer(&outer);
+    run_outer(state, o, item, &outer);
 }
 
 /* ---- the whole ------------------------------------------------------------------------------------------------------------ */
@@ -372,6 +410,8 @@ static void place_taps(const struct state *state, ptrdiff_t *offsets)
     for (int64_t k = 0; k < state->depth; k++) {
         if (state->way == BY_POINTS) {
             offsets[k] = (ptrdiff_t)(k * s->input[0] * s->input[1]);
+        } else if (state->way == BY_SQUARES) {
+            offsets[k] = (ptrdiff_t)k * state->segments.width;
         } else if (state->way == BY_ROWS) {
             offsets[k] = (ptrdiff_t)(k / 3) * state->segments.width + (ptrdiff_t)(k % 3 * s->dilation[1]);
         } else {
@@ -390,10 +430,14 @@ static void collect(const struct state *state, const float *sums, float *dw)
 #pragma omp parallel for num_threads(state->threads) schedule(static) if (state->threads > 1)
     for (int64_t first = 0; first < all; first += TOGETHER) {
         const int count = all - first < TOGETHER ? (int)(all - first) : TOGETHER;
-        double totals[WINOGRAD_INPUTS][TOGETHER];
+        double totals[SQUARES][TOGETHER], filters[9][TOGETHER];
         for (int p = 0; p < state->positions; p++)
             training_total(sums + p * all + first, unit_floats(state), state->units, count, totals[p]);
-        for (int i = 0; i < count && state->way != BY_ROWS; i++)
+        if (state->way == BY_SQUARES)
+            pack_square_gradient(count, TOGETHER, totals[0], filters[0]);
+        for (int i = 0; i < 9 * count && state->way == BY_SQUARES; i++)
+            dw[9 * first + i] = (float)filters[i % 9][i / 9];
+        for (int i = 0; i < count && state->way < BY_ROWS; i++)
             dw[first + i] = (float)totals[0][i];
         for (int i = 0; i < count && state->way == BY_ROWS; i++) {
             const int64_t filter = (first + i) / 3 * 9 + (first + i) % 3;
@@ -421,7 +465,7 @@ void sum_features(const struct training_blocks *blocks, int threads, const struc
 
 static mitral_status run(struct kernel_call *call)
 {
-    static void (*const run_item[])(const struct state *, const struct operands *, int64_t, float *) = {run_points, run_taps, run_rows};
+    static void (*const run_item[])(const struct state *, const struct operands *, int64_t, float *) = {run_points, run_taps, run_rows, run_rows};
     const struct state *state = call->state;
     const mitral_tensor *dy = call_input(call, 1);
     mitral_tensor *dw = call_output(call, 0), *db = call_output(call, 1);
@@ -439,6 +483,9 @@ static mitral_status run(struct kernel_call *call)
         o.own = (float *)o.ahead + ahead_floats(state);
         if (state->way == BY_ROWS) /* what lies between the segments stays zero */
             memset(o.own, 0, (state->slid + state->gradient) * sizeof *o.own);
+        else if (state->way == BY_SQUARES) /* and what lies beyond an image, in rows of all threads that a unit may be shared with */
+            for (int t = 0; t < (state->units > 1 ? 1 : state->threads); t++)
+                memset(o.own + (size_t)t * thread_floats(state) + state->slid + state->gradient, 0, 2 * state->rows * sizeof *o.own);
 #pragma omp for schedule(static)
         for (int64_t u = 0; u < state->units; u++) {
             float *unit = sums + (size_t)u * unit_floats(state);

@@ -1,7 +1,7 @@
 #include "runtime/kernels/training/blocks.h"
 #include "runtime/kernels/training/tiles.h"
 
-enum { LARGE_BYTES = 16 << 20 };
+enum { LARGE_BYTES = 16 << 20, SPARSEST = 3, DENSEST = 4 };
 
 const struct training_blocks *training_blocks_of(enum isa isa)
 {
@@ -14,6 +14,28 @@ const struct training_blocks *training_blocks_of(enum isa isa)
     (void)isa;
 #endif
     return &training_blocks_portable;
+}
+
+const struct training_blocks *training_column_blocks(const struct training_blocks *blocks)
+{
+#if defined(__x86_64__)
+    if (blocks == &training_blocks_avx512 && cpu_splits_avx512())
+        return &training_blocks_avx2;
+#endif
+    return blocks;
+}
+
+int64_t training_outer_steps(const struct training_blocks *blocks, int64_t rows, int64_t depth, int64_t columns)
+{
+    const int64_t wide = blocks->lanes < 16 ? 3 : 6;
+    return (rows + 3) / 4 * ((depth + wide - 1) / wide) * (columns / blocks->lanes);
+}
+
+void training_ahead_pace(struct training_ahead *ahead, int64_t steps)
+{
+    const int64_t lines = (int64_t)ahead->count * ahead->lines, each = steps > 0 ? (lines + steps - 1) / steps : 0;
+    ahead->each = each > DENSEST ? DENSEST : (int)each;
+    ahead->every = lines && steps / lines < SPARSEST ? (int)(steps / lines) : SPARSEST;
 }
 
 void training_total(const float *sums, size_t unit, int64_t units, int count, double *out)

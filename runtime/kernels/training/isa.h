@@ -9,6 +9,7 @@ void BLOCK(training_spread_input)(const struct training_spread *spread);
 void BLOCK(training_spread_gradient)(const struct training_spread *spread);
 #if LANES == 8
 void BLOCK(training_spread_columns)(const struct training_columns *columns);
+void BLOCK(training_scatter_columns)(const struct training_columns *columns);
 void BLOCK(training_gather_columns)(const struct training_columns *columns);
 #endif
 void BLOCK(training_outer)(const struct training_outer *outer);

@@ -1,5 +1,5 @@
 /* Winograd's transforms across the columns of rows that have been transformed down theirs: F(4×4, 3×3) in two steps. Lanes are tiles, in an
- * order that only these two functions know. */
+ * order that only these functions know. */
 #include "runtime/kernels/planar/winograd.h"
 #include "runtime/kernels/training/isa.h"
 
@@ -94,6 +94,24 @@ INLINE void spread(const struct training_columns *whole, int dilation)
         }
 }
 
+/* What outputs' gradients are spread as: four columns of each tile to six. */
+INLINE void scatter(const struct training_columns *whole, int dilation)
+{
+    const struct training_columns s = *whole;
+    for (int c = 0; c < s.channels; c++)
+        for (int i = 0; i < 6; i++) {
+            const float *from = s.rows + i * s.row + c * s.row_pitch;
+            float *to = s.tiles + 6 * i * s.position + c * s.pitch;
+            for (int g = 0; g < s.groups; g++, from += TRAINING_COLUMNS, to += LANES) {
+                vec y[6], m[6];
+                load_tiles(y, from, dilation);
+                winograd_scatter(m, y[0], y[1], y[2], y[3]);
+                _Pragma("GCC unroll 6") for (int j = 0; j < 6; j++)
+                    vec_store(to + j * s.position, m[j]);
+            }
+        }
+}
+
 INLINE void gather(const struct training_columns *whole, int dilation)
 {
     const struct training_columns s = *whole;
@@ -121,6 +139,11 @@ INLINE void gather(const struct training_columns *whole, int dilation)
 void BLOCK(training_spread_columns)(const struct training_columns *columns)
 {
     FOR_DILATIONS(spread, columns)
+}
+
+void BLOCK(training_scatter_columns)(const struct training_columns *columns)
+{
+    FOR_DILATIONS(scatter, columns)
 }
 
 void BLOCK(training_gather_columns)(const struct training_columns *columns)

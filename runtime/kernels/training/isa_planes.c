@@ -67,21 +67,6 @@ void BLOCK(training_spread_input)(const struct training_spread *whole)
             spread_channel(&s, c, false);
 }
 
-/* Four gradients of outputs to those of six products: the transpose of winograd_gather. */
-INLINE void winograd_scatter(vec m[6], vec y0, vec y1, vec y2, vec y3)
-{
-    vec a = vec_set(WINOGRAD_A), b = vec_set(WINOGRAD_B);
-    vec even = vec_fma(b, y0, a * y2), odd = vec_fma(vec_set(0.5f), y3, y1);
-    m[0] = y0;
-    m[1] = even + odd;
-    m[2] = even - odd;
-    even = vec_fma(a, y0, b * y2);
-    odd = vec_fma(vec_set(2), y3, y1);
-    m[3] = even + odd;
-    m[4] = even - odd;
-    m[5] = y3;
-}
-
 INLINE void scatter_vector(const struct training_spread *s, const float *const rows[4], bool whole, int x, int part, float *to)
 {
     vec from[4], m[6];

@@ -15,6 +15,7 @@ const struct training_blocks BLOCK(training_blocks) = {
     .spread_gradient = BLOCK(training_spread_gradient),
 #if LANES == 8
     .spread_columns = BLOCK(training_spread_columns),
+    .scatter_columns = BLOCK(training_scatter_columns),
     .gather_columns = BLOCK(training_gather_columns),
 #endif
     .outer = BLOCK(training_outer),

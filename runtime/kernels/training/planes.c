@@ -48,40 +48,58 @@ void segments_measure(struct segments *out, const struct slide *s, int64_t colum
     out->width = rounded((int64_t)out->together * out->step + rounded(s->pad[1]) + 2 * across) + TRAINING_SLACK;
 }
 
-/* Whose transforms across columns are used: they are written for 256 bits, and as quick there where 512 are computed in halves. */
-static const struct training_blocks *column_blocks(const struct planes_call *c)
-{
-#if defined(__x86_64__)
-    if (c->blocks == &training_blocks_avx512 && cpu_splits_avx512())
-        return &training_blocks_avx2;
-#endif
-    return c->blocks;
-}
-
 static bool is_square(const struct planes_call *c)
 {
     const struct slide *s = &c->slide;
-    const int64_t d = s->dilation[1];
-    return column_blocks(c)->spread_columns && s->channels >= SQUARE_CHANNELS && s->features >= SQUARE_CHANNELS
-           && s->channels + s->features <= (c->blocks->lanes > 8 ? SQUARE_MOST_WIDE : SQUARE_MOST) && s->output[1] >= SQUARE_WIDTH
-           && (d == 1 || d == 2 || d == 4 || d == 8);
+    return s->channels >= SQUARE_CHANNELS && s->features >= SQUARE_CHANNELS
+           && s->channels + s->features <= (c->blocks->lanes > 8 ? SQUARE_MOST_WIDE : SQUARE_MOST) && square_fits(s, c->blocks);
 }
 
-/* Every group of rows is a few groups of columns, and its tiles a segment. */
+bool square_fits(const struct slide *s, const struct training_blocks *blocks)
+{
+    const int64_t d = s->dilation[1];
+    return training_column_blocks(blocks)->spread_columns && s->output[1] >= SQUARE_WIDTH && (d == 1 || d == 2 || d == 4 || d == 8);
+}
+
+void square_measure(struct square *out, const struct slide *s, int64_t tiles, int64_t images, int threads)
+{
+    struct segments *q = &out->segments;
+    segments_measure(q, s, 1, 1, 1);
+    out->groups = (int)((s->output[1] + TRAINING_COLUMNS - 1) / TRAINING_COLUMNS);
+    out->row_pitch = rounded(larger((int64_t)out->groups * TRAINING_COLUMNS + 2 * s->dilation[1], s->input[1]) + s->pad[1]) + ALIGN;
+    out->rows = (size_t)(WINOGRAD_INPUTS * SQUARE_TOGETHER * out->row_pitch);
+    q->step = out->groups * (TRAINING_COLUMNS / WINOGRAD_OUTPUTS);
+    take_together(q, tiles / q->step, images, threads);
+    q->together = (int)(q->items ? (images * q->down + q->items - 1) / q->items : 1); /* about as many each */
+    q->width = rounded((int64_t)q->together * q->step) + ALIGN;
+}
+
+void square_spread(void (*down)(const struct training_spread *), void (*across)(const struct training_columns *), struct training_spread spread,
+                   struct training_columns columns)
+{
+    spread.position = columns.row = SQUARE_TOGETHER * columns.row_pitch;
+    spread.pitch = columns.row_pitch;
+    for (int left = spread.channels; left > 0; left -= SQUARE_TOGETHER, columns.tiles += SQUARE_TOGETHER * columns.pitch) {
+        spread.channels = columns.channels = left < SQUARE_TOGETHER ? left : SQUARE_TOGETHER;
+        down(&spread);
+        across(&columns);
+        for (int r = 0; r < WINOGRAD_INPUTS; r++)
+            spread.rows[r] += spread.rows[r] ? SQUARE_TOGETHER * spread.channel : 0;
+    }
+}
+
 static void measure_square(const struct planes_call *c, int64_t images, struct planes_geometry *g)
 {
     const struct slide *s = &c->slide;
-    struct segments *q = &g->segments;
-    segments_measure(q, s, 1, 1, 1);
-    g->groups = (int)((s->output[1] + TRAINING_COLUMNS - 1) / TRAINING_COLUMNS);
-    g->row_pitch = rounded((int64_t)g->groups * TRAINING_COLUMNS + 2 * s->dilation[1] + s->pad[1]) + ALIGN;
-    g->rows = (size_t)(WINOGRAD_INPUTS * SQUARE_TOGETHER * g->row_pitch);
-    q->step = g->groups * (TRAINING_COLUMNS / WINOGRAD_OUTPUTS);
     const int64_t fits = SQUARE_BYTES / (POSITIONS * (s->channels + s->features) * (int64_t)sizeof(float));
-    take_together(q, larger(fits, SQUARE_TILES) / q->step, images, c->threads);
-    q->width = rounded((int64_t)q->together * q->step) + ALIGN;
-    g->spread_position = (ptrdiff_t)s->channels * q->width + ALIGN;
-    g->product_pitch = q->width;
+    struct square q;
+    square_measure(&q, s, larger(fits, SQUARE_TILES), images, c->threads);
+    g->segments = q.segments;
+    g->groups = q.groups;
+    g->row_pitch = q.row_pitch;
+    g->rows = q.rows;
+    g->spread_position = (ptrdiff_t)s->channels * q.segments.width + ALIGN;
+    g->product_pitch = q.segments.width;
     g->product_position = (ptrdiff_t)((s->features + 3) / 4 * 4) * g->product_pitch + ALIGN;
     g->spread = g->rows + (size_t)rounded(POSITIONS * g->spread_position + PLANAR_SLACK);
     g->products = g->rows + (size_t)rounded(POSITIONS * g->product_position + PLANAR_SLACK);
@@ -188,24 +206,14 @@ static struct plane_gather gather_of(const struct planes_call *c, const struct p
     return gather;
 }
 
-/* Down the rows of a few channels, then across their columns. */
 static void spread_square(const struct planes_call *c, const struct planes_geometry *g, const struct planes_piece *piece, int i)
 {
     struct training_spread spread = spread_of(c, g, piece, i);
     struct training_columns columns = {.groups = g->groups, .dilation = (int)c->slide.dilation[1], .rows = piece->spread,
-                                       .row = SQUARE_TOGETHER * g->row_pitch, .row_pitch = g->row_pitch,
-                                       .tiles = piece->spread + g->rows + i * g->segments.step, .position = g->spread_position,
-                                       .pitch = g->segments.width};
+                                       .row_pitch = g->row_pitch, .tiles = piece->spread + g->rows + i * g->segments.step,
+                                       .position = g->spread_position, .pitch = g->segments.width};
     spread.output = piece->spread + c->slide.pad[1];
-    spread.position = columns.row;
-    spread.pitch = columns.row_pitch;
-    for (int left = spread.channels; left > 0; left -= SQUARE_TOGETHER, columns.tiles += SQUARE_TOGETHER * columns.pitch) {
-        spread.channels = columns.channels = left < SQUARE_TOGETHER ? left : SQUARE_TOGETHER;
-        c->blocks->spread_input(&spread);
-        column_blocks(c)->spread_columns(&columns);
-        for (int r = 0; r < WINOGRAD_INPUTS; r++)
-            spread.rows[r] += spread.rows[r] ? SQUARE_TOGETHER * spread.channel : 0;
-    }
+    square_spread(c->blocks->spread_input, training_column_blocks(c->blocks)->spread_columns, spread, columns);
 }
 
 /* The way back. */
@@ -222,7 +230,7 @@ static void gather_square(const struct planes_call *c, const struct planes_geome
     gather.pitch = columns.row_pitch;
     for (int left = gather.channels; left > 0; left -= SQUARE_TOGETHER, columns.tiles += SQUARE_TOGETHER * columns.pitch) {
         gather.channels = columns.channels = left < SQUARE_TOGETHER ? left : SQUARE_TOGETHER;
-        column_blocks(c)->gather_columns(&columns);
+        training_column_blocks(c->blocks)->gather_columns(&columns);
         c->planar->plane_gather(&gather);
         f->output += SQUARE_TOGETHER * f->step;
         f->residual += f->residual ? SQUARE_TOGETHER * f->step : 0;

@@ -1,5 +1,6 @@
 /* training.points_weights: X, dY × outputs → dW × outputs [features, channels, 1, 1], the weight gradients of 1×1 convolutions that read one
  * map, which is read once. The sum over pixels is cut into units that the shapes decide, and the units' sums are added up in order. */
+#include <omp.h>
 #include <string.h>
 
 #include "runtime/kernels/reference/gradient.h"
@@ -57,22 +58,55 @@ static size_t offsets_bytes(const struct sizes *s)
     return ((size_t)s->channels * sizeof(ptrdiff_t) + 63) / 64 * 64;
 }
 
+/* A thread's rows of the item that comes next. */
+static size_t ahead_bytes(const struct sizes *s)
+{
+    return ((size_t)(s->channels + s->all_features) * sizeof(float *) + 63) / 64 * 64;
+}
+
 static mitral_status prepare(struct kernel_call *call, void **state, size_t *scratch_bytes)
 {
     struct sizes s;
     (void)state;
     TRY(decode(call, &s));
-    *scratch_bytes = offsets_bytes(&s) + (size_t)s.units * s.unit * sizeof(float);
+    *scratch_bytes = offsets_bytes(&s) + (size_t)s.threads * ahead_bytes(&s) + (size_t)s.units * s.unit * sizeof(float);
     return MITRAL_OK;
 }
 
-static void run_item(const struct kernel_call *call, const struct sizes *s, const ptrdiff_t *offsets, int64_t item, float *sums)
+static ptrdiff_t columns_of(const struct sizes *s, int64_t item)
+{
+    const int64_t left = s->pixels - item % s->chunks * s->chunk;
+    return (ptrdiff_t)(left < s->chunk ? left : s->chunk);
+}
+
+/* What the next item reads is fetched during the steps of this one's products. */
+static struct training_ahead look_ahead(const struct kernel_call *call, const struct sizes *s, int64_t item, const float **rows)
+{
+    struct training_ahead ahead = {.rows = rows};
+    if (item + 1 >= s->items)
+        return ahead;
+    const int64_t image = (item + 1) / s->chunks, first = (item + 1) % s->chunks * s->chunk;
+    int64_t steps = 0;
+    for (int j = 0; j < s->outputs; j++) {
+        for (int64_t f = 0; f < s->features[j]; f++)
+            rows[ahead.count++] = (const float *)call_input(call, (size_t)j + 1)->data + (image * s->features[j] + f) * s->pixels + first;
+        steps += training_outer_steps(training_blocks_of(cpu_isa()), s->features[j], s->channels, columns_of(s, item));
+    }
+    for (int64_t c = 0; c < s->channels; c++)
+        rows[ahead.count++] = (const float *)call_input(call, 0)->data + (image * s->channels + c) * s->pixels + first;
+    ahead.lines = (int)((columns_of(s, item + 1) + 15) / 16);
+    training_ahead_pace(&ahead, steps);
+    return ahead;
+}
+
+static void run_item(const struct kernel_call *call, const struct sizes *s, const ptrdiff_t *offsets, const float **rows, int64_t item, float *sums)
 {
     const struct training_blocks *blocks = training_blocks_of(cpu_isa());
     const int64_t image = item / s->chunks, first = item % s->chunks * s->chunk;
+    struct training_ahead ahead = look_ahead(call, s, item, rows);
     for (int j = 0; j < s->outputs; j++) {
         struct training_outer outer = {.rows = (int)s->features[j], .depth = (int)s->channels,
-                                       .columns = s->pixels - first < s->chunk ? (int)(s->pixels - first) : (int)s->chunk,
+                                       .columns = (int)columns_of(s, item), .ahead = &ahead,
                                        .a = (const float *)call_input(call, (size_t)j + 1)->data + image * s->features[j] * s->pixels + first,
                                        .pitch = (ptrdiff_t)s->pixels,
                                        .b = (const float *)call_input(call, 0)->data + image * s->channels * s->pixels + first,
@@ -103,7 +137,8 @@ static mitral_status run(struct kernel_call *call)
     struct sizes s;
     TRY(decode(call, &s));
     ptrdiff_t *offsets = call->scratch;
-    float *sums = (float *)((char *)call->scratch + offsets_bytes(&s));
+    char *threads = (char *)call->scratch + offsets_bytes(&s);
+    float *sums = (float *)(threads + (size_t)s.threads * ahead_bytes(&s));
     for (int64_t c = 0; c < s.channels; c++)
         offsets[c] = (ptrdiff_t)(c * s.pixels);
 #pragma omp parallel for num_threads(s.threads) schedule(static) if (s.threads > 1 && s.units > 1)
@@ -111,7 +146,7 @@ static mitral_status run(struct kernel_call *call)
         float *unit = sums + (size_t)u * s.unit;
         memset(unit, 0, s.unit * sizeof *unit);
         for (int64_t item = s.items * u / s.units; item < s.items * (u + 1) / s.units; item++)
-            run_item(call, &s, offsets, item, unit);
+            run_item(call, &s, offsets, (const float **)(threads + (size_t)omp_get_thread_num() * ahead_bytes(&s)), item, unit);
     }
     collect(call, &s, sums);
     return MITRAL_OK;
