@@ -28,6 +28,7 @@ static const struct pass {
     {"fuse-elementwise", pass_fuse_elementwise, INFERENCE},
     {"precision", pass_precision, INFERENCE},
     {"layout", pass_layout, INFERENCE},
+    {"read-parts", pass_read_parts, INFERENCE},
     {"fuse-normalization", pass_fuse_normalization, TRAINING},
     {"fuse-addend", pass_fuse_addend, TRAINING},
     {"fuse-pool", pass_fuse_pool, TRAINING},

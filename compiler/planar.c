@@ -23,10 +23,15 @@ static bool read_activation(const struct graph *graph, const struct node *node, 
         out->activation = PLANAR_SLOPE;
         return slope && slope->dtype == MITRAL_FLOAT;
     }
+    const struct attributes *a = &node->attributes;
+    const bool scaled = attribute_float(a, "activation_scale", 1) != 1 || attribute_float(a, "activation_shift", 0) != 0;
     struct planar_function function;
-    if (planar_function_of(name, 0, 0, 1, 0, &function) && strcmp(name, "Relu") != 0 && strcmp(name, "LeakyRelu") != 0)
+    if (planar_function_of(name, 0, 0, 1, 0, &function) && strcmp(name, "Relu") != 0 && strcmp(name, "LeakyRelu") != 0) {
+        out->function = true;
         return true;
+    }
     out->activation = strcmp(name, "Relu") == 0 ? PLANAR_RELU : strcmp(name, "LeakyRelu") == 0 ? PLANAR_SLOPE : PLANAR_LINEAR;
+    out->function = *name && scaled;
     return !*name || out->activation != PLANAR_LINEAR;
 }
 

@@ -11,6 +11,9 @@ const struct op ops_fused[] = {
     /* X, W, bias?, residual?, slope?: Conv with what follows it; attributes also activation, activation_alpha, activation_beta,
      * residual_before_activation. */
     {.name = "Convolution", .domain = "mitral", .kernel = "onednn.convolution", .lower = lower_convolution},
+    /* X, W, bias?, residual?, slope?, X1 …: Convolution of the maps X, X1 …, one after another along the channels; float32 or bfloat16
+     * each, channels-last. */
+    {.name = "JoinedConvolution", .domain = "mitral", .kernel = "planar.convolution"},
     /* X, W, bias?: ConvTranspose with an activation. */
     {.name = "ConvolutionTranspose", .domain = "mitral", .kernel = "onednn.deconvolution"},
     /* A, B, bias?, residual?: MatMul with what follows it; attributes also alpha, a factor of the product, and those above. */

@@ -399,7 +399,9 @@ static bool converts_itself(const struct graph *graph, const struct node *node, 
     if (!is_convolution(node) || way_of(graph, node) == WAY_NONE || !planar_convolution_of(graph, node, &shape))
         return false;
     shape.input_layout = shape.output_layout = shape.residual_layout = LAYOUT_CHANNELS_LAST;
-    return convolution_rounds(&shape) && (!reads || shape.channels % 2 == 0);
+    if (convolution_taps_pay(&shape))
+        return false;
+    return reads ? convolution_reads_rounded(&shape) && shape.channels % 2 == 0 : convolution_writes_rounded(&shape);
 }
 
 /* A conversion between such a convolution and a single other reader or maker falls away. */

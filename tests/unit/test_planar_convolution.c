@@ -135,7 +135,7 @@ static void check_form(const struct form *form, bool bfloat16)
 }
 
 /* Channels-last maps of bfloat16 in memory, the sums as of float32: only what is read and written is rounded. Bit 0: x, bit 1: y. */
-static void check_rounded_maps(const struct form *form, int which)
+static void check_rounded_maps(const struct form *form, int which, bool residual)
 {
     enum { OF_X = 1, OF_Y = 2 };
     const double half_place = 0x1p-8;
@@ -147,7 +147,12 @@ static void check_rounded_maps(const struct form *form, int which)
     const mitral_tensor wide = rig_recast(&rig, &placed, MITRAL_FLOAT);
     *x = rig_relayout(&rig, &wide, LAYOUT_PLAIN);
     check_run(&rig, "Conv");
-    const mitral_tensor expected = rig.output.tensor;
+    mitral_tensor expected = rig.output.tensor;
+    if (residual) {
+        mitral_tensor *added = rig_input(&rig, 4, expected.dims, -1, 1);
+        rig_add(&expected, added);
+        *added = rig_relayout(&rig, added, LAYOUT_CHANNELS_LAST);
+    }
     *x = placed;
     rig_int(&rig, "input_bfloat16", which & OF_X);
     rig_int(&rig, "output_bfloat16", which & OF_Y);
@@ -157,7 +162,7 @@ static void check_rounded_maps(const struct form *form, int which)
         const mitral_status status = rig_run(&rig, "planar.convolution");
         if (status != MITRAL_OK) { /* ways that have no such maps, and odd numbers of channels, say so */
             assert_int_equal(status, MITRAL_UNSUPPORTED);
-            assert_non_null(strstr(mitral_context_message(rig.context), "channels-last maps, of an even number of channels, and no Winograd"));
+            assert_non_null(strstr(mitral_context_message(rig.context), "channels-last maps, of an even number of channels, and a way that rounds"));
             break;
         }
         assert_int_equal(rig.output.tensor.dtype, which & OF_Y ? MITRAL_BFLOAT16 : MITRAL_FLOAT);
@@ -177,7 +182,62 @@ static void test_rounded_maps(void **state)
     (void)state;
     for (int i = 0; i < FORMS; i++)
         for (int which = 1; which <= 3; which++)
-            check_rounded_maps(&forms[i], which);
+            check_rounded_maps(&forms[i], which, which == 2 && i % 2 == 0);
+}
+
+/* The map's channels in parts of `sizes`: the same bits as of the whole; bit i of `rounded`: part i is bfloat16 in memory. */
+static void check_parts(const struct form *form, const int64_t *sizes, size_t count, int rounded, bool together)
+{
+    struct rig rig;
+    rig_open(&rig, 7);
+    set_up(&rig, form, true);
+    mitral_tensor *x = &rig.inputs[0].tensor;
+    *x = rig_relayout(&rig, x, LAYOUT_CHANNELS_LAST);
+    mitral_tensor whole = rig_recast(&rig, x, MITRAL_BFLOAT16);
+    *x = whole = rig_recast(&rig, &whole, MITRAL_FLOAT);
+    rig.output.tensor = (mitral_tensor){.layout = LAYOUT_CHANNELS_LAST};
+    check_run(&rig, "planar.convolution");
+    const mitral_tensor expected = rig.output.tensor;
+    rig_absent(&rig);
+    rig_absent(&rig);
+    int64_t channel = 0;
+    for (size_t i = 0; i < count; channel += sizes[i], i++) {
+        const int64_t dims[] = {form->batch, sizes[i], form->size[0], form->size[1]};
+        mitral_tensor *part = i == 0 ? x : rig_input(&rig, 4, dims, -1, 1);
+        mitral_tensor values = whole;
+        values.dims[1] = sizes[i];
+        values.data = rig_floats(&rig, (size_t)tensor_count(&values), -1, 1);
+        for (int64_t k = 0; k < tensor_count(&values); k++)
+            ((float *)values.data)[k] = ((const float *)whole.data)[k / sizes[i] * form->channels + channel + k % sizes[i]];
+        *part = rig_recast(&rig, &values, rounded >> i & 1 ? MITRAL_BFLOAT16 : MITRAL_FLOAT);
+    }
+    for (rig.threads = 1; rig.threads <= 3; rig.threads++) {
+        rig.output.tensor = (mitral_tensor){.layout = LAYOUT_CHANNELS_LAST};
+        check_run(&rig, "planar.convolution");
+        assert_non_null(strstr(rig.description, "maps"));
+        if (together || !strstr(rig.description, "winograd"))
+            assert_non_null(strstr(rig.description, "brought together"));
+        assert_int_equal(rig.output.tensor.dtype, MITRAL_FLOAT);
+        assert_memory_equal(rig.output.tensor.data, expected.data, tensor_bytes(&expected));
+    }
+    rig.inputs[5].tensor.dims[2]++;
+    assert_int_equal(rig_run(&rig, "planar.convolution"), MITRAL_INVALID);
+    rig_close(&rig);
+}
+
+static void test_parts(void **state)
+{
+    (void)state;
+    static const struct form winograd = {2, 80, 40, {17, 23}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}};
+    static const struct form dilated = {1, 75, 24, {31, 20}, {3, 3}, {1, 1}, {2, 2}, {2, 2, 2, 2}};
+    static const struct form pointwise = {1, 80, 32, {20, 13}, {1, 1}, {1, 1}, {1, 1}, {0}};
+    for (int rounded = 0; rounded < 8; rounded++) {
+        check_parts(&winograd, (const int64_t[]){32, 48}, 2, rounded & 3, false);
+        check_parts(&winograd, (const int64_t[]){16, 32, 32}, 3, rounded, false);
+        check_parts(&winograd, (const int64_t[]){40, 30, 10}, 3, rounded, true);
+        check_parts(&dilated, (const int64_t[]){32, 43}, 2, rounded & 3, false);
+        check_parts(&pointwise, (const int64_t[]){32, 48}, 2, rounded & 3, true);
+    }
 }
 
 static void test_forms(void **state)
@@ -394,8 +454,16 @@ static void bench_convolutions(void **state)
 int main(int argc, char **argv)
 {
     rig_bench = argc > 1 && strcmp(argv[1], "--bench") == 0;
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_forms), cmocka_unit_test(test_bfloat16), cmocka_unit_test(test_rounded_maps),
-                                       cmocka_unit_test(test_ends), cmocka_unit_test(test_equal_features),
-                                       cmocka_unit_test(test_stored_weights), cmocka_unit_test(test_refusals), cmocka_unit_test(bench_convolutions)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_forms),
+        cmocka_unit_test(test_bfloat16),
+        cmocka_unit_test(test_rounded_maps),
+        cmocka_unit_test(test_parts),
+        cmocka_unit_test(test_ends),
+        cmocka_unit_test(test_equal_features),
+        cmocka_unit_test(test_stored_weights),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(bench_convolutions),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -28,11 +28,43 @@ static bool windows_are_disjoint(const struct convolution_parameters *p)
     return p->group == 1 && p->spatial <= 3;
 }
 
-/* W [channels, features, kernel…] as [outer kernel…][channels][width], the columns of a row being [last kernel dimension][features]. */
-static mitral_status describe_rows(const struct kernel_call *call, const struct convolution_parameters *p, ptrdiff_t width,
-                                   struct onednn_descriptors *d)
+enum { PANEL = 64, ROW_GROUP = 8 };
+
+struct rows {
+    struct convolution_parameters p;
+    const struct planar_blocks *blocks;
+    ptrdiff_t columns;
+    ptrdiff_t panel; /* columns of a product */
+    ptrdiff_t width; /* of a row of weights: the panel's, or that of all columns */
+    bool pieces;     /* each panel's weights lie in one piece */
+    bool relu;
+};
+
+/* Panels as wide as a tile of registers are one stream; rows of all columns, a power of two apart, would fall on each other in a cache. */
+static void choose_panel(struct rows *r)
 {
+    const struct convolution_parameters *p = &r->p;
+    const ptrdiff_t tile = 2 * r->blocks->lanes;
+    r->columns = (ptrdiff_t)(p->kernel[p->spatial - 1] * p->features);
+    r->pieces = p->features % tile == 0;
+    r->panel = r->pieces ? tile : PANEL;
+    r->width = r->pieces ? tile : (r->columns + PLANAR_WIDTH - 1) / PLANAR_WIDTH * PLANAR_WIDTH;
+}
+
+/* Where the weights of a tap's panel that begins at `column` lie. */
+static ptrdiff_t panel_at(const struct rows *r, int64_t tap, int64_t column)
+{
+    const int64_t channels = r->p.channels;
+    return (ptrdiff_t)(r->pieces ? (tap * r->columns + column) * channels : tap * channels * r->width + column);
+}
+
+/* W [channels, features, kernel…] as [outer kernel…][channels][width], the columns of a row being [last kernel dimension][features], or
+ * [outer kernel…][panel][channels][width] of panels that lie in one piece. */
+static mitral_status describe_rows(const struct kernel_call *call, const struct rows *r, struct onednn_descriptors *d)
+{
+    const struct convolution_parameters *p = &r->p;
     const int32_t outer = p->spatial - 1;
+    const int64_t inside = r->pieces ? r->panel : p->features; /* features that are neighbours */
     int64_t dims[MITRAL_MAX_RANK], strides[MITRAL_MAX_RANK], packed[MITRAL_MAX_RANK], size = 1;
     for (int32_t i = p->spatial - 1; i >= 0; i--) {
         const int32_t at = i == outer ? outer + 1 : i;
@@ -42,25 +74,19 @@ static mitral_status describe_rows(const struct kernel_call *call, const struct 
     }
     dims[outer] = p->channels;
     strides[outer] = p->features * size;
-    dims[outer + 2] = p->features;
-    strides[outer + 2] = size;
-    packed[outer + 2] = 1;
-    packed[outer + 1] = p->features;
-    packed[outer] = width;
+    dims[outer + 2] = p->features / inside;
+    strides[outer + 2] = size * inside;
+    packed[outer + 2] = p->channels * inside;
+    dims[outer + 3] = inside;
+    strides[outer + 3] = size;
+    packed[outer + 3] = 1;
+    packed[outer + 1] = p->features * (r->pieces ? p->channels : 1);
+    packed[outer] = r->width;
     for (int32_t i = outer - 1; i >= 0; i--)
-        packed[i] = i == outer - 1 ? p->channels * width : packed[i + 1] * p->kernel[i + 1];
-    TRY(onednn_descriptor_strided(call, &d->plain_w, call_input(call, W)->dtype, outer + 3, dims, strides));
-    return onednn_descriptor_strided(call, &d->w, MITRAL_FLOAT, outer + 3, dims, packed);
+        packed[i] = i == outer - 1 ? p->channels * (r->pieces ? r->columns : r->width) : packed[i + 1] * p->kernel[i + 1];
+    TRY(onednn_descriptor_strided(call, &d->plain_w, call_input(call, W)->dtype, outer + 4, dims, strides));
+    return onednn_descriptor_strided(call, &d->w, MITRAL_FLOAT, outer + 4, dims, packed);
 }
-
-enum { PANEL = 64, ROW_GROUP = 8 };
-
-struct rows {
-    struct convolution_parameters p;
-    const struct planar_blocks *blocks;
-    ptrdiff_t columns, width;
-    bool relu;
-};
 
 /* The bias once for each column of the kernel. */
 static void spread_bias(const mitral_tensor *bias, int64_t columns, float *out)
@@ -98,16 +124,16 @@ static mitral_status run_rows(const struct kernel_call *call, void *const *addre
     }
     if (addresses[2])
         spread_bias(call_input(call, BIAS), r->columns, addresses[2]);
-    const int64_t panels = (r->columns + PANEL - 1) / PANEL, groups = (rows + ROW_GROUP - 1) / ROW_GROUP;
+    const int64_t panels = (r->columns + r->panel - 1) / r->panel, groups = (rows + ROW_GROUP - 1) / ROW_GROUP;
 #pragma omp parallel for num_threads(call->threads) schedule(static) if (groups > 1)
     for (int64_t task = 0; task < groups * taps * panels; task++) {
-        const int64_t first = task / (taps * panels) * ROW_GROUP, tap = task / panels % taps, column = task % panels * PANEL;
+        const int64_t first = task / (taps * panels) * ROW_GROUP, tap = task / panels % taps, column = task % panels * r->panel;
         for (int64_t row = first; row < first + ROW_GROUP && row < rows; row++) {
             const struct channel_product product = {
-                .rows = (int)p->input[outer], .columns = (int)(r->columns - column < PANEL ? r->columns - column : PANEL),
+                .rows = (int)p->input[outer], .columns = (int)(r->columns - column < r->panel ? r->columns - column : r->panel),
                 .depth = (int)p->channels, .taps = 1, .input = (const float *)addresses[0] + row * p->input[outer] * p->channels,
                 .pixel = (ptrdiff_t)p->channels, .step = 1,
-                .weights = (const float *)addresses[1] + tap * p->channels * r->width + column, .width = r->width,
+                .weights = (const float *)addresses[1] + panel_at(r, tap, column), .width = r->width,
                 .output = (float *)addresses[3] + output_row(r, row, tap) + column, .stride = r->columns,
                 .shift = addresses[2] ? (const float *)addresses[2] + column : NULL,
                 .activation = r->relu ? PLANAR_RELU : PLANAR_LINEAR};
@@ -120,16 +146,15 @@ static mitral_status run_rows(const struct kernel_call *call, void *const *addre
 static mitral_status add_rows(struct onednn_program *program, const struct kernel_call *call, const struct convolution_parameters *p,
                               const struct onednn_post *post, struct onednn_descriptors *d)
 {
-    struct rows rows = {.p = *p, .blocks = planar_blocks_of(cpu_isa()), .columns = (ptrdiff_t)(p->kernel[p->spatial - 1] * p->features)};
-    rows.width = (rows.columns + PLANAR_WIDTH - 1) / PLANAR_WIDTH * PLANAR_WIDTH;
-    rows.relu = post->has_activation;
+    struct rows rows = {.p = *p, .blocks = planar_blocks_of(cpu_isa()), .relu = post->has_activation};
+    choose_panel(&rows);
     struct onednn_where wheres[4] = {{PLACE_NONE, 0, 0}, {PLACE_NONE, 0, 0}, {PLACE_NONE, 0, 0},
                                      onednn_output_in(program, call, 0, LAYOUT_CHANNELS_LAST)};
     TRY(onednn_input_in(program, call, X, LAYOUT_CHANNELS_LAST, &wheres[0]));
-    TRY(describe_rows(call, p, rows.width, d));
+    TRY(describe_rows(call, &rows, d));
     TRY(onednn_add_weights(program, call, W, d->plain_w, d->w, &wheres[1]));
     if (call_input(call, BIAS))
-        wheres[2] = onednn_scratch(program, (size_t)rows.width * sizeof(float));
+        wheres[2] = onednn_scratch(program, ((size_t)rows.columns + PLANAR_WIDTH) * sizeof(float));
     onednn_program_say(program, "rows");
     TRY(onednn_add_function(program, call, run_rows, wheres, 4, &rows, sizeof rows));
     return onednn_finish_output(program, call, 0, LAYOUT_CHANNELS_LAST, wheres[3]);

@@ -16,73 +16,106 @@ INLINE void spread_rows(float *to, ptrdiff_t position, vec y[6][6])
     }
 }
 
-/* One vector of channels of one tile, all of whose inputs exist. Not inlined: alone, its addresses fit in registers. */
-__attribute__((noinline)) static void spread_inside(const float *from, ptrdiff_t row, ptrdiff_t column, float *to,
-                                                    ptrdiff_t position)
+/* Of a map of floats, or of bfloat16. */
+INLINE vec load(const char *from, bool rounded, int part)
+{
+    return rounded ? vec_widen_some((const uint16_t *)(const void *)from, part) : vec_load_some((const float *)(const void *)from, part);
+}
+
+/* One vector of channels of one tile, all of whose inputs exist; distances in bytes. */
+INLINE void spread_whole(const char *from, ptrdiff_t row, ptrdiff_t column, float *to, ptrdiff_t position, bool rounded)
 {
     vec y[6][6];
     _Pragma("GCC unroll 6") for (int j = 0; j < 6; j++, from += column) {
-        const float *far = from + 3 * row;
-        winograd_spread(y[j], vec_load(from), vec_load(from + row), vec_load(from + 2 * row), vec_load(far), vec_load(far + row),
-                        vec_load(far + 2 * row));
+        const char *far = from + 3 * row;
+        winograd_spread(y[j], load(from, rounded, 0), load(from + row, rounded, 0), load(from + 2 * row, rounded, 0), load(far, rounded, 0),
+                        load(far + row, rounded, 0), load(far + 2 * row, rounded, 0));
         VEC_ROUND_DONE;
     }
     spread_rows(to, position, y);
+}
+
+/* Not inlined: alone, their addresses fit in registers. */
+__attribute__((noinline)) static void spread_inside(const char *from, ptrdiff_t row, ptrdiff_t column, float *to, ptrdiff_t position)
+{
+    spread_whole(from, row, column, to, position, false);
+}
+
+__attribute__((noinline)) static void spread_inside_rounded(const char *from, ptrdiff_t row, ptrdiff_t column, float *to,
+                                                            ptrdiff_t position)
+{
+    spread_whole(from, row, column, to, position, true);
 }
 
 static const float zeros[LANES];
 
 /* The same where rows or columns outside the map are zero, or where the vector is not full. Rows outside are read from zeros, so that
  * loads need no questions. */
-INLINE void spread_some(const struct channel_spread *s, const struct channel_tile *tile, const float *from, float *to, int part)
+INLINE void spread_some(const struct channel_spread *s, const struct channel_tile *tile, const char *from, float *to, int part, bool rounded)
 {
-    const float *rows[6];
+    const ptrdiff_t element = rounded ? sizeof(uint16_t) : sizeof(float);
+    const char *rows[6];
     ptrdiff_t columns[6];
     vec y[6][6];
     _Pragma("GCC unroll 6") for (int i = 0; i < 6; i++) {
         const bool there = tile->rows_there >> i & 1;
-        rows[i] = there ? from + i * s->row : zeros;
-        columns[i] = there ? s->column : 0;
+        rows[i] = there ? from + i * s->row * element : (const char *)zeros;
+        columns[i] = there ? s->column * element : 0;
     }
     _Pragma("GCC unroll 6") for (int j = 0; j < 6; j++) {
         vec t[6] = {vec_set(0), vec_set(0), vec_set(0), vec_set(0), vec_set(0), vec_set(0)};
         if (tile->columns_there >> j & 1)
-            winograd_spread(t, vec_load_some(rows[0] + j * columns[0], part), vec_load_some(rows[1] + j * columns[1], part),
-                            vec_load_some(rows[2] + j * columns[2], part), vec_load_some(rows[3] + j * columns[3], part),
-                            vec_load_some(rows[4] + j * columns[4], part), vec_load_some(rows[5] + j * columns[5], part));
+            winograd_spread(t, load(rows[0] + j * columns[0], rounded, part), load(rows[1] + j * columns[1], rounded, part),
+                            load(rows[2] + j * columns[2], rounded, part), load(rows[3] + j * columns[3], rounded, part),
+                            load(rows[4] + j * columns[4], rounded, part), load(rows[5] + j * columns[5], rounded, part));
         _Pragma("GCC unroll 6") for (int i = 0; i < 6; i++)
             y[j][i] = t[i];
     }
     spread_rows(to, s->position, y);
 }
 
-__attribute__((noinline)) static void spread_edge(const struct channel_spread *s, const struct channel_tile *tile, const float *from,
+__attribute__((noinline)) static void spread_edge(const struct channel_spread *s, const struct channel_tile *tile, const char *from,
                                                   float *to)
 {
-    spread_some(s, tile, from, to, 0);
+    spread_some(s, tile, from, to, 0, false);
 }
 
-__attribute__((noinline)) static void spread_part(const struct channel_spread *s, const struct channel_tile *tile, const float *from,
+__attribute__((noinline)) static void spread_part(const struct channel_spread *s, const struct channel_tile *tile, const char *from,
                                                   float *to, int part)
 {
-    spread_some(s, tile, from, to, part);
+    spread_some(s, tile, from, to, part, false);
+}
+
+__attribute__((noinline)) static void spread_edge_rounded(const struct channel_spread *s, const struct channel_tile *tile, const char *from,
+                                                          float *to)
+{
+    spread_some(s, tile, from, to, 0, true);
+}
+
+__attribute__((noinline)) static void spread_part_rounded(const struct channel_spread *s, const struct channel_tile *tile, const char *from,
+                                                          float *to, int part)
+{
+    spread_some(s, tile, from, to, part, true);
 }
 
 void BLOCK(channel_spread)(const struct channel_spread *s)
 {
+    const bool rounded = s->rounded != NULL;
+    const ptrdiff_t element = rounded ? sizeof(uint16_t) : sizeof(float), row = s->row * element, column = s->column * element;
+    const char *map = rounded ? (const char *)s->rounded : (const char *)s->input;
     for (int i = 0; i < s->count; i++) {
         const struct channel_tile *tile = &s->tiles[i];
-        const float *from = s->input + tile->input;
+        const char *from = map + tile->input * s->pixel * element;
         float *to = s->output + i * s->pitch;
         bool inside = tile->rows_there == 63 && tile->columns_there == 63;
-        for (int c = 0; c < s->channels; c += LANES) {
+        for (int c = 0; c < s->channels; c += LANES, from += LANES * element) {
             int left = s->channels - c;
             if (inside && left >= LANES)
-                spread_inside(from + c, s->row, s->column, to + c, s->position);
+                (rounded ? spread_inside_rounded : spread_inside)(from, row, column, to + c, s->position);
             else if (left >= LANES)
-                spread_edge(s, tile, from + c, to + c);
+                (rounded ? spread_edge_rounded : spread_edge)(s, tile, from, to + c);
             else
-                spread_part(s, tile, from + c, to + c, left);
+                (rounded ? spread_part_rounded : spread_part)(s, tile, from, to + c, left);
         }
     }
 }
@@ -143,6 +176,8 @@ __attribute__((noinline)) static void gather_edge(const struct channel_gather *g
     }
 GATHER(finished, FINISH_OUTPUT)
 GATHER(finished_added, FINISH_OUTPUT | FINISH_RESIDUAL)
+GATHER(rounded, FINISH_OUTPUT | FINISH_ROUNDED)
+GATHER(rounded_added, FINISH_OUTPUT | FINISH_ROUNDED | FINISH_RESIDUAL)
 GATHER(plain, FINISH_OUTPUT | FINISH_PLAIN)
 GATHER(plain_added, FINISH_OUTPUT | FINISH_PLAIN | FINISH_RESIDUAL)
 
@@ -151,7 +186,9 @@ void BLOCK(channel_gather)(const struct channel_gather *g)
     const struct planar_finish *f = &g->finish;
     const bool is_plain = !f->scale && !f->shift && f->activation == PLANAR_LINEAR;
     void (*const inside)(const struct channel_gather *, const struct channel_tile *, const float *, int) =
-        is_plain ? f->residual ? plain_added : plain : f->residual ? finished_added : finished;
+        f->rounded ? f->residual ? rounded_added : rounded
+        : is_plain ? f->residual ? plain_added : plain
+        : f->residual ? finished_added : finished;
     for (int i = 0; i < g->count; i++)
         for (int c = 0; c < g->channels; c += LANES)
             if (g->tiles[i].rows == 4 && g->tiles[i].columns == 4 && g->channels - c >= LANES)

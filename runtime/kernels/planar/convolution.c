@@ -296,7 +296,9 @@ static mitral_status shape(struct kernel_call *call)
 {
     const mitral_tensor *y = call_output(call, 0);
     int32_t layout = y ? y->layout : LAYOUT_PLAIN;
-    TRY(shape_convolution(call));
+    struct convolution_call one;
+    TRY(convolution_as_one(call, &one));
+    TRY(shape_convolution(&one.call));
     if (y)
         call_output(call, 0)->layout = layout;
     return MITRAL_OK;
@@ -314,8 +316,10 @@ static mitral_status read_activation(struct kernel_call *call, struct state *sta
     const float shift = attribute_float(call->attributes, "activation_shift", 0);
     const bool simple = strcmp(name, "Relu") == 0 || strcmp(name, "LeakyRelu") == 0;
     if ((!simple || scale != 1 || shift != 0)
-        && planar_function_of(name, alpha, attribute_float(call->attributes, "activation_beta", 0), scale, shift, &state->convolution.function))
+        && planar_function_of(name, alpha, attribute_float(call->attributes, "activation_beta", 0), scale, shift, &state->convolution.function)) {
+        s->function = true;
         return MITRAL_OK;
+    }
     if (strcmp(name, "PRelu") == 0) {
         if (!slope || slope->dtype != MITRAL_FLOAT || tensor_count(slope) != s->features)
             return call_fail(call, MITRAL_INVALID, "slope: one float32 a channel expected");
@@ -335,10 +339,16 @@ static mitral_status read_activation(struct kernel_call *call, struct state *sta
     return MITRAL_OK;
 }
 
-bool convolution_rounds(const struct convolution_shape *s)
+bool convolution_reads_rounded(const struct convolution_shape *s)
 {
     const enum convolution_way way = planar_convolution_way(s);
-    return (way == WAY_POINTWISE_CHANNELS || way == WAY_DIRECT_CHANNELS) && !convolution_taps_pay(s);
+    return way == WAY_WINOGRAD || way == WAY_POINTWISE_CHANNELS || way == WAY_DIRECT_CHANNELS;
+}
+
+/* Winograd's results are rounded as they are made, and functions come after that. */
+bool convolution_writes_rounded(const struct convolution_shape *s)
+{
+    return convolution_reads_rounded(s) && !(s->function && planar_convolution_way(s) == WAY_WINOGRAD);
 }
 
 bool convolution_fits(const struct convolution_shape *s)
@@ -387,8 +397,8 @@ static mitral_status read_shape(struct kernel_call *call, struct state *state)
     TRY(read_activation(call, state));
     state->convolution.way = planar_convolution_way(s);
     const bool unreadable = c->x_rounded && (s->input_layout != LAYOUT_CHANNELS_LAST || s->channels % 2 != 0);
-    if (unreadable || ((c->x_rounded || c->y_rounded) && !convolution_rounds(s)))
-        return call_fail(call, MITRAL_UNSUPPORTED, "bfloat16: channels-last maps, of an even number of channels, and no Winograd expected");
+    if (unreadable || (c->x_rounded && !convolution_reads_rounded(s)) || (c->y_rounded && !convolution_writes_rounded(s)))
+        return call_fail(call, MITRAL_UNSUPPORTED, "bfloat16: channels-last maps, of an even number of channels, and a way that rounds expected");
     if (state->convolution.way == WAY_NONE)
         return call_fail(call, MITRAL_UNSUPPORTED, "one group or a channels-last 1x1 kernel, and a residual in the output's layout, expected");
     return MITRAL_OK;
@@ -403,6 +413,9 @@ static mitral_status pack(struct kernel_call *call, struct state *state)
     snprintf(state->description, sizeof state->description, "%s%s%s", names[c->way], c->pairs ? ":bf16" : "",
              convolution_panel_name(c));
     snprintf(state->text, sizeof state->text, "%s:%s", names[c->way], c->pairs ? planar_pair_blocks()->name : c->blocks->name);
+    if (c->part_count > 0)
+        snprintf(state->text + strlen(state->text), sizeof state->text - strlen(state->text), ", %d maps%s", c->part_count,
+                 c->joins ? " brought together" : "");
     state->raw_floats = ((size_t)tensor_count(w) + 15) / 16 * 16;
     state->packing = (struct mitral_packing){scheme, state->description,
                                              (state->raw_floats + convolution_packed_floats(c) + PLANAR_SLACK) * sizeof(float)};
@@ -429,7 +442,12 @@ static mitral_status prepare(struct kernel_call *call, void **out, size_t *scrat
     if (!state)
         return MITRAL_NO_MEMORY;
     struct convolution *c = &state->convolution;
-    mitral_status status = read_shape(call, state);
+    struct convolution_call one;
+    mitral_status status = convolution_as_one(call, &one);
+    if (status == MITRAL_OK)
+        status = read_shape(&one.call, state);
+    if (status == MITRAL_OK)
+        status = convolution_read_parts(call, c);
     c->x_pitch = (ptrdiff_t)c->shape.channels;
     c->y_pitch = (ptrdiff_t)c->shape.features;
     c->threads = call->threads > 0 ? call->threads : 1;
@@ -446,6 +464,7 @@ static mitral_status prepare(struct kernel_call *call, void **out, size_t *scrat
         *scratch_bytes = convolution_winograd_scratch(c);
     else
         *scratch_bytes = c->shape.output_layout == LAYOUT_PLAIN ? convolution_planes_scratch(c) : convolution_channels_scratch(c);
+    *scratch_bytes += convolution_parts_scratch(c);
     *out = state;
     return MITRAL_OK;
 }
@@ -472,6 +491,7 @@ static mitral_status run(struct kernel_call *call)
     c.rounded_x = call_input(call, X)->data;
     c.rounded_y = y->data;
     c.scratch = call->scratch;
+    convolution_place_parts(call, &c);
     if (c.way == WAY_WINOGRAD)
         convolution_winograd_run(&c);
     else if (c.shape.output_layout == LAYOUT_PLAIN)
@@ -504,7 +524,9 @@ static const char *describe(const void *opaque)
 static double flops(const struct kernel_call *call)
 {
     struct convolution_parameters p;
-    return call_convolution_parameters(call, &p) == MITRAL_OK ? convolution_flops(&p, false) : 0;
+    struct convolution_call one;
+    const bool known = convolution_as_one(call, &one) == MITRAL_OK && call_convolution_parameters(&one.call, &p) == MITRAL_OK;
+    return known ? convolution_flops(&p, false) : 0;
 }
 
 const struct kernel planar_convolution[] = {

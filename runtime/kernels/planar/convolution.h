@@ -11,6 +11,7 @@ struct convolution_shape {
     int64_t input[2], output[2], kernel[2], stride[2], dilation[2], pad_begin[2];
     int input_layout, output_layout, residual_layout;
     bool residual;
+    bool function; /* an activation that is none of these follows */
     enum planar_activation activation;
 };
 
@@ -25,8 +26,9 @@ enum convolution_way {
 
 /* The best way that planar.convolution has; WAY_NONE when it has none (groups of anything but 1×1 to channels-last). */
 enum convolution_way planar_convolution_way(const struct convolution_shape *shape);
-/* Whether channels-last maps may be bfloat16 in memory (the input: of an even number of channels). */
-bool convolution_rounds(const struct convolution_shape *shape);
+/* Whether the channels-last input (of an even number of channels), or output, may be bfloat16 in memory. */
+bool convolution_reads_rounded(const struct convolution_shape *shape);
+bool convolution_writes_rounded(const struct convolution_shape *shape);
 /* Whether what a thread holds of padded rows can be counted: windows, steps and paddings are attributes, which no tensor's size bounds. */
 bool convolution_fits(const struct convolution_shape *shape);
 /* Of 1×1 kernels without padding: whether not all pixels of the input are read. */
@@ -35,6 +37,14 @@ bool convolution_skips_pixels(const struct convolution_shape *shape);
 bool planar_convolution_preferred(const struct convolution_shape *shape);
 /* Plain layout costs this convolution nothing: few channels in or out, or 1×1. For the choice of layouts. */
 bool planar_convolution_likes_planes(const struct convolution_shape *shape);
+
+/* One of several maps whose channels, one after another, are the input's. */
+struct convolution_part {
+    const void *values; /* channels-last, dense */
+    bool rounded;       /* bfloat16, else float32 */
+    ptrdiff_t channels;
+};
+enum { CONVOLUTION_PARTS = 8 };
 
 struct convolution {
     struct convolution_shape shape;
@@ -52,8 +62,24 @@ struct convolution {
      * a wider one. */
     ptrdiff_t x_pitch, y_pitch;
     void *scratch;
+    struct convolution_part parts[CONVOLUTION_PARTS]; /* in place of x, for Winograd */
+    int part_count;                                   /* 0: there is x */
+    bool joins;                                       /* parts are brought together first */
 };
 
+/* planar.convolution's inputs are X, W, bias?, residual?, slope? and further maps, whose channels follow X's: the call as one of a single
+ * X (float32, without data; `inputs` beyond slope fall away). For as long as `out` is there. */
+struct convolution_call {
+    struct kernel_call call;
+    mitral_value x;
+    const mitral_value *inputs[5];
+};
+mitral_status convolution_as_one(const struct kernel_call *call, struct convolution_call *out);
+/* What the parts are, in prepare, once the way is known; the scratch that bringing them together takes, before the way's own; and where
+ * they are, in run, and that. */
+mitral_status convolution_read_parts(const struct kernel_call *call, struct convolution *c);
+size_t convolution_parts_scratch(const struct convolution *c); /* bytes */
+void convolution_place_parts(const struct kernel_call *call, struct convolution *c);
 /* The function, if there is one, of `rows` rows of finished output, `stride` apart. */
 void convolution_follow(const struct convolution *c, float *values, int rows, int columns, ptrdiff_t stride);
 size_t convolution_packed_floats(const struct convolution *c);

@@ -216,7 +216,7 @@ void convolution_channels_run(const struct convolution *c)
 {
     const struct convolution_shape *s = &c->shape;
     struct geometry g;
-    if (c->way == WAY_DIRECT_CHANNELS && convolution_taps_pay(s)) {
+    if (c->way == WAY_DIRECT_CHANNELS && convolution_taps_pay(s) && !c->x_rounded && !c->y_rounded) {
         convolution_taps_run(c);
         return;
     }

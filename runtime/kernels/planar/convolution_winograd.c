@@ -64,7 +64,7 @@ static void place_tiles(const struct convolution *c, const struct geometry *g, i
         int64_t y = tile_start(rest / g->across, s->dilation[0]), x = tile_start(rest % g->across, s->dilation[1]);
         int64_t top = y - s->pad_begin[0], left = x - s->pad_begin[1];
         tiles[i] = (struct channel_tile){
-            .input = (ptrdiff_t)(((image * s->input[0] + top) * s->input[1] + left) * c->x_pitch),
+            .input = (ptrdiff_t)((image * s->input[0] + top) * s->input[1] + left),
             .output = (ptrdiff_t)(((image * s->output[0] + y) * s->output[1] + x) * c->y_pitch),
             .rows_there = tile_inputs_inside(top, s->dilation[0], s->input[0]),
             .columns_there = tile_inputs_inside(left, s->dilation[1], s->input[1]),
@@ -77,11 +77,21 @@ static void place_tiles(const struct convolution *c, const struct geometry *g, i
 static void spread(const struct convolution *c, const struct geometry *g, const struct channel_tile *tiles, int at, int count, float *to)
 {
     const struct convolution_shape *s = &c->shape;
-    struct channel_spread call = {.count = count, .channels = (int)s->channels, .tiles = tiles, .input = c->x,
-                                  .row = (ptrdiff_t)(s->dilation[0] * s->input[1] * c->x_pitch),
-                                  .column = (ptrdiff_t)(s->dilation[1] * c->x_pitch), .output = to + at * g->spread_pitch,
-                                  .position = g->spread_position, .pitch = g->spread_pitch};
-    c->blocks->channel_spread(&call);
+    const struct convolution_part whole = {c->x_rounded ? (const void *)c->rounded_x : c->x, c->x_rounded, (ptrdiff_t)s->channels};
+    const struct convolution_part *part = c->part_count > 0 ? c->parts : &whole, *end = part + (c->part_count > 0 ? c->part_count : 1);
+    float *output = to + at * g->spread_pitch;
+    for (; part < end; output += part->channels, part++) {
+        const ptrdiff_t pitch = part == &whole ? c->x_pitch : part->channels;
+        struct channel_spread call = {.count = count, .channels = (int)part->channels, .tiles = tiles, .pixel = pitch,
+                                      .row = (ptrdiff_t)(s->dilation[0] * s->input[1]) * pitch,
+                                      .column = (ptrdiff_t)s->dilation[1] * pitch, .output = output,
+                                      .position = g->spread_position, .pitch = g->spread_pitch};
+        if (part->rounded)
+            call.rounded = part->values;
+        else
+            call.input = part->values;
+        c->blocks->channel_spread(&call);
+    }
 }
 
 /* Product `turn` of a group. Of one thread's, position by position: its spread tiles stay in the cache while the panels' weights pass by.
@@ -119,7 +129,8 @@ static void gather(const struct convolution *c, const struct geometry *g, const 
     const struct convolution_shape *s = &c->shape;
     struct channel_gather call = {.count = count, .channels = (int)s->features, .tiles = tiles, .input = from + at * g->product_pitch,
                                   .position = g->product_position, .pitch = g->product_pitch,
-                                  .finish = {.output = c->y, .residual = c->residual, .step = (ptrdiff_t)(s->dilation[1] * c->y_pitch),
+                                  .finish = {.output = c->y_rounded ? NULL : c->y, .rounded = c->y_rounded ? c->rounded_y : NULL,
+                                             .residual = c->residual, .step = (ptrdiff_t)(s->dilation[1] * c->y_pitch),
                                              .row = (ptrdiff_t)(s->dilation[0] * s->output[1] * c->y_pitch), .shift = c->bias,
                                              .slope = c->slope, .activation = s->activation}};
     c->blocks->channel_gather(&call);

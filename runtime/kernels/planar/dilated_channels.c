@@ -153,7 +153,7 @@ static void run_group(const struct worker *w, int branch, const struct piece *pi
         const uint8_t rows_there = tile_inputs_inside(y - d, d, b->height);
         const uint8_t rows = tile_outputs_inside(y, d, piece->bottom);
         for (; done < until; done++) {
-            tiles[done] = (struct channel_tile){.input = ((ptrdiff_t)(y - d) * b->width + x - d) * b->reduced,
+            tiles[done] = (struct channel_tile){.input = (ptrdiff_t)(y - d) * b->width + x - d,
                                                 .output = (y - piece->top) * target->row + (x - piece->left) * target->pixel,
                                                 .rows_there = rows_there,
                                                 .columns_there = tile_inputs_inside(x - d, d, b->width), .rows = rows,
@@ -167,7 +167,7 @@ static void run_group(const struct worker *w, int branch, const struct piece *pi
         across_index = x_phase = 0;
         x = piece->left;
     }
-    struct channel_spread spread = {.count = count, .channels = b->reduced, .tiles = tiles, .input = w->input,
+    struct channel_spread spread = {.count = count, .channels = b->reduced, .tiles = tiles, .input = w->input, .pixel = b->reduced,
                                     .row = (ptrdiff_t)d * b->width * b->reduced, .column = (ptrdiff_t)d * b->reduced,
                                     .output = w->spread, .position = g->spread_position, .pitch = g->spread_pitch};
     plan->blocks->channel_spread(&spread);

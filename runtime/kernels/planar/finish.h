@@ -6,12 +6,21 @@
 #include "runtime/kernels/planar/vector.h"
 
 /* Which parts a call has: constants of the compiler's inside a loop that FINISH_VARIANTS makes for each combination. */
-enum finish_part { FINISH_READ = 1, FINISH_WRITE = 2, FINISH_RESIDUAL = 4, FINISH_OUTPUT = 8, FINISH_THROUGH = 16, FINISH_PLAIN = 32 };
+enum finish_part {
+    FINISH_READ = 1,
+    FINISH_WRITE = 2,
+    FINISH_RESIDUAL = 4,
+    FINISH_OUTPUT = 8,
+    FINISH_THROUGH = 16,
+    FINISH_PLAIN = 32,
+    FINISH_ROUNDED = 64
+};
 
 INLINE unsigned finish_parts(const struct planar_finish *f)
 {
-    return (f->read_sum ? FINISH_READ : 0u) | (f->write_sum ? FINISH_WRITE : 0u) | (f->residual && f->output ? FINISH_RESIDUAL : 0u)
-           | (f->output ? FINISH_OUTPUT : 0u);
+    const bool writes = f->output || f->rounded;
+    return (f->read_sum ? FINISH_READ : 0u) | (f->write_sum ? FINISH_WRITE : 0u) | (f->residual && writes ? FINISH_RESIDUAL : 0u)
+           | (writes ? FINISH_OUTPUT : 0u) | (f->rounded ? FINISH_ROUNDED : 0u);
 }
 
 /* Calls `loop(argument, parts)` with `parts` known to the compiler; other combinations than these do not occur often enough to
@@ -78,7 +87,9 @@ INLINE void finish_vector(const struct planar_finish *f, unsigned parts, const s
         return;
     }
     value = finish_value(f, parts & FINISH_RESIDUAL, constants, value, residual);
-    if (parts & FINISH_THROUGH && !part)
+    if (parts & FINISH_ROUNDED)
+        vec_round_store_some(f->rounded + at, value, part);
+    else if (parts & FINISH_THROUGH && !part)
         vec_store_through(f->output + at, value);
     else
         vec_store_some(f->output + at, value, part);

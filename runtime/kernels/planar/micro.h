@@ -100,6 +100,7 @@ struct planar_finish {
     ptrdiff_t sum_step, sum_row;
     bool read_sum, write_sum;
     float *output;         /* NULL: only the sum is wanted */
+    uint16_t *rounded;     /* channel_gather alone: this instead of output, where the map is bfloat16 in memory; NULL: it is not */
     const float *residual; /* NULL: none; strides are output's; may be output itself */
     ptrdiff_t step, row;   /* step: between planes, or between columns on channels-last data; row: between the four rows of one
                               group (dilation × pitch) */
@@ -141,8 +142,8 @@ struct plane_gather {
 
 /* Channels last: where one tile of 4×4 outputs (dilation apart) has its inputs and outputs. */
 struct channel_tile {
-    ptrdiff_t input;                     /* of input row 0, column 0: one dilation above and left of the first output; it may lie
-                                            outside the map */
+    ptrdiff_t input;                     /* pixel of the map that is input row 0, column 0: one dilation above and left of the first
+                                            output; it may lie outside the map */
     ptrdiff_t output;                    /* of the first output, in `output` and `residual` */
     uint8_t rows_there, columns_there;   /* bit i: input row (column) i lies inside the map; the others are zero */
     uint8_t rows, columns;               /* how many of the four output rows and columns lie inside */
@@ -153,6 +154,8 @@ struct channel_spread {
     int count, channels;
     const struct channel_tile *tiles;
     const float *input;
+    const uint16_t *rounded;             /* this instead of input, where the map is bfloat16 in memory; NULL: it is not */
+    ptrdiff_t pixel;                     /* between neighbouring pixels of the map */
     ptrdiff_t row, column;               /* between neighbouring inputs of a tile (dilation × pitch) */
     float *output;
     ptrdiff_t position, pitch;

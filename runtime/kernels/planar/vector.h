@@ -259,7 +259,42 @@ INLINE vec vec_high(vec even, vec odd)
     return __builtin_shufflevector(even, odd, LANES_HIGH);
 }
 
+/* From and to bfloat16 in memory: rounded to nearest even; a NaN stays one. */
+typedef uint32_t vec_bits __attribute__((vector_size(LANES * 4)));
+typedef uint16_t vec_halves __attribute__((vector_size(LANES * 2)));
+typedef uint16_t vec_halves_unaligned __attribute__((vector_size(LANES * 2), aligned(2), may_alias));
+INLINE vec vec_widen(const uint16_t *from)
+{
+    return (vec)(__builtin_convertvector(*(const vec_halves_unaligned *)from, vec_bits) << 16);
+}
+INLINE vec_halves vec_halves_of(vec value)
+{
+    const vec_bits bits = (vec_bits)value, rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16, quiet = bits >> 16 | 0x40;
+    const vec_bits is_nan = (vec_bits)((bits & 0x7fffffff) > 0x7f800000);
+    return __builtin_convertvector((is_nan & quiet) | (~is_nan & rounded), vec_halves);
+}
+INLINE void vec_round_store(uint16_t *to, vec value)
+{
+    *(vec_halves_unaligned *)to = vec_halves_of(value);
+}
+
 /* `part` lanes of the vector count (0: all). */
+INLINE vec vec_widen_some(const uint16_t *from, int part)
+{
+    if (!part)
+        return vec_widen(from);
+    uint16_t halves[LANES] = {0};
+    memcpy(halves, from, (size_t)part * sizeof *from);
+    return vec_widen(halves);
+}
+INLINE void vec_round_store_some(uint16_t *to, vec value, int part)
+{
+    const vec_halves halves = vec_halves_of(value);
+    if (part)
+        memcpy(to, &halves, (size_t)part * sizeof *to);
+    else
+        vec_round_store(to, value);
+}
 INLINE vec vec_load_some(const float *from, int part)
 {
     return part ? vec_load_part(from, part) : vec_load(from);
