@@ -7,10 +7,11 @@
 #include "runtime/kernels/training/convolution.h"
 
 enum { ALIGN = 16, ITEM_COLUMNS = 256, ITEM_BYTES = 96 << 10 };
-/* Both ways: channels from which on, channels and features whose weights do not become too large, a width that fills its tiles, channels whose
- * rows stay in the first cache level, and what an item holds: so much, or so many tiles. */
-enum { SQUARE_CHANNELS = 20, SQUARE_MOST = 512, SQUARE_WIDTH = 24, SQUARE_TOGETHER = 4, SQUARE_BYTES = 304 << 10, SQUARE_TILES = 32,
-       POSITIONS = WINOGRAD_INPUTS * WINOGRAD_INPUTS };
+/* Both ways: channels from which on (fewer where a multiplication of 512 bits takes two turns), channels and features whose weights do not
+ * become too large, a width that fills its tiles, channels whose rows stay in the first cache level, and what an item holds: so much, or so
+ * many tiles. */
+enum { SQUARE_CHANNELS = 20, SQUARE_SPLIT_CHANNELS = 16, SQUARE_MOST = 512, SQUARE_WIDTH = 24, SQUARE_TOGETHER = 4, SQUARE_BYTES = 304 << 10,
+       SQUARE_TILES = 32, POSITIONS = WINOGRAD_INPUTS * WINOGRAD_INPUTS };
 
 static int64_t larger(int64_t a, int64_t b)
 {
@@ -35,11 +36,17 @@ void segments_measure(struct segments *out, const struct slide *s, int64_t colum
     out->width = rounded((int64_t)out->together * out->step + rounded(s->pad[1]) + 2 * across) + TRAINING_SLACK;
 }
 
+/* Whose transforms across columns are used: where 512-bit vectors are two halves, those of 256 bits take no longer. */
+static const struct training_blocks *across(const struct planes_call *c)
+{
+    return c->blocks->lanes == 16 && cpu_splits_avx512() ? training_blocks_of(ISA_AVX2) : c->blocks;
+}
+
 static bool is_square(const struct planes_call *c)
 {
     const struct slide *s = &c->slide;
-    const int64_t d = s->dilation[1];
-    return c->blocks->spread_columns && s->channels >= SQUARE_CHANNELS && s->features >= SQUARE_CHANNELS
+    const int64_t d = s->dilation[1], least = across(c) != c->blocks ? SQUARE_SPLIT_CHANNELS : SQUARE_CHANNELS;
+    return across(c)->spread_columns && s->channels >= least && s->features >= least
            && s->channels + s->features <= SQUARE_MOST && s->output[1] >= SQUARE_WIDTH
            && (d == 1 || d == 2 || d == 4 || d == 8);
 }
@@ -53,7 +60,7 @@ static void measure_square(const struct planes_call *c, struct planes_geometry *
     g->groups = (int)((s->output[1] + TRAINING_COLUMNS - 1) / TRAINING_COLUMNS);
     g->row_pitch = rounded((int64_t)g->groups * TRAINING_COLUMNS + 2 * s->dilation[1] + s->pad[1]) + ALIGN;
     g->rows = (size_t)(WINOGRAD_INPUTS * SQUARE_TOGETHER * g->row_pitch);
-    q->step = g->groups * c->blocks->lanes;
+    q->step = g->groups * across(c)->lanes;
     const int64_t fits = SQUARE_BYTES / (POSITIONS * (s->channels + s->features) * (int64_t)sizeof(float));
     const int64_t wanted = larger(fits, SQUARE_TILES) / q->step;
     q->together = (int)(wanted < 1 || q->down < 1 ? 1 : wanted < q->down ? wanted : q->down);
@@ -176,7 +183,7 @@ static void spread_square(const struct planes_call *c, const struct planes_geome
     for (int left = spread.channels; left > 0; left -= SQUARE_TOGETHER, columns.tiles += SQUARE_TOGETHER * columns.pitch) {
         spread.channels = columns.channels = left < SQUARE_TOGETHER ? left : SQUARE_TOGETHER;
         c->blocks->spread_input(&spread);
-        c->blocks->spread_columns(&columns);
+        across(c)->spread_columns(&columns);
         for (int r = 0; r < WINOGRAD_INPUTS; r++)
             spread.rows[r] += spread.rows[r] ? SQUARE_TOGETHER * spread.channel : 0;
     }
@@ -196,7 +203,7 @@ static void gather_square(const struct planes_call *c, const struct planes_geome
     gather.pitch = columns.row_pitch;
     for (int left = gather.channels; left > 0; left -= SQUARE_TOGETHER, columns.tiles += SQUARE_TOGETHER * columns.pitch) {
         gather.channels = columns.channels = left < SQUARE_TOGETHER ? left : SQUARE_TOGETHER;
-        c->blocks->gather_columns(&columns);
+        across(c)->gather_columns(&columns);
         c->planar->plane_gather(&gather);
         f->output += SQUARE_TOGETHER * f->step;
         f->residual += f->residual ? SQUARE_TOGETHER * f->step : 0;
