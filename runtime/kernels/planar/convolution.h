@@ -56,6 +56,7 @@ struct convolution {
     int threads;
     const float *x, *weights, *bias, *residual, *slope; /* weights packed for the way */
     float *y;
+    bool through; /* direct way with plain output: y, in whole lines and without a residual, is too large to be found in a cache later */
     const uint16_t *rounded_x; /* these, where they are bfloat16 */
     uint16_t *rounded_y;
     /* Channels-last data: floats from pixel to pixel of x, and of y and residual; more than the channels where the map is a part of

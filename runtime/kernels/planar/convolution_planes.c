@@ -63,6 +63,7 @@ size_t convolution_planes_scratch(const struct convolution *c)
 static void multiply(const struct convolution *c, struct plane_product *product, const ptrdiff_t *offsets, int depth, ptrdiff_t at)
 {
     product->weight_step = depth;
+    product->through = c->through && depth <= OFFSETS; /* what parts are added to is read again at once */
     for (int done = 0; done < depth; done += OFFSETS) {
         bool last = depth - done <= OFFSETS;
         product->depth = last ? depth - done : OFFSETS;

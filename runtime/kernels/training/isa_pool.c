@@ -127,22 +127,35 @@ void BLOCK(training_unpool)(const struct training_unpool *rows)
         unpool_rows(rows, false, rows->marks != NULL);
 }
 
+/* The rows' sum, and what the next rows of the result read for the first time: two rows on; where the CPU splits vectors of 512 bits four, into
+ * the second level, which waits for more lines at a time than the first. */
+INLINE void weigh_rows(const float *const rows[4], const float weights[4], float *to, ptrdiff_t count, bool split)
+{
+    const vec w0 = vec_set(weights[0]), w1 = vec_set(weights[1]), w2 = vec_set(weights[2]), w3 = vec_set(weights[3]);
+    const ptrdiff_t next = (split ? 4 : 2) * count;
+#define WEIGH(i, part)                                                                                                 \
+    do {                                                                                                               \
+        for (int k = 2; k < 4; k++)                                                                                    \
+            if (split)                                                                                                 \
+                __builtin_prefetch(rows[k] + (i) + next, 0, 2);                                                        \
+            else                                                                                                       \
+                __builtin_prefetch(rows[k] + (i) + next);                                                              \
+        vec_store(to + (i), vec_fma(w0, vec_load_some(rows[0] + (i), part), w1 * vec_load_some(rows[1] + (i), part))   \
+                                + vec_fma(w2, vec_load_some(rows[2] + (i), part), w3 * vec_load_some(rows[3] + (i), part))); \
+    } while (0)
+    ROW_LOOP(0, count, WEIGH);
+}
+
 /* Element i of a doubled row samples element (i − ½) / 2 with its neighbour: so element i takes ¼ and ¾ of its own two, and of the
  * next ones out, ¾ and ¼; at the ends what would have gone to a neighbour outside comes back. */
 void BLOCK(training_unresize)(const float *const rows[4], const float weights[4], float *temporary, float *to, ptrdiff_t count)
 {
     float *middle = temporary + LANES; /* a zero lies before and behind */
-    const vec w0 = vec_set(weights[0]), w1 = vec_set(weights[1]), w2 = vec_set(weights[2]), w3 = vec_set(weights[3]);
     vec_store(temporary, vec_set(0));
-    const ptrdiff_t next = 4 * count; /* two rows on: what the next row of the result reads for the first time */
-#define WEIGH(i, part)                                                                                                 \
-    do {                                                                                                               \
-        __builtin_prefetch(rows[2] + (i) + next);                                                                      \
-        __builtin_prefetch(rows[3] + (i) + next);                                                                      \
-        vec_store(middle + (i), vec_fma(w0, vec_load_some(rows[0] + (i), part), w1 * vec_load_some(rows[1] + (i), part))                 \
-                                    + vec_fma(w2, vec_load_some(rows[2] + (i), part), w3 * vec_load_some(rows[3] + (i), part)));         \
-    } while (0)
-    ROW_LOOP(0, 2 * count, WEIGH);
+    if (LANES == 16 && cpu_splits_avx512())
+        weigh_rows(rows, weights, middle, 2 * count, true);
+    else
+        weigh_rows(rows, weights, middle, 2 * count, false);
     vec_store(middle + 2 * count, vec_set(0));
     const vec near = vec_set(0.75f), far = vec_set(0.25f);
     for (ptrdiff_t i = 0; i < count; i += LANES) {
