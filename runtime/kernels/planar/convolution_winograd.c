@@ -3,12 +3,13 @@
  * element is computed by the same operations. */
 #include <omp.h>
 
+#include "runtime/cpu.h"
 #include "runtime/kernels/planar/convolution.h"
 #include "runtime/kernels/planar/pack.h"
 #include "runtime/kernels/planar/tiles.h"
 
 enum { ALIGN = 16, POSITIONS = WINOGRAD_INPUTS * WINOGRAD_INPUTS };
-enum { TILES = 14, MOST_TILES = 9 * TILES, SHARED_TILES = 224, GROUP_BYTES = 1 << 20 };
+enum { TILES = 14, MOST_TILES = 9 * TILES, SHARED_TILES = 224, GROUP_BYTES = 1 << 20, ZEN4_GROUP_BYTES = 512 << 10 };
 
 struct geometry {
     int down, across;                  /* tiles of an image */
@@ -24,6 +25,12 @@ static ptrdiff_t rounded(int64_t count, int64_t step)
     return (ptrdiff_t)((count + step - 1) / step * step);
 }
 
+/* Of a group's tiles, spread and multiplied. Half of Zen 4's second-level cache: the other half is for weights, and maps that pass through. */
+static int64_t group_bytes(const struct convolution *c)
+{
+    return c->blocks->lanes == 16 && cpu_splits_avx512() ? ZEN4_GROUP_BYTES : GROUP_BYTES;
+}
+
 static void measure(const struct convolution *c, struct geometry *g)
 {
     const struct convolution_shape *s = &c->shape;
@@ -34,7 +41,7 @@ static void measure(const struct convolution *c, struct geometry *g)
     g->spread_pitch = rounded(s->channels, lanes);
     g->product_pitch = rounded(s->features, lanes);
     /* As many tiles as a cache holds; more where each group would otherwise spend its time on fetching weights. */
-    int64_t fits = GROUP_BYTES / (POSITIONS * (int64_t)sizeof(float) * (g->spread_pitch + g->product_pitch)) / TILES * TILES;
+    int64_t fits = group_bytes(c) / (POSITIONS * (int64_t)sizeof(float) * (g->spread_pitch + g->product_pitch)) / TILES * TILES;
     int64_t worth = g->spread_pitch * g->product_pitch / (2 * (g->spread_pitch + g->product_pitch)) / TILES * TILES;
     fits = fits < worth ? worth : fits;
     g->group = (int)(fits < TILES ? TILES : fits > MOST_TILES ? MOST_TILES : fits);
