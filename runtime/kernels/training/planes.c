@@ -10,10 +10,10 @@ enum { ALIGN = 16, ITEM_COLUMNS = 256, ITEM_BYTES = 96 << 10 };
 /* Weights that no second cache level holds come from far away for every item, which therefore has so many columns at least. */
 enum { FAR_BYTES = 4 << 20, FAR_COLUMNS = 128 };
 /* Both ways: channels from which on (fewer where a multiplication of 512 bits takes two turns), channels and features whose weights do not
- * become too large (of vectors of 256 and of 512 bits), a width that fills its tiles, channels whose rows stay in the first cache level, and
+ * become too large, nor their sums too long to be exact, a width that fills its tiles, channels whose rows stay in the first cache level, and
  * what an item holds: so much, or so many tiles. */
-enum { SQUARE_CHANNELS = 20, SQUARE_SPLIT_CHANNELS = 16, SQUARE_MOST = 512, SQUARE_MOST_WIDE = 1024, SQUARE_WIDTH = 24, SQUARE_TOGETHER = 4,
-       SQUARE_BYTES = 304 << 10, SQUARE_TILES = 32, POSITIONS = WINOGRAD_INPUTS * WINOGRAD_INPUTS };
+enum { SQUARE_CHANNELS = 20, SQUARE_SPLIT_CHANNELS = 16, SQUARE_MOST = 512, SQUARE_WIDTH = 24, SQUARE_TOGETHER = 4, SQUARE_BYTES = 304 << 10,
+       SQUARE_TILES = 32, POSITIONS = WINOGRAD_INPUTS * WINOGRAD_INPUTS };
 
 static int64_t larger(int64_t a, int64_t b)
 {
@@ -53,8 +53,7 @@ static bool is_square(const struct planes_call *c)
 {
     const struct slide *s = &c->slide;
     const int64_t least = training_column_blocks(c->blocks) != c->blocks ? SQUARE_SPLIT_CHANNELS : SQUARE_CHANNELS;
-    return s->channels >= least && s->features >= least
-           && s->channels + s->features <= (c->blocks->lanes > 8 ? SQUARE_MOST_WIDE : SQUARE_MOST) && square_fits(s, c->blocks);
+    return s->channels >= least && s->features >= least && s->channels + s->features <= SQUARE_MOST && square_fits(s, c->blocks);
 }
 
 bool square_fits(const struct slide *s, const struct training_blocks *blocks)
