@@ -77,7 +77,8 @@ INLINE void store_tiles(float *to, const vec y[4], int dilation)
         vec_store(to + 8 * i, row[i]);
 }
 
-INLINE void spread(const struct training_columns *whole, int dilation)
+/* Six columns of each tile to six, or of outputs' gradients four. */
+INLINE void transform(const struct training_columns *whole, int dilation, bool gradients)
 {
     const struct training_columns s = *whole; /* a copy that no store can change */
     for (int c = 0; c < s.channels; c++)
@@ -87,29 +88,24 @@ INLINE void spread(const struct training_columns *whole, int dilation)
             for (int g = 0; g < s.groups; g++, from += TRAINING_COLUMNS, to += LANES) {
                 vec x[6], t[6];
                 load_tiles(x, from, dilation);
-                winograd_spread(t, x[0], x[1], x[2], x[3], x[4], x[5]);
+                if (gradients)
+                    winograd_scatter(t, x[0], x[1], x[2], x[3]);
+                else
+                    winograd_spread(t, x[0], x[1], x[2], x[3], x[4], x[5]);
                 _Pragma("GCC unroll 6") for (int j = 0; j < 6; j++)
                     vec_store(to + j * s.position, t[j]);
             }
         }
 }
 
-/* What outputs' gradients are spread as: four columns of each tile to six. */
-INLINE void scatter(const struct training_columns *whole, int dilation)
+INLINE void spread(const struct training_columns *columns, int dilation)
 {
-    const struct training_columns s = *whole;
-    for (int c = 0; c < s.channels; c++)
-        for (int i = 0; i < 6; i++) {
-            const float *from = s.rows + i * s.row + c * s.row_pitch;
-            float *to = s.tiles + 6 * i * s.position + c * s.pitch;
-            for (int g = 0; g < s.groups; g++, from += TRAINING_COLUMNS, to += LANES) {
-                vec y[6], m[6];
-                load_tiles(y, from, dilation);
-                winograd_scatter(m, y[0], y[1], y[2], y[3]);
-                _Pragma("GCC unroll 6") for (int j = 0; j < 6; j++)
-                    vec_store(to + j * s.position, m[j]);
-            }
-        }
+    transform(columns, dilation, false);
+}
+
+INLINE void scatter(const struct training_columns *columns, int dilation)
+{
+    transform(columns, dilation, true);
 }
 
 INLINE void gather(const struct training_columns *whole, int dilation)
