@@ -60,8 +60,8 @@ static enum way choose(const struct slide *s, const struct training_blocks *bloc
         point = point && s->kernel[i] == 1 && s->stride[i] == 1 && s->pad[i] == 0 && s->input[i] == s->output[i];
         three = three && s->kernel[i] == 3 && s->stride[i] == 1;
     }
-    const bool square = three && training_column_blocks(blocks) != blocks && square_fits(s, blocks) && s->channels >= SQUARES_CHANNELS
-                        && s->features >= SQUARES_CHANNELS && s->channels + s->features <= SQUARES_TOGETHER;
+    const bool square = three && square_fits(s, blocks) && s->channels >= SQUARES_CHANNELS && s->features >= SQUARES_CHANNELS
+                        && s->channels + s->features <= SQUARES_TOGETHER;
     return point ? BY_POINTS : square ? BY_SQUARES : three ? BY_ROWS : BY_TAPS;
 }
 
