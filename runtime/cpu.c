@@ -160,10 +160,10 @@ bool cpu_has_avx512_vnni(void)
     return cpu.avx512_vnni;
 }
 
-bool cpu_splits_avx512(void)
+bool cpu_splits_vectors(int floats)
 {
     find_once();
-    return cpu.splits_avx512;
+    return floats == 16 && cpu.splits_avx512;
 }
 
 size_t cpu_level2_bytes(void)

@@ -30,8 +30,8 @@ const char *cpu_brand(void);
 bool cpu_has_avx512_bf16(void);
 bool cpu_has_avx512_fp16(void);
 bool cpu_has_avx512_vnni(void); /* exact sums of 8-bit products: what came before it saturates or rounds */
-/* 512-bit operations run as two halves (AMD Zen 4): narrower vectors cost nothing. */
-bool cpu_splits_avx512(void);
+/* Whether operations on vectors of so many floats run as two halves (512 bits on AMD Zen 4): narrower ones cost nothing. */
+bool cpu_splits_vectors(int floats);
 /* Of the data cache that one core has to itself; a usual size where the system does not say. */
 size_t cpu_level2_bytes(void);
 

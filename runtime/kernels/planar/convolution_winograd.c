@@ -28,7 +28,7 @@ static ptrdiff_t rounded(int64_t count, int64_t step)
 /* Of a group's tiles, spread and multiplied. Half of Zen 4's second-level cache: the other half is for weights, and maps that pass through. */
 static int64_t group_bytes(const struct convolution *c)
 {
-    return c->blocks->lanes == 16 && cpu_splits_avx512() ? ZEN4_GROUP_BYTES : GROUP_BYTES;
+    return cpu_splits_vectors(c->blocks->lanes) ? ZEN4_GROUP_BYTES : GROUP_BYTES;
 }
 
 static void measure(const struct convolution *c, struct geometry *g)

@@ -47,7 +47,7 @@ static void choose_blocks(struct dilated_plan *plan, bool bfloat16)
     block->planes = dilated_prefers_planes(block->reduced, bfloat16);
     int rest = block->reduced % plan->blocks->lanes;
     /* Half a vector is lost on the last channels, but where a wide vector is two halves anyway, narrow ones lose nothing. */
-    if (!block->planes && cpu_splits_avx512() && isa >= ISA_AVX512 && rest > 0 && rest <= plan->blocks->lanes / 2)
+    if (!block->planes && cpu_splits_vectors(plan->blocks->lanes) && rest > 0 && rest <= plan->blocks->lanes / 2)
         plan->blocks = planar_blocks_of(ISA_AVX2);
     block->lanes = plan->blocks->lanes;
     block->pairs = block->amx || (bfloat16 && planar_pair_blocks() && (block->planes || block->reduce || block->shortcut == SHORTCUT_STAGE));

@@ -145,7 +145,7 @@ static int64_t first_group(const struct branches *b, int k, int64_t band)
 static void run_band(const struct branches *b, int k, int64_t image, int64_t band, const ptrdiff_t *offsets, float *spread, float *products,
                      float *sum)
 {
-    const struct segments *q = &b->geometry[k].segments;
+    const struct segments *q = &b->geometry[k].square.segments;
     const int64_t row = band * b->band, end = band + 1 < b->bands ? first_group(b, k, band + 1) : q->down;
     const bool last = k + 1 == b->count, turns = last && band + 1 == b->bands;
     const int k_after = last ? 0 : k + 1;

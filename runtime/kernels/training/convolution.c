@@ -241,7 +241,7 @@ static bool goes_through(const struct convolution *c)
 {
     enum { LINE = 64 };
     const struct convolution_shape *s = &c->shape;
-    return cpu_splits_avx512() && c->blocks->lanes == 16 && !c->residual && (uintptr_t)c->y % LINE == 0
+    return cpu_splits_vectors(c->blocks->lanes) && !c->residual && (uintptr_t)c->y % LINE == 0
            && s->output[1] * (int64_t)sizeof(float) % LINE == 0 && training_is_large(s->batch * s->features * s->output[0] * s->output[1]);
 }
 

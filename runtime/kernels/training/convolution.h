@@ -81,10 +81,7 @@ void planes_run(const struct planes_call *call);
 /* The same in pieces: groups of one image, as many as the segments take together. `own` is a thread's: `spread` floats that are zero at first
  * and belong to this convolution alone, and `products` floats; `offsets` has 3 entries a channel. */
 struct planes_geometry {
-    struct segments segments;      /* of tiles where columns are transformed, too */
-    int groups;                    /* of columns of a row (struct training_columns); 0: only along the rows */
-    ptrdiff_t row_pitch;           /* of rows that are transformed one way, at the beginning of each scratch memory */
-    size_t rows;                   /* floats of these */
+    struct square square;          /* its rows are at the beginning of each scratch memory; groups 0: segments of rows, along which alone is transformed */
     ptrdiff_t spread_position, product_pitch, product_position;
     size_t spread, products;
 };

@@ -19,7 +19,7 @@ const struct training_blocks *training_blocks_of(enum isa isa)
 const struct training_blocks *training_column_blocks(const struct training_blocks *blocks)
 {
 #if defined(__x86_64__)
-    if (blocks == &training_blocks_avx512 && cpu_splits_avx512())
+    if (cpu_splits_vectors(blocks->lanes))
         return &training_blocks_avx2;
 #endif
     return blocks;

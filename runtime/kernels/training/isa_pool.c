@@ -152,7 +152,7 @@ void BLOCK(training_unresize)(const float *const rows[4], const float weights[4]
 {
     float *middle = temporary + LANES; /* a zero lies before and behind */
     vec_store(temporary, vec_set(0));
-    if (LANES == 16 && cpu_splits_avx512())
+    if (cpu_splits_vectors(LANES))
         weigh_rows(rows, weights, middle, 2 * count, true);
     else
         weigh_rows(rows, weights, middle, 2 * count, false);

@@ -93,17 +93,13 @@ static void measure_square(const struct planes_call *c, int64_t images, struct p
 {
     const struct slide *s = &c->slide;
     const int64_t fits = SQUARE_BYTES / (POSITIONS * (s->channels + s->features) * (int64_t)sizeof(float));
-    struct square q;
-    square_measure(&q, s, larger(fits, SQUARE_TILES), images, c->threads);
-    g->segments = q.segments;
-    g->groups = q.groups;
-    g->row_pitch = q.row_pitch;
-    g->rows = q.rows;
-    g->spread_position = (ptrdiff_t)s->channels * q.segments.width + ALIGN;
-    g->product_pitch = q.segments.width;
+    const struct square *q = &g->square;
+    square_measure(&g->square, s, larger(fits, SQUARE_TILES), images, c->threads);
+    g->spread_position = (ptrdiff_t)s->channels * q->segments.width + ALIGN;
+    g->product_pitch = q->segments.width;
     g->product_position = (ptrdiff_t)((s->features + 3) / 4 * 4) * g->product_pitch + ALIGN;
-    g->spread = g->rows + (size_t)rounded(POSITIONS * g->spread_position + PLANAR_SLACK);
-    g->products = g->rows + (size_t)rounded(POSITIONS * g->product_position + PLANAR_SLACK);
+    g->spread = g->square.rows + (size_t)rounded(POSITIONS * g->spread_position + PLANAR_SLACK);
+    g->products = g->square.rows + (size_t)rounded(POSITIONS * g->product_position + PLANAR_SLACK);
 }
 
 void planes_measure(const struct planes_call *c, int64_t images, struct planes_geometry *g)
@@ -118,9 +114,9 @@ void planes_measure(const struct planes_call *c, int64_t images, struct planes_g
     columns = columns < ITEM_COLUMNS ? columns : ITEM_COLUMNS;
     if (planes_packed_floats(c) * sizeof(float) > FAR_BYTES)
         columns = larger(columns, FAR_COLUMNS);
-    segments_measure(&g->segments, s, columns, images, c->threads);
-    g->spread_position = (ptrdiff_t)s->channels * g->segments.width + ALIGN;
-    g->product_pitch = rounded((int64_t)g->segments.together * g->segments.step) + TRAINING_SLACK;
+    segments_measure(&g->square.segments, s, columns, images, c->threads);
+    g->spread_position = (ptrdiff_t)s->channels * g->square.segments.width + ALIGN;
+    g->product_pitch = rounded((int64_t)g->square.segments.together * g->square.segments.step) + TRAINING_SLACK;
     g->product_position = (ptrdiff_t)((s->features + 3) / 4 * 4) * g->product_pitch + ALIGN;
     g->spread = (size_t)rounded(WINOGRAD_INPUTS * g->spread_position + PLANAR_SLACK);
     g->products = (size_t)rounded(WINOGRAD_INPUTS * g->product_position + PLANAR_SLACK);
@@ -173,17 +169,27 @@ static void look_ahead(const struct planes_piece *piece, struct plane_batch *bat
     batch->ahead_lines = (int)((s->input[1] * (int64_t)sizeof(float) + 63) / 64);
 }
 
+/* Of a piece's group `i`: its image, and the first output row. */
+struct place {
+    int64_t image, y;
+};
+
+static struct place place_of(const struct planes_call *c, const struct planes_geometry *g, const struct planes_piece *piece, int i)
+{
+    const int64_t index = piece->first + i, down = g->square.segments.down;
+    return (struct place){.image = piece->image + index / down, .y = segment_row(index % down, c->slide.dilation[0])};
+}
+
 /* Where a group of rows comes from. */
 static struct training_spread spread_of(const struct planes_call *c, const struct planes_geometry *g, const struct planes_piece *piece, int i)
 {
     const struct slide *s = &c->slide;
-    const int64_t image = piece->image + (piece->first + i) / g->segments.down, group = (piece->first + i) % g->segments.down;
+    const struct place at = place_of(c, g, piece, i);
     const ptrdiff_t plane = (ptrdiff_t)(s->input[0] * s->input[1]);
     struct training_spread spread = {.channels = (int)s->channels, .columns = (int)s->input[1], .channel = plane};
-    const int64_t top = segment_row(group, s->dilation[0]) - s->pad[0];
     for (int r = 0; r < WINOGRAD_INPUTS; r++) {
-        const int64_t row = top + r * s->dilation[0];
-        spread.rows[r] = row < 0 || row >= s->input[0] ? NULL : c->x + image * s->channels * plane + row * s->input[1];
+        const int64_t row = at.y - s->pad[0] + r * s->dilation[0];
+        spread.rows[r] = row < 0 || row >= s->input[0] ? NULL : c->x + at.image * s->channels * plane + row * s->input[1];
     }
     return spread;
 }
@@ -192,10 +198,10 @@ static struct training_spread spread_of(const struct planes_call *c, const struc
 static struct plane_gather gather_of(const struct planes_call *c, const struct planes_geometry *g, const struct planes_piece *piece, int i)
 {
     const struct slide *s = &c->slide;
-    const int64_t image = piece->image + (piece->first + i) / g->segments.down, group = (piece->first + i) % g->segments.down;
+    const struct place first = place_of(c, g, piece, i);
     const ptrdiff_t plane = (ptrdiff_t)(s->output[0] * s->output[1]);
-    const int64_t y = segment_row(group, s->dilation[0]), rows = (s->output[0] - y + s->dilation[0] - 1) / s->dilation[0];
-    const ptrdiff_t at = image * s->features * plane + (ptrdiff_t)(y * s->output[1]);
+    const int64_t rows = (s->output[0] - first.y + s->dilation[0] - 1) / s->dilation[0];
+    const ptrdiff_t at = first.image * s->features * plane + (ptrdiff_t)(first.y * s->output[1]);
     struct plane_gather gather = {.channels = (int)s->features, .columns = (int)s->output[1],
                                   .rows = rows < WINOGRAD_OUTPUTS ? (int)rows : WINOGRAD_OUTPUTS,
                                   .finish = {.output = c->y + at, .residual = c->addend ? c->addend + at : NULL, .step = plane,
@@ -203,16 +209,16 @@ static struct plane_gather gather_of(const struct planes_call *c, const struct p
                                              .sum_step = piece->sum_step, .sum_row = (ptrdiff_t)(s->dilation[0] * s->output[1]),
                                              .read_sum = piece->read_sum, .write_sum = piece->write_sum}};
     if (piece->sum)
-        gather.finish.sum = piece->sum + (y - piece->sum_first) * s->output[1];
+        gather.finish.sum = piece->sum + (first.y - piece->sum_first) * s->output[1];
     return gather;
 }
 
 static void spread_square(const struct planes_call *c, const struct planes_geometry *g, const struct planes_piece *piece, int i)
 {
     struct training_spread spread = spread_of(c, g, piece, i);
-    struct training_columns columns = {.groups = g->groups, .dilation = (int)c->slide.dilation[1], .rows = piece->spread,
-                                       .row_pitch = g->row_pitch, .tiles = piece->spread + g->rows + i * g->segments.step,
-                                       .position = g->spread_position, .pitch = g->segments.width};
+    struct training_columns columns = {.groups = g->square.groups, .dilation = (int)c->slide.dilation[1], .rows = piece->spread,
+                                       .row_pitch = g->square.row_pitch, .tiles = piece->spread + g->square.rows + i * g->square.segments.step,
+                                       .position = g->spread_position, .pitch = g->square.segments.width};
     spread.output = piece->spread + c->slide.pad[1];
     square_spread(c->blocks->spread_input, training_column_blocks(c->blocks)->spread_columns, spread, columns);
 }
@@ -222,9 +228,9 @@ static void gather_square(const struct planes_call *c, const struct planes_geome
 {
     struct plane_gather gather = gather_of(c, g, piece, i);
     struct planar_finish *f = &gather.finish;
-    struct training_columns columns = {.groups = g->groups, .dilation = (int)c->slide.dilation[1], .rows = piece->products,
-                                       .row = SQUARE_TOGETHER * g->row_pitch, .row_pitch = g->row_pitch,
-                                       .tiles = piece->products + g->rows + i * g->segments.step, .position = g->product_position,
+    struct training_columns columns = {.groups = g->square.groups, .dilation = (int)c->slide.dilation[1], .rows = piece->products,
+                                       .row = SQUARE_TOGETHER * g->square.row_pitch, .row_pitch = g->square.row_pitch,
+                                       .tiles = piece->products + g->square.rows + i * g->square.segments.step, .position = g->product_position,
                                        .pitch = g->product_pitch};
     gather.input = columns.rows;
     gather.position = columns.row;
@@ -243,16 +249,16 @@ static void gather_square(const struct planes_call *c, const struct planes_geome
 static void spread_rows(const struct planes_call *c, const struct planes_geometry *g, const struct planes_piece *piece, int i)
 {
     struct training_spread spread = spread_of(c, g, piece, i);
-    spread.output = piece->spread + i * g->segments.step + rounded(c->slide.pad[1]);
+    spread.output = piece->spread + i * g->square.segments.step + rounded(c->slide.pad[1]);
     spread.position = g->spread_position;
-    spread.pitch = g->segments.width;
+    spread.pitch = g->square.segments.width;
     c->blocks->spread_input(&spread);
 }
 
 static void gather_rows(const struct planes_call *c, const struct planes_geometry *g, const struct planes_piece *piece, int i)
 {
     struct plane_gather gather = gather_of(c, g, piece, i);
-    gather.input = piece->products + i * g->segments.step;
+    gather.input = piece->products + i * g->square.segments.step;
     gather.position = g->product_position;
     gather.pitch = g->product_pitch;
     c->planar->plane_gather(&gather);
@@ -261,13 +267,13 @@ static void gather_rows(const struct planes_call *c, const struct planes_geometr
 void planes_groups(const struct planes_call *c, const struct planes_geometry *g, const struct planes_piece *piece)
 {
     const struct slide *s = &c->slide;
-    const bool square = g->groups > 0;
+    const bool square = g->square.groups > 0;
     for (int i = 0; i < piece->count; i++)
         (square ? spread_square : spread_rows)(c, g, piece, i);
     struct plane_batch batch = {.count = square ? POSITIONS : WINOGRAD_INPUTS, .rows = (int)s->features,
-                                .columns = (int)((piece->count - 1) * g->segments.step + (square ? g->segments.step : s->output[1])),
-                                .depth = (int)(square ? s->channels : 3 * s->channels), .weights = c->weights, .input = piece->spread + g->rows,
-                                .position = g->spread_position, .offsets = piece->offsets, .output = piece->products + g->rows,
+                                .columns = (int)((piece->count - 1) * g->square.segments.step + (square ? g->square.segments.step : s->output[1])),
+                                .depth = (int)(square ? s->channels : 3 * s->channels), .weights = c->weights, .input = piece->spread + g->square.rows,
+                                .position = g->spread_position, .offsets = piece->offsets, .output = piece->products + g->square.rows,
                                 .position_out = g->product_position, .pitch_out = g->product_pitch, .written = c->y, .read = c->y, .ahead_rows = 1};
     look_ahead(piece, &batch);
     c->planar->plane_batch(&batch);
@@ -278,11 +284,11 @@ void planes_groups(const struct planes_call *c, const struct planes_geometry *g,
 void planes_place(const struct planes_call *c, const struct planes_geometry *g, ptrdiff_t *offsets)
 {
     const struct slide *s = &c->slide;
-    for (int64_t k = 0; g->groups && k < s->channels; k++)
-        offsets[k] = (ptrdiff_t)k * g->segments.width;
+    for (int64_t k = 0; g->square.groups && k < s->channels; k++)
+        offsets[k] = (ptrdiff_t)k * g->square.segments.width;
     const ptrdiff_t first = rounded(s->pad[1]) - s->pad[1]; /* inputs, which are written, begin at a line */
-    for (int64_t k = 0; !g->groups && k < 3 * s->channels; k++)
-        offsets[k] = (ptrdiff_t)(k / 3) * g->segments.width + first + (ptrdiff_t)(k % 3 * s->dilation[1]);
+    for (int64_t k = 0; !g->square.groups && k < 3 * s->channels; k++)
+        offsets[k] = (ptrdiff_t)(k / 3) * g->square.segments.width + first + (ptrdiff_t)(k % 3 * s->dilation[1]);
 }
 
 void planes_run(const struct planes_call *c)
@@ -291,7 +297,7 @@ void planes_run(const struct planes_call *c)
     planes_measure(c, c->slide.batch, &g);
     ptrdiff_t *offsets = c->scratch;
     float *threads = (float *)((char *)c->scratch + offsets_bytes(&c->slide));
-    const struct segments *q = &g.segments;
+    const struct segments *q = &g.square.segments;
     planes_place(c, &g, offsets);
 #pragma omp parallel num_threads(c->threads) if (c->threads > 1 && q->items > 1)
     {

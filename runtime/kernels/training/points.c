@@ -39,7 +39,7 @@ static size_t offsets_bytes(const struct points *p)
 
 static bool fetches_runs(const struct points *p)
 {
-    return p->training->lanes == 16 && cpu_splits_avx512();
+    return cpu_splits_vectors(p->training->lanes);
 }
 
 /* Pixels of an item: whole rows where addends are doubled. */
