@@ -32,6 +32,16 @@ static void print_help(FILE *out)
     fputs("\n'mitral COMMAND --help' explains a command, with an example. 'mitral --version' tells the version.\n", out);
 }
 
+/* What was printed may still wait to be written, and the disk be full. */
+static int after_printing(int code)
+{
+    const bool failed = ferror(stdout) != 0;
+    if ((fflush(stdout) == 0 && !failed) || code != 0)
+        return code;
+    fputs("mitral: expected a standard output that can be written, found one that cannot\n", stderr);
+    return cli_exit_code(MITRAL_IO);
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 2) {
@@ -40,16 +50,16 @@ int main(int argc, char **argv)
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
         print_help(stdout);
-        return 0;
+        return after_printing(0);
     }
     if (strcmp(argv[1], "--version") == 0) {
         printf("mitral %s\n", mitral_version());
-        return 0;
+        return after_printing(0);
     }
     cli_wait_briefly(argv);
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         if (strcmp(argv[1], commands[i].name) == 0)
-            return commands[i].function(argc - 1, argv + 1);
+            return after_printing(commands[i].function(argc - 1, argv + 1));
     fprintf(stderr, "mitral: expected a command, found '%s'; 'mitral --help' lists them\n", argv[1]);
     return 64;
 }

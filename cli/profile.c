@@ -1,10 +1,10 @@
 #include "cli/profile.h"
 
 #include <cjson/cJSON.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "mitral/data.h"
 #include "mitral/tools.h"
 
 enum { RUNS = 10 };
@@ -45,7 +45,7 @@ static void print_table(mitral_session *session, const struct row *rows, size_t 
     fprintf(out, "%9.1f in all\n", total * 1e6);
 }
 
-static bool write_trace(mitral_session *session, const double *seconds, size_t count, const char *path)
+static mitral_status write_trace(mitral_context *context, mitral_session *session, const double *seconds, size_t count, const char *path)
 {
     cJSON *root = cJSON_CreateObject(), *events = cJSON_AddArrayToObject(root, "traceEvents");
     double at = 0;
@@ -69,24 +69,14 @@ static bool write_trace(mitral_session *session, const double *seconds, size_t c
     }
     char *text = cJSON_PrintUnformatted(root);
     cJSON_Delete(root);
-    char partial[4096];
-    bool written = text && snprintf(partial, sizeof partial, "%s.partial", path) < (int)sizeof partial;
-    FILE *file = written ? fopen(partial, "wb") : NULL;
-    written = file && fputs(text, file) >= 0;
-    if (file)
-        written = fclose(file) == 0 && written;
-    if (written)
-        written = rename(partial, path) == 0;
-    else if (file)
-        remove(partial);
+    mitral_status status = text ? mitral_file_write(context, path, text, strlen(text)) : MITRAL_NO_MEMORY;
     free(text);
-    return written;
+    return status;
 }
 
 mitral_status cli_profile(mitral_session *session, mitral_context *context, const mitral_value *const *inputs, size_t input_count,
                           int threads, const char *path, FILE *table)
 {
-    (void)context;
     mitral_status status = mitral_session_profile(session, true);
     size_t count = 0;
     mitral_session_step_seconds(session, &count);
@@ -112,10 +102,7 @@ mitral_status cli_profile(mitral_session *session, mitral_context *context, cons
             rows[i] = (struct row){i, best[i]};
         qsort(rows, count, sizeof *rows, slowest_first);
         print_table(session, rows, count, least, flops, bytes, table);
-        if (!write_trace(session, best, count, path)) {
-            cli_error("bench", "%s: expected a file that can be written: %s", path, strerror(errno));
-            status = MITRAL_IO;
-        }
+        status = write_trace(context, session, best, count, path);
     }
     free(best);
     free(rows);

@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 import subprocess
 import sys
 import tempfile
@@ -55,6 +56,27 @@ def check_plans_and_shapes():
             check_line(run("bench", file, environment={"MITRAL_ISA": "AVX2"}), "mitral bench: MITRAL_ISA: expected portable, avx2, avx512 or amx, found 'AVX2'", 1)
 
 
+def check_written_whole():
+    """A profile replaces no device and leaves nothing where it can't be put; what is printed and can't be written is an error."""
+    with tempfile.TemporaryDirectory() as name:
+        model, folder, pipe = f"{name}/model.onnx", f"{name}/folder", f"{name}/pipe"
+        assert run("create", "dpu-net", "--size", "16", "--widths", "4,4,4,4,4", "-o", model).returncode == 0
+        os.mkdir(folder)
+        os.mkfifo(pipe)
+        reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        assert run("bench", model, "--repeat", "1", "--profile", pipe).returncode == 0
+        assert stat.S_ISFIFO(os.stat(pipe).st_mode) and os.read(reader, 1 << 20).startswith(b"{"), "expected a trace that went through the pipe"
+        os.close(reader)
+        for path in (folder, f"{name}/none/trace.json"):
+            done = run("bench", model, "--repeat", "1", "--profile", path)
+            assert done.returncode == 1 and done.stderr.startswith("mitral bench: ") and path in done.stderr and done.stderr.count("\n") == 1, done
+        assert sorted(os.listdir(name)) == ["folder", "model.onnx", "pipe"], os.listdir(name)
+        for arguments in (["--version"], ["inspect", model], ["bench", model, "--repeat", "1", "--json"]):
+            with open("/dev/full", "w", encoding="ascii") as full:
+                done = subprocess.run([MITRAL, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+            assert done.returncode == 1 and "expected a standard output that can be written" in done.stderr, done
+
+
 def main():
     names = commands()
     assert len(names) >= 13, names
@@ -70,6 +92,7 @@ def main():
     check_line(run("no-such-command"), "mitral: ", 64)
     check_spinning()
     check_plans_and_shapes()
+    check_written_whole()
     print(f"{len(names)} commands")
 
 
