@@ -10,6 +10,7 @@
 #include "cli/inputs.h"
 #include "cli/plan_options.h"
 #include "cli/profile.h"
+#include "mitral/data.h"
 #include "mitral/tools.h"
 
 enum { KEY_REPEAT = 256, KEY_PROFILE, KEY_DENORMALS, KEY_PIN, KEY_TRAIN, WARM_UPS = 3 };
@@ -150,7 +151,10 @@ int command_bench(int argc, char **argv)
     mitral_value *values[CLI_MAX_INPUTS] = {0};
     const uint64_t seed = 1;
     struct timing timing = {0};
+    struct profile profile = {0};
     mitral_status status = cli_context_create(&context);
+    if (status == MITRAL_OK && arguments.profile)
+        status = mitral_file_check(context, arguments.profile);
     double start = milliseconds();
     if (status == MITRAL_OK)
         status = cli_inputs_open(&plan, values, context, arguments.model, &arguments.inputs, &arguments.plan.compile, &seed);
@@ -166,8 +170,11 @@ int command_bench(int argc, char **argv)
     if (status == MITRAL_OK)
         print_timing(&arguments, &timing);
     if (status == MITRAL_OK && arguments.profile)
-        status = cli_profile(session, context, given, inputs, arguments.plan.session.threads, arguments.profile, arguments.json ? stderr : stdout);
+        status = cli_profile_session(&profile, session, given, inputs);
+    if (status == MITRAL_OK && arguments.profile)
+        status = cli_profile_write(&profile, context, arguments.plan.session.threads, arguments.profile, arguments.json ? stderr : stdout);
     int code = status == MITRAL_OK ? 0 : *mitral_context_message(context) ? cli_fail("bench", context, status) : cli_exit_code(status);
+    cli_profile_free(&profile);
     mitral_session_destroy(&session);
     cli_inputs_close(values);
     mitral_plan_destroy(&plan);

@@ -7,6 +7,8 @@
 #include <sys/resource.h>
 
 #include "cli/command.h"
+#include "cli/profile.h"
+#include "mitral/data.h"
 #include "mitral/train.h"
 
 enum { KEY_TRAIN = 256, KEY_TEACHER, KEY_METHOD, KEY_BATCH, KEY_OPTIMIZER, KEY_MEMORY, KEY_PRECISION, KEY_THREADS, KEY_REPEAT, KEY_PROFILE, MAX_SETTINGS = 16 };
@@ -18,7 +20,8 @@ struct arguments {
     } settings[MAX_SETTINGS];
     size_t count;
     long repeat;
-    bool json, profile;
+    bool json, profiled;
+    const char *trace;
 };
 
 static const struct argp_option options[] = {
@@ -31,7 +34,7 @@ static const struct argp_option options[] = {
     {"precision", KEY_PRECISION, "f32|bf16", 0, "bf16: products in bfloat16 where they are faster; needs AMX [f32]", 0},
     {"threads", KEY_THREADS, "N", 0, "[all cores]", 0},
     {"repeat", KEY_REPEAT, "N", 0, "timed steps, after two for warming up [10]", 0},
-    {"profile", KEY_PROFILE, 0, 0, "a table by step on standard error", 0},
+    {"profile", KEY_PROFILE, "OUT.json", OPTION_ARG_OPTIONAL, "print a table by step of the last timed one, on standard error; with =OUT.json write a Chrome/Perfetto trace, too", 0},
     {"json", 'j', 0, 0, "one JSON object on standard output", 0},
     {0}};
 
@@ -42,7 +45,10 @@ static error_t parse(int key, char *value, struct argp_state *state)
     switch (key) {
     case KEY_TRAIN: return 0;
     case 'j': arguments->json = true; return 0;
-    case KEY_PROFILE: arguments->profile = true; return 0;
+    case KEY_PROFILE:
+        arguments->profiled = true;
+        arguments->trace = value;
+        return 0;
     case KEY_REPEAT:
         if (!cli_parse_count(value, &arguments->repeat) || arguments->repeat > 100000)
             cli_usage(state, "--repeat: expected a number from 1 to 100000, found '%s'", value);
@@ -81,11 +87,15 @@ static int compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void print_step(void *user, const mitral_step_info *step, double seconds)
+struct record {
+    struct profile profile;
+    bool full;
+};
+
+static void record_step(void *user, const mitral_step_info *step, double seconds)
 {
-    (void)user;
-    fprintf(stderr, "%9.3f ms  %6.1f GFLOP/s  %6.1f GB/s  %-32s %s\n", 1e3 * seconds, seconds > 0 ? step->flops / seconds / 1e9 : 0,
-            seconds > 0 ? step->bytes / seconds / 1e9 : 0, step->kernel, step->name);
+    struct record *record = user;
+    record->full = !cli_profile_add(&record->profile, step, seconds) || record->full;
 }
 
 static double peak_rss(void)
@@ -131,9 +141,12 @@ int cli_bench_training(int argc, char **argv)
     cli_parse(&argp, argc, argv, &arguments);
     mitral_context *context = NULL;
     mitral_training *training = NULL;
-    mitral_training_timing timing = {.repeat = (size_t)arguments.repeat, .step = arguments.profile ? print_step : NULL};
+    struct record record = {.full = false};
+    mitral_training_timing timing = {.repeat = (size_t)arguments.repeat, .step = arguments.profiled ? record_step : NULL, .user = &record};
     timing.step_seconds = calloc(timing.repeat, sizeof *timing.step_seconds);
     mitral_status status = timing.step_seconds ? cli_context_create(&context) : MITRAL_NO_MEMORY;
+    if (status == MITRAL_OK && arguments.trace)
+        status = mitral_file_check(context, arguments.trace);
     if (status == MITRAL_OK)
         status = mitral_training_create(&training, context);
     if (status == MITRAL_OK)
@@ -142,11 +155,16 @@ int cli_bench_training(int argc, char **argv)
         status = mitral_training_set(training, arguments.settings[i].name, arguments.settings[i].value);
     if (status == MITRAL_OK)
         status = mitral_training_time(training, &timing);
+    if (status == MITRAL_OK && record.full)
+        status = MITRAL_NO_MEMORY;
+    if (status == MITRAL_OK && arguments.profiled)
+        status = cli_profile_write(&record.profile, context, atoi(mitral_training_get(training, "threads")), arguments.trace, stderr);
     int code = 0;
     if (status == MITRAL_OK)
         print_timing(&arguments, training, &timing);
     else
         code = cli_fail("bench", context, status);
+    cli_profile_free(&record.profile);
     free(timing.step_seconds);
     mitral_training_destroy(&training);
     mitral_context_destroy(&context);

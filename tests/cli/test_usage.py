@@ -67,14 +67,37 @@ def check_written_whole():
         assert run("bench", model, "--repeat", "1", "--profile", pipe).returncode == 0
         assert stat.S_ISFIFO(os.stat(pipe).st_mode) and os.read(reader, 1 << 20).startswith(b"{"), "expected a trace that went through the pipe"
         os.close(reader)
-        for path in (folder, f"{name}/none/trace.json"):
-            done = run("bench", model, "--repeat", "1", "--profile", path)
+        for path, training in ((folder, []), (f"{name}/none/trace.json", []), (f"{name}/none/trace.json", ["--train", "--batch", "1"])):
+            done = run("bench", model, "--repeat", "1", *training, f"--profile={path}")
+            assert done.stdout == "", "expected the path to be looked at before anything is timed"
             assert done.returncode == 1 and done.stderr.startswith("mitral bench: ") and path in done.stderr and done.stderr.count("\n") == 1, done
         assert sorted(os.listdir(name)) == ["folder", "model.onnx", "pipe"], os.listdir(name)
         for arguments in (["--version"], ["inspect", model], ["bench", model, "--repeat", "1", "--json"]):
             with open("/dev/full", "w", encoding="ascii") as full:
                 done = subprocess.run([MITRAL, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
             assert done.returncode == 1 and "expected a standard output that can be written" in done.stderr, done
+
+
+def check_profiles():
+    """The table by step, slowest first, of a run and of a training step, and their traces: the same steps, their times adding up."""
+    with tempfile.TemporaryDirectory() as name:
+        model, trace = f"{name}/model.onnx", f"{name}/trace.json"
+        assert run("create", "dpu-net", "--size", "16", "--widths", "4,4,4,4,4", "-o", model).returncode == 0
+        for arguments in (["--profile", trace], ["--train", "--batch", "2", f"--profile={trace}"], ["--train", "--batch", "2", "--profile"]):
+            done = run("bench", model, "--repeat", "1", "--threads", "1", *arguments)
+            lines = (done.stderr if "--train" in arguments else done.stdout).splitlines()
+            first = next(i for i, line in enumerate(lines) if line.startswith("peaks measured here")) + 2
+            times = [float(line.split()[0]) for line in lines[first:-1]]
+            total = float(lines[-1].split()[0])
+            assert done.returncode == 0 and times == sorted(times, reverse=True) and "kernel" in lines[first - 1], done
+            assert abs(sum(times) - total) <= 0.05 * (len(times) + 1), (sum(times), total)
+            if not os.path.exists(trace):
+                continue
+            with open(trace, encoding="utf-8") as file:
+                events = json.load(file)["traceEvents"]
+            os.remove(trace)
+            assert abs(sum(event["dur"] for event in events) - total) <= 0.05 + 1e-6 * total, total
+            assert len([event for event in events if event["dur"] > 0]) == len(times), (len(events), len(times))
 
 
 def main():
@@ -93,6 +116,7 @@ def main():
     check_spinning()
     check_plans_and_shapes()
     check_written_whole()
+    check_profiles()
     print(f"{len(names)} commands")
 
 
