@@ -304,19 +304,27 @@ def draw(work, results, figures, teacher, seeds, validated):
     figure.savefig(results / "distillation_curves.png", dpi=120)
     pyplot.close(figure)
 
+    draw_dice(results / "distillation_dice.png", figures, teacher)
+
+
+def draw_dice(path, figures, teacher):
+    """A point each seed and their mean; no bars, since the axis does not begin at 0."""
+    from matplotlib import pyplot
+
     names = [name for name in RUNS if name in figures]
-    figure, axis = pyplot.subplots(figsize=(9, 0.5 * len(names) + 1.6))
+    figure, axis = pyplot.subplots(figsize=(9, 0.45 * len(names) + 1.6))
     for index, name in enumerate(names):
-        values = [f["dice"] for f in figures[name].values()]
-        axis.barh(index, statistics.fmean(values), xerr=statistics.stdev(values) if len(values) > 1 else None, color="#9aa4af" if name == ALONE else "#4a9fd0")
-        axis.plot(values, [index] * len(values), "k.", markersize=4)
+        values, colour = [f["dice"] for f in figures[name].values()], "#5f6b76" if name == ALONE else "#2f7fb8"
+        deviation = statistics.stdev(values) if len(values) > 1 else None
+        axis.errorbar(statistics.fmean(values), index, xerr=deviation, fmt="D", markersize=8, color=colour, elinewidth=2)
+        axis.plot(values, [index] * len(values), "k.", markersize=5)
     axis.axvline(teacher["dice"], color="#d55e00", label="teacher")
-    lowest = min(f["dice"] for name in names for f in figures[name].values()) if names else 0
-    axis.set(yticks=range(len(names)), yticklabels=names, xlabel="Dice on the testing patients, % (points: seeds; bars: SD)", xlim=(max(0, lowest - 10), 100))
+    axis.set(yticks=range(len(names)), yticklabels=names, xlabel="Dice on the testing patients, % (diamonds: mean ± SD; points: seeds)")
+    axis.grid(axis="x", alpha=0.3)
     axis.invert_yaxis()
-    axis.legend(loc="lower right")
+    axis.legend(loc="lower left")
     figure.tight_layout()
-    figure.savefig(results / "distillation_dice.png", dpi=120)
+    figure.savefig(path, dpi=120)
     pyplot.close(figure)
 
 
