@@ -8,9 +8,9 @@
 
 static const char style[] =
     ":root{color-scheme:light dark;--back:#fff;--fore:#1b1f24;--dim:#5c6570;--line:#d9dee4;--soft:#f4f6f8;--grid:#e6eaee;"
-    "--c0:#1b1f24;--c1:#0072b2;--c2:#d55e00;--c3:#009e73;--c4:#b4568a;--c5:#9a7700;--c6:#4a9fd0;--c7:#7a5cc0}\n"
+    "--c0:#1b1f24;--c1:#0072b2;--c2:#9a7700;--c3:#d55e00;--c4:#009e73;--c5:#b4568a;--c6:#4a9fd0;--c7:#7a5cc0}\n"
     "@media(prefers-color-scheme:dark){:root{--back:#14171b;--fore:#e6e9ed;--dim:#9aa4af;--line:#333a42;--soft:#1c2127;--grid:#282e35;"
-    "--c0:#e6e9ed;--c1:#56b4e9;--c2:#f08a4b;--c3:#3fd0a4;--c4:#e59cc4;--c5:#e4c44a;--c6:#8fc7f0;--c7:#b7a0ee}}\n"
+    "--c0:#e6e9ed;--c1:#56b4e9;--c2:#e4c44a;--c3:#f08a4b;--c4:#3fd0a4;--c5:#e59cc4;--c6:#8fc7f0;--c7:#b7a0ee}}\n"
     "*{box-sizing:border-box}body{margin:0;background:var(--back);color:var(--fore);font:15px/1.5 system-ui,-apple-system,'Segoe UI',"
     "'DejaVu Sans',sans-serif}main{max-width:1000px;margin:0 auto;padding:28px 20px 60px}h1{font-size:26px;margin:0 0 4px}h2{font-size:19px;"
     "margin:38px 0 10px;border-bottom:1px solid var(--line);padding-bottom:6px}p{margin:8px 0}.dim,.none{color:var(--dim)}code{font:13px/1.4 "

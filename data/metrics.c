@@ -210,7 +210,7 @@ mitral_agreement mitral_agree(const double *prediction, const double *reference,
         result.lower = result.bias - 1.96 * deviation;
         result.upper = result.bias + 1.96 * deviation;
     }
-    if (aa > 0 && bb > 0)
+    if (result.count > 2 && aa > 0 && bb > 0) /* two points always lie on a line */
         result.correlation = ab / sqrt(aa * bb);
     return result;
 }

@@ -280,7 +280,7 @@ MITRAL_API mitral_summary mitral_summarise(const double *values, size_t count);
 typedef struct mitral_agreement {
     size_t count;
     double bias, lower, upper; /* mean difference and bias ± 1.96 SD of the differences, which one pair does not have: NaN */
-    double correlation;        /* Pearson; NaN below 2 pairs or without variance */
+    double correlation;        /* Pearson; NaN below 3 pairs (two always lie on a line) or without variance */
 } mitral_agreement;
 MITRAL_API mitral_agreement mitral_agree(const double *prediction, const double *reference, size_t count);
 

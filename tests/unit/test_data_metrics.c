@@ -134,6 +134,8 @@ static void test_agreement(void **state)
     assert_true(g.correlation > 0.99 && g.correlation <= 1);
     g = mitral_agree(a, b, 1);
     assert_true(g.count == 1 && g.bias == -2 && isnan(g.lower) && isnan(g.correlation));
+    g = mitral_agree(a, b, 2);
+    assert_true(g.count == 2 && !isnan(g.lower) && isnan(g.correlation));
     g = mitral_agree(a + 3, b + 3, 1);
     assert_true(g.count == 0 && isnan(g.bias));
 }
