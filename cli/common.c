@@ -167,8 +167,29 @@ static error_t parse_one(int key, char *value, struct argp_state *state)
     return error;
 }
 
+/* An option that may have a file takes it as --option=FILE.json; "--option FILE.json" means the same. One such option of a command, given once. */
+static int join_files(const struct argp_option *options, int argc, char **argv)
+{
+    static char joined[4096 + 64];
+    const char *const ending = ".json";
+    for (; options->name || options->key; options++)
+        for (int i = 1; i + 1 < argc && options->name && options->flags & OPTION_ARG_OPTIONAL; i++) {
+            const size_t length = strlen(argv[i + 1]);
+            if (strncmp(argv[i], "--", 2) != 0 || strcmp(argv[i] + 2, options->name) != 0 || length < strlen(ending)
+                || strcmp(argv[i + 1] + length - strlen(ending), ending) != 0
+                || snprintf(joined, sizeof joined, "%s=%s", argv[i], argv[i + 1]) >= (int)sizeof joined)
+                continue;
+            argv[i] = joined;
+            for (int k = i + 1; k < argc; k++)
+                argv[k] = argv[k + 1];
+            return argc - 1;
+        }
+    return argc;
+}
+
 void cli_parse(const struct argp *argp, int argc, char **argv, void *input)
 {
+    argc = join_files(argp->options, argc, argv);
     bool help = false; /* argp prints help only where it may print its own errors, which are of two lines */
     for (int i = 1; i < argc; i++)
         help = help || strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-?") == 0 || strcmp(argv[i], "--usage") == 0;

@@ -285,21 +285,6 @@ static mitral_status run(struct work *work)
     return status == MITRAL_OK ? report(work) : status;
 }
 
-/* --json takes a file as --json=FILE; "--json FILE.json" means the same. */
-static void join_json(int argc, char **argv, char *joined, size_t size)
-{
-    for (int i = 1; i + 1 < argc; i++) {
-        size_t length = strlen(argv[i + 1]);
-        if (strcmp(argv[i], "--json") != 0 || length < 5 || strcmp(argv[i + 1] + length - 5, ".json") != 0 || length + 8 > size)
-            continue;
-        snprintf(joined, size, "--json=%s", argv[i + 1]);
-        argv[i] = joined;
-        for (int j = i + 1; j + 1 <= argc; j++)
-            argv[j] = argv[j + 1];
-        return;
-    }
-}
-
 int command_evaluate(int argc, char **argv)
 {
     static const struct argp argp = {
@@ -313,10 +298,6 @@ int command_evaluate(int argc, char **argv)
         0,
         0};
     static struct arguments arguments;
-    char joined[4096];
-    join_json(argc, argv, joined, sizeof joined);
-    for (argc = 0; argv[argc];)
-        argc++;
     cli_parse(&argp, argc, argv, &arguments);
     struct work work = {.arguments = &arguments};
     mitral_status status = cli_context_create(&work.context);

@@ -83,7 +83,7 @@ def check_profiles():
     with tempfile.TemporaryDirectory() as name:
         model, trace = f"{name}/model.onnx", f"{name}/trace.json"
         assert run("create", "dpu-net", "--size", "16", "--widths", "4,4,4,4,4", "-o", model).returncode == 0
-        for arguments in (["--profile", trace], ["--train", "--batch", "2", f"--profile={trace}"], ["--train", "--batch", "2", "--profile"]):
+        for arguments in (["--profile", trace], ["--train", "--batch", "2", f"--profile={trace}"], ["--train", "--batch", "2", "--profile", trace], ["--train", "--batch", "2", "--profile"]):
             done = run("bench", model, "--repeat", "1", "--threads", "1", *arguments)
             lines = (done.stderr if "--train" in arguments else done.stdout).splitlines()
             first = next(i for i, line in enumerate(lines) if line.startswith("peaks measured here")) + 2
