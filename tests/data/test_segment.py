@@ -262,6 +262,21 @@ def test_refusals():
         message = mitral("segment", folder / "net.onnx", scan, "-o", mask, "--overlay", folder / "picture.jpg", code=64)
         assert "expected a name ending in .png" in message and not mask.exists(), message
         refused("none/mask.nii", "segment", folder / "net.onnx", scan, "-o", folder / "none" / "mask.nii")
+        refused("none/picture.png", "segment", folder / "net.onnx", scan, "-o", mask, "--overlay", folder / "none" / "picture.png")
+        before = scan.read_bytes()
+        (folder / "link.nii.gz").symlink_to(scan)
+        for same in (scan, folder / "link.nii.gz"):
+            refused("found the same", "segment", folder / "net.onnx", scan, "-o", same)
+        assert scan.read_bytes() == before, "a scan was overwritten by its mask"
+        for wrong in (["x", "--seed", "18446744073709551616"], ["x", "--seed", " -1"], [""]):
+            assert "expected" in mitral("phantom", *wrong, "--patients", 1, code=64)
+        flat = folder / "plane"
+        flat.mkdir()
+        for name, kind in (("i.nii.gz", np.float32), ("l.nii.gz", np.uint8)):
+            nibabel.Nifti1Image(np.ones((40, 40), kind), np.eye(4)).to_filename(flat / name)
+        (flat / "dataset.json").write_text(json.dumps({"labels": ["background", "RV", "myocardium", "LV"],
+                                                       "testing": [{"image": "i.nii.gz", "label": "l.nii.gz"}]}))
+        refused("i.nii.gz: metrics: pixdim[3]", "evaluate", folder / "net.onnx", "--data", flat)
         (folder / "cut.nii.gz").write_bytes(scan.read_bytes()[:5000])
         refused("voxels", "segment", folder / "net.onnx", folder / "cut.nii.gz", "-o", mask)
         image = nibabel.load(scan)
