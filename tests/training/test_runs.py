@@ -380,6 +380,11 @@ def test_report_is_one_page():
     assert page.count("<svg") == 4 and page.count("data:image/png;base64,") == 2, "expected four charts, and pictures of ED and ES"
     assert "Without labels" not in page
     assert "http" not in page and "<script" not in page and "src=\"data:" in page
+    assert "damaged" not in page
+    log = (run / "log.jsonl").read_bytes().splitlines(keepends=True)
+    (run / "log.jsonl").write_bytes(b"".join([log[0], b"\0{\n", b'{"step": 2, "loss\n', *log[1:], b'{"st']))
+    call(MITRAL, "report", run, "-o", FOLDER / "report.html")
+    assert (FOLDER / "report.html").read_text() == page.replace("<h2>Data", "<p>Lines of the log that are damaged, and left out here: 2.</p>\n<h2>Data")
     (run / "evaluation.json").write_text('{"model": "student.onnx"')
     error = call(MITRAL, "report", run, "-o", FOLDER / "never.html", code=1)
     assert error == f"mitral report: {run}/evaluation.json: expected JSON of mitral evaluate, found something else\n", error
