@@ -318,10 +318,12 @@ def test_cached_teacher():
     assert len(files) == 1, f"expected one file for both seeds, found {files}"
     FOLDER.distill(*options, "-o", FOLDER / "uncached.onnx")
     assert same("cached0.onnx", "uncached.onnx"), "the cached outputs give other weights"
-    bytes_, made = files[0].read_bytes(), files[0].stat().st_mtime_ns
-    files[0].write_bytes(bytes_[:1000])
-    FOLDER.distill(*options, "--cache-teacher", FOLDER / "cache", "-o", FOLDER / "mended.onnx")
-    assert files[0].read_bytes() == bytes_ and files[0].stat().st_mtime_ns != made and same("cached0.onnx", "mended.onnx")
+    bytes_ = files[0].read_bytes()
+    for damage in (bytes_[:1000], b"".join([bytes_[:-5], bytes([bytes_[-5] ^ 64]), bytes_[-4:]]), bytes_ + b"\0"):
+        files[0].write_bytes(damage)
+        made = files[0].stat().st_mtime_ns
+        FOLDER.distill(*options, "--cache-teacher", FOLDER / "cache", "-o", FOLDER / "mended.onnx")
+        assert files[0].read_bytes() == bytes_ and files[0].stat().st_mtime_ns != made and same("cached0.onnx", "mended.onnx")
     FOLDER.distill(*options, "--checkpoint", FOLDER / "with_cache", "-o", FOLDER / "in_run.onnx")
     assert list((FOLDER / "with_cache").glob("teacher-*.cache")), "nothing was cached in the run's folder"
     FOLDER.distill(*options, "--checkpoint", FOLDER / "without_cache", "--cache-limit", 1, "-o", FOLDER / "in_run.onnx")
