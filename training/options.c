@@ -258,6 +258,9 @@ static mitral_status set_from_json(struct options *options, mitral_context *cont
     size_t used = 0;
     if (cJSON_IsString(item))
         return options_set(options, context, item->string, item->valuestring);
+    const struct option_row *row = find_row(item->string);
+    if (row && row->kind == OPTION_PATH)
+        return mitral_fail(context, MITRAL_INVALID, "%s: expected a text, found something else", row->public.name);
     if (cJSON_IsBool(item))
         return options_set(options, context, item->string, cJSON_IsTrue(item) ? "true" : "false");
     if (cJSON_IsNumber(item)) {

@@ -173,6 +173,10 @@ def test_options_that_mean_nothing():
         error = FOLDER.distill("--steps", 1, "-o", FOLDER / "never.onnx", *options, code=1)
         assert fact in error.strip().splitlines()[-1], error
         assert not (FOLDER / "never.onnx").exists()
+    for key, value in (("output", 3), ("taps", [1, 2]), ("data", True)):
+        (FOLDER / "types.json").write_text(json.dumps({key: value}))
+        error = FOLDER.distill("--steps", 1, "-o", FOLDER / "never.onnx", "--config", FOLDER / "types.json", code=1)
+        assert f"types.json: {key}: expected a text" in error, error
     error = FOLDER.distill("--steps", 1, "-o", FOLDER / "never.json", code=1)
     assert "the configuration beside it" in error and not (FOLDER / "never.json").exists(), error
 

@@ -461,6 +461,8 @@ def test_bench_times_training_steps():
     text = call(MITRAL, "bench", FOLDER / "student.onnx", "--train", "--teacher", FOLDER / "teacher.onnx", "--batch", 2, "--repeat", 3, "--json")
     timing = json.loads(text)
     assert timing["step_ms"] > timing["teacher_ms"] > 0 and timing["peak_rss_mb"] > 0, timing
+    error = call(MITRAL, "bench", FOLDER / "student.onnx", "--train", "--method", "fitnet", code=64)
+    assert "fitnet: expected a teacher" in error, error
 
 
 def test_gradients_take_the_memory_of_what_is_not_read_again():
