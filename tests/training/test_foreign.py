@@ -166,9 +166,12 @@ def test_weights_that_are_no_numbers_are_not_kept():
 
 
 def test_options_that_mean_nothing():
-    cases = {("--method", "none|logits"): "found 'none|logits'", ("--steps", "1e13"): "from 1 to 1000000000000, found '1e13'",
-             ("--optimizer", "adam", "--beta1", 1): "beta1: expected a number below 1", ("--optimizer", "adamw", "--beta2", 1): "beta2: expected a number below 1",
-             ("--deep-supervision", "nowhere"): "deep-supervision: expected the name", ("--log", FOLDER / "nowhere/log.jsonl"): "expected a log that can be written"}
+    cases = {("--method", "none|logits"): "found 'none|logits'",
+             ("--steps", "1e13"): "from 1 to 1000000000000, found '1e13'",
+             ("--optimizer", "adam", "--beta1", 1): "beta1: expected a number below 1",
+             ("--optimizer", "adamw", "--beta2", 1): "beta2: expected a number below 1",
+             ("--deep-supervision", "nowhere"): "deep-supervision: expected the name",
+             ("--log", FOLDER / "nowhere/log.jsonl"): "expected a log that can be written"}
     for options, fact in cases.items():
         error = FOLDER.distill("--steps", 1, "-o", FOLDER / "never.onnx", *options, code=1)
         assert fact in error.strip().splitlines()[-1], error
