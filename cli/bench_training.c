@@ -38,6 +38,20 @@ static const struct argp_option options[] = {
     {"json", 'j', 0, 0, "one JSON object on standard output", 0},
     {0}};
 
+/* Without a teacher there is nothing to learn by a method, and its time would be another's. */
+static void check_method(const struct arguments *arguments, struct argp_state *state)
+{
+    const char *method = NULL, *teacher = NULL;
+    for (size_t i = 0; i < arguments->count; i++) {
+        if (strcmp(arguments->settings[i].name, "method") == 0)
+            method = arguments->settings[i].value;
+        if (strcmp(arguments->settings[i].name, "teacher") == 0)
+            teacher = arguments->settings[i].value;
+    }
+    if (method && strcmp(method, "none") != 0 && !teacher)
+        cli_usage(state, "--method %s: expected a teacher (--teacher T.onnx), found none", method);
+}
+
 static error_t parse(int key, char *value, struct argp_state *state)
 {
     struct arguments *arguments = state->input;
@@ -61,6 +75,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case ARGP_KEY_END:
         if (!arguments->model)
             cli_usage(state, "expected a model, found none");
+        check_method(arguments, state);
         return 0;
     default:
         if (key < KEY_TEACHER || key > KEY_THREADS)

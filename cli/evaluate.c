@@ -151,6 +151,7 @@ static mitral_status measure_all(struct work *work)
             return status;
         status = mitral_measure_overlap(work->evaluation.overlaps + i * (size_t)classes, work->context, loaded.prediction,
                                         loaded.labels.voxels, &loaded.image.geometry, classes);
+        mitral_context_about(work->context, status, work->dataset.cases[i].image);
         unload(&loaded, work->context);
         if (status != MITRAL_OK)
             return status;

@@ -1,5 +1,7 @@
 #include <argp.h>
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cli/command.h"
 #include "mitral/data.h"
@@ -31,8 +33,9 @@ static error_t parse(int key, char *value, struct argp_state *state)
         arguments->options.patients = (int32_t)number;
         return 0;
     case KEY_SEED:
+        errno = 0;
         arguments->options.seed = strtoull(value, &end, 10);
-        if (end == value || *end || *value == '-')
+        if (end == value || *end || errno || strchr(value, '-'))
             cli_usage(state, "--seed: expected a whole number from 0, found '%s'", value);
         return 0;
     case KEY_HARD: arguments->options.hard = true; return 0;
@@ -46,7 +49,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
         arguments->folder = value;
         return 0;
     case ARGP_KEY_END:
-        if (!arguments->folder)
+        if (!arguments->folder || !*arguments->folder)
             cli_usage(state, "expected a folder to write to, found none");
         return 0;
     default: return ARGP_ERR_UNKNOWN;

@@ -118,12 +118,12 @@ static void add_named(struct series *list, size_t *count, size_t room, const cha
         ++*count;
 }
 
-static void read_line(struct report *report, const cJSON *line)
+static bool read_line(struct report *report, const cJSON *line)
 {
     const cJSON *step = cJSON_GetObjectItemCaseSensitive(line, "step"), *loss = cJSON_GetObjectItemCaseSensitive(line, "loss");
     const cJSON *dice = cJSON_GetObjectItemCaseSensitive(line, "dice"), *item;
     if (!cJSON_IsNumber(step))
-        return;
+        return false;
     const double x = step->valuedouble;
     if (loss) {
         const cJSON *rate = cJSON_GetObjectItemCaseSensitive(line, "lr"), *norm = cJSON_GetObjectItemCaseSensitive(line, "gradient_norm");
@@ -140,18 +140,20 @@ static void read_line(struct report *report, const cJSON *line)
         cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(line, "dice_by_class"))
             add_named(report->dice, &report->dice_count, REPORT_CLASSES, item->string, x, item, 100);
     }
+    return true;
 }
 
 static bool read_log(struct report *report, const char *path)
 {
     size_t size;
     char *text = read_whole(path, &size);
-    for (char *line = text, *end; line && *line; line = end) {
-        end = line + strcspn(line, "\n");
-        cJSON *root = cJSON_ParseWithLength(line, (size_t)(end - line)); /* a torn last line gives none */
-        read_line(report, root);
+    for (const char *line = text, *last = text ? text + size : NULL; line < last;) {
+        const char *end = memchr(line, '\n', (size_t)(last - line));
+        cJSON *root = cJSON_ParseWithLength(line, (size_t)((end ? end : last) - line));
+        if (!read_line(report, root) && end) /* the last one may be torn: the run goes on, or was killed */
+            report->unread++;
         cJSON_Delete(root);
-        end += *end == '\n';
+        line = end ? end + 1 : last;
     }
     free(text);
     return text != NULL;

@@ -34,6 +34,7 @@ struct report {
     struct series loss[REPORT_TERMS], dice[REPORT_CLASSES], rate, norm;
     size_t loss_count, dice_count;
     double seconds; /* of all logged steps */
+    size_t unread;  /* lines of the log that are none of a run's */
     char *pictures[3];
     size_t picture_sizes[3];
 };

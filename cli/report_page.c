@@ -365,6 +365,8 @@ void report_page(FILE *out, const struct report *report)
     write_evaluation(out, report->evaluation);
     write_pictures(out, report);
     write_curves(out, report);
+    if (report->unread)
+        fprintf(out, "<p>Lines of the log that are damaged, and left out here: %zu.</p>\n", report->unread);
     fputs("<h2>Data</h2>\n", out);
     write_patients(out, report, "training_patients", "Trained on", "training_slices");
     write_patients(out, report, "validation_patients", "Held back for validation", "validation_slices");

@@ -1,6 +1,7 @@
 #include <argp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cli/plan_options.h"
 #include "mitral/data.h"
@@ -124,9 +125,26 @@ static void print_result(const struct work *work, const struct arguments *argume
         printf("  %-12s %7.1f ml\n", network->labels[i], (double)counts[i] * voxel_ml);
 }
 
+/* Before there is anything to lose; the scan and the model above all. */
+static mitral_status check_output(mitral_context *context, const struct arguments *arguments, const char *path)
+{
+    const char *inputs[] = {arguments->scan, arguments->model};
+    struct stat input, output;
+    for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++)
+        if (stat(inputs[i], &input) == 0 && stat(path, &output) == 0 && input.st_dev == output.st_dev && input.st_ino == output.st_ino) {
+            cli_error("segment", "%s: expected another file to write to than %s, found the same", path, inputs[i]);
+            return MITRAL_INVALID;
+        }
+    return mitral_file_check(context, path);
+}
+
 static mitral_status run(struct work *work, mitral_context *context, const struct arguments *arguments)
 {
-    mitral_status status = mitral_volume_read(&work->scan, context, arguments->scan, 0);
+    mitral_status status = check_output(context, arguments, arguments->mask);
+    if (status == MITRAL_OK && arguments->overlay)
+        status = check_output(context, arguments, arguments->overlay);
+    if (status == MITRAL_OK)
+        status = mitral_volume_read(&work->scan, context, arguments->scan, 0);
     if (status == MITRAL_OK)
         status = cli_open_plan(&work->plan, context, arguments->model, &arguments->plan.compile);
     if (status == MITRAL_OK)

@@ -299,12 +299,24 @@ mitral_status gradient_build_from(struct graph *graph, const value_id *values, c
     return build_and_clear(graph, values, seeds, value_count, wrt, count, gradients);
 }
 
+/* Where the trail of types breaks off, as behind an If whose branches give different ranks. */
+static mitral_status fail_untyped(const struct graph *graph, value_id loss)
+{
+    const struct node *node = graph_first_unshaped(graph);
+    if (node)
+        return mitral_fail(graph->context, MITRAL_UNSUPPORTED, "%s '%s': expected an output of known shape, to be differentiated, found none",
+                           node->op->name, node->name);
+    return mitral_fail(graph->context, MITRAL_INVALID, "gradient of '%s': expected a floating-point loss, found no type", graph->values[loss].name);
+}
+
 mitral_status gradient_build(struct graph *graph, value_id loss, const value_id *wrt, size_t count, value_id *gradients)
 {
     const struct value_type *type = &graph->values[loss].type;
+    if (!type->dtype)
+        return fail_untyped(graph, loss);
     if (!dtype_is_float(type->dtype))
         return mitral_fail(graph->context, MITRAL_INVALID, "gradient of '%s': expected a floating-point loss, found %s",
-                           graph->values[loss].name, type->dtype ? mitral_dtype_name((mitral_dtype)type->dtype) : "no type");
+                           graph->values[loss].name, mitral_dtype_name((mitral_dtype)type->dtype));
     /* Where the rank is not known (sizes that depend on data came before) the run checks it. */
     for (int32_t i = 0; i < type->rank; i++)
         if (type->dims[i] != 1)

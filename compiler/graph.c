@@ -319,6 +319,17 @@ void graph_free_uses(const struct graph *graph, struct graph_uses *uses)
     *uses = (struct graph_uses){0};
 }
 
+const struct node *graph_first_unshaped(const struct graph *graph)
+{
+    for (size_t n = 0; n < graph->node_count; n++) {
+        const struct node *node = &graph->nodes[n];
+        const value_id first = node->op ? node_output(node, 0) : NO_VALUE;
+        if (first != NO_VALUE && graph->values[first].type.kind == MITRAL_TENSOR && graph->values[first].type.rank < 0)
+            return node;
+    }
+    return NULL;
+}
+
 const struct node *graph_producer(const struct graph *graph, value_id value)
 {
     if (value == NO_VALUE || graph->values[value].producer == NO_NODE)

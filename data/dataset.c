@@ -1,7 +1,10 @@
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+
+#include <nifti1_io.h>
 
 #include "data/dataset.h"
 
@@ -113,6 +116,38 @@ void mitral_dataset_free(mitral_context *context, mitral_dataset *dataset)
     *dataset = (mitral_dataset){0};
 }
 
+/* Where the rows, columns and slices lead, as "RAS" for right, anterior, superior; "" where the header does not say. */
+static void name_axes(const mitral_geometry *geometry, char axes[4])
+{
+    static const char letters[2][4] = {"RAS", "LPI"};
+    const double *q = geometry->quaternion;
+    mat44 made = nifti_quatern_to_mat44((float)q[0], (float)q[1], (float)q[2], 0, 0, 0, 1, 1, 1, (float)geometry->qfac);
+    axes[0] = axes[3] = 0;
+    if (geometry->sform_code <= 0 && geometry->qform_code <= 0)
+        return;
+    for (int axis = 0; axis < 3; axis++) {
+        double longest = 0;
+        axes[axis] = '?';
+        for (int i = 0; i < 3; i++) {
+            const double along = geometry->sform_code > 0 ? geometry->sform[i][axis] : (double)made.m[i][axis];
+            if (fabs(along) > fabs(longest)) {
+                longest = along;
+                axes[axis] = letters[along < 0][i];
+            }
+        }
+    }
+}
+
+/* Voxels are matched by index, as others do it; a map that was turned or mirrored on the way shows in its axes. */
+static void remark_on_axes(mitral_context *context, const char *path, const mitral_geometry *image, const mitral_geometry *labels)
+{
+    char ours[4], theirs[4];
+    name_axes(image, ours);
+    name_axes(labels, theirs);
+    if (*ours && *theirs && strcmp(ours, theirs) != 0)
+        mitral_log(context, "%s: its axes are %s and its image's %s: they are taken as the same, voxel by voxel", path, theirs, ours);
+}
+
 static mitral_status read_labels(mitral_labels *labels, mitral_context *context, const mitral_dataset *dataset,
                                  const mitral_case *item, const mitral_geometry *geometry)
 {
@@ -120,8 +155,10 @@ static mitral_status read_labels(mitral_labels *labels, mitral_context *context,
         return mitral_fail(context, MITRAL_INVALID, "%s: expected a label map for it, found none", item->image);
     TRY(mitral_labels_read(labels, context, item->label, dataset->class_count, 0));
     const mitral_geometry *found = &labels->geometry;
-    if (mitral_geometry_matches(geometry, found, true))
+    if (mitral_geometry_matches(geometry, found, true)) {
+        remark_on_axes(context, item->label, geometry, found);
         return MITRAL_OK;
+    }
     mitral_status status =
         mitral_fail(context, MITRAL_INVALID,
                     "%s: expected the geometry of its image, %lldx%lldx%lldx%lld at %g x %g x %g mm, found "

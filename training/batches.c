@@ -7,6 +7,7 @@
 #include <xxhash.h>
 
 #include "data/random.h"
+#include "training/classes.h"
 #include "training/loss.h"
 
 enum { STREAM_SPLIT = 1, STREAM_ORDER = 1 << 20 };
@@ -342,9 +343,12 @@ static mitral_status add_unlabelled(struct batches *batches, const struct option
     return status;
 }
 
-static mitral_status open_data(struct batches *batches, const struct options *options, const mitral_preprocessing *preprocessing, int threads)
+static mitral_status open_data(struct batches *batches, const struct options *options, mitral_preprocessing *preprocessing, bool names_classes,
+                               int threads)
 {
     TRY(mitral_dataset_open(&batches->dataset, batches->context, options->data, "training"));
+    if (!names_classes)
+        classes_take_names(preprocessing, &batches->dataset);
     TRY(mitral_slices_load(&batches->slices, batches->context, &batches->dataset, preprocessing, threads));
     match_classes(batches, preprocessing);
     TRY(add_unlabelled(batches, options, preprocessing, threads));
@@ -358,8 +362,8 @@ static mitral_status open_data(struct batches *batches, const struct options *op
     return MITRAL_OK;
 }
 
-mitral_status batches_open(struct batches **out, mitral_context *context, const struct options *options,
-                           const mitral_preprocessing *preprocessing, int64_t channels, int threads)
+mitral_status batches_open(struct batches **out, mitral_context *context, const struct options *options, mitral_preprocessing *preprocessing,
+                           bool names_classes, int64_t channels, int threads)
 {
     struct batches *batches = mitral_allocate(context, sizeof *batches);
     *out = NULL;
@@ -380,7 +384,7 @@ mitral_status batches_open(struct batches **out, mitral_context *context, const 
     batches->augmentation.gamma_max = options->gamma_max;
     pthread_mutex_init(&batches->lock, NULL);
     pthread_cond_init(&batches->changed, NULL);
-    mitral_status status = open_data(batches, options, preprocessing, threads);
+    mitral_status status = open_data(batches, options, preprocessing, names_classes, threads);
     *out = batches;
     if (status != MITRAL_OK)
         batches_close(out);

@@ -10,9 +10,9 @@
 struct batches;
 
 /* Reads the training split and holds a share `validation` of its patients back, rounded up, whole patients, drawn from the seed; one
- * at least stays to train on. */
-mitral_status batches_open(struct batches **out, mitral_context *context, const struct options *options,
-                           const mitral_preprocessing *preprocessing, int64_t channels, int threads);
+ * at least stays to train on. A network that names no classes (`names_classes`) takes the data's names, which are put into `preprocessing`. */
+mitral_status batches_open(struct batches **out, mitral_context *context, const struct options *options, mitral_preprocessing *preprocessing,
+                           bool names_classes, int64_t channels, int threads);
 void batches_close(struct batches **batches);
 /* Valid until the next call. */
 struct batch {

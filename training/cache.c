@@ -8,12 +8,13 @@
 
 #include "runtime/file.h"
 
-#define VERSION 2
+#define VERSION 3
 
 struct header {
     char magic[8];
     uint64_t version, identity, slices, record; /* record: bytes of a slice */
-    uint64_t reserved[3];
+    uint64_t checksum;                          /* of all records */
+    uint64_t reserved[2];
 };
 
 static const char magic[8] = {'M', 'I', 'T', 'R', 'A', 'L', 'T', 'C'};
@@ -74,6 +75,7 @@ struct filling {
     const mitral_slices *slices;
     struct header header;
     float *images;
+    XXH3_state_t *hash;
 };
 
 static mitral_status append_batch(struct file_writer *writer, struct filling *filling, int64_t count)
@@ -83,6 +85,7 @@ static mitral_status append_batch(struct file_writer *writer, struct filling *fi
         for (size_t v = 0; (value = trainer_teacher_value(filling->trainer, v)); v++) {
             const size_t bytes = filling->cache->values[v].bytes;
             TRY(file_append(writer, (const unsigned char *)value->data + (size_t)i * bytes, bytes));
+            XXH3_64bits_update(filling->hash, (const unsigned char *)value->data + (size_t)i * bytes, bytes);
         }
     return MITRAL_OK;
 }
@@ -105,7 +108,8 @@ static mitral_status write_all(struct file_writer *writer, void *user)
         TRY(trainer_run_teacher(filling->trainer, filling->images));
         TRY(append_batch(writer, filling, count));
     }
-    return MITRAL_OK;
+    filling->header.checksum = XXH3_64bits_digest(filling->hash);
+    return file_patch(writer, 0, &filling->header, sizeof filling->header);
 }
 
 static mitral_status make_file(struct teacher_cache *cache, struct trainer *trainer, const struct batches *batches, const struct header *header,
@@ -116,7 +120,13 @@ static mitral_status make_file(struct teacher_cache *cache, struct trainer *trai
     mitral_log(trainer->context, "%s: the teacher's outputs for %llu slices, %.0f MB", path, (unsigned long long)header->slices,
                (double)header->slices * (double)header->record / 1e6);
     filling.images = mitral_allocate(trainer->context, (size_t)(network->batch * network->channels * network->height * network->width) * sizeof(float));
-    mitral_status status = filling.images ? file_write_whole(trainer->context, path, write_all, &filling) : MITRAL_NO_MEMORY;
+    filling.hash = XXH3_createState();
+    mitral_status status = filling.images && filling.hash ? MITRAL_OK : MITRAL_NO_MEMORY;
+    if (status == MITRAL_OK) {
+        XXH3_64bits_reset(filling.hash);
+        status = file_write_whole(trainer->context, path, write_all, &filling);
+    }
+    XXH3_freeState(filling.hash);
     mitral_release(trainer->context, filling.images);
     return status;
 }
@@ -125,7 +135,14 @@ static mitral_status make_file(struct teacher_cache *cache, struct trainer *trai
 
 static bool is_ours(const struct file_mapping *file, const struct header *wanted)
 {
-    return file->size == sizeof *wanted + wanted->slices * wanted->record && memcmp(file->data, wanted, sizeof *wanted) == 0;
+    struct header found;
+    if (file->size != sizeof found + wanted->slices * wanted->record)
+        return false;
+    memcpy(&found, file->data, sizeof found);
+    const uint64_t checksum = found.checksum;
+    found.checksum = 0;
+    return memcmp(&found, wanted, sizeof found) == 0
+           && XXH3_64bits((const unsigned char *)file->data + sizeof found, file->size - sizeof found) == checksum;
 }
 
 static mitral_status open_file(struct teacher_cache *cache, struct trainer *trainer, const struct batches *batches, const char *folder)

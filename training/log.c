@@ -36,7 +36,7 @@ mitral_status log_open(struct log *log, mitral_context *context, const struct op
     if (!log->file && step > 0)
         log->file = fopen(log->path, "w");
     if (!log->file)
-        return mitral_fail(context, MITRAL_IO, "%s: %s", log->path, strerror(errno));
+        return mitral_fail(context, MITRAL_IO, "%s: expected a log that can be written, found: %s", log->path, strerror(errno));
     if (step > 0) {
         const long kept = kept_length(log->file, step);
         if (ftruncate(fileno(log->file), kept) != 0 || fseek(log->file, kept, SEEK_SET) != 0)
@@ -57,6 +57,22 @@ static mitral_status flush(struct log *log)
     if (log->file && (fflush(log->file) != 0 || ferror(log->file)))
         return mitral_fail(log->context, MITRAL_IO, "%s: %s", log->path, strerror(errno));
     return MITRAL_OK;
+}
+
+/* A name as a JSON text. */
+static void put_text(FILE *file, const char *text)
+{
+    fputc('"', file);
+    for (; *text; text++) {
+        const unsigned char byte = (unsigned char)*text;
+        if (byte == '"' || byte == '\\')
+            fprintf(file, "\\%c", byte);
+        else if (byte < 0x20)
+            fprintf(file, "\\u%04x", byte);
+        else
+            fputc(byte, file);
+    }
+    fputc('"', file);
 }
 
 /* JSON has no NaN. */
@@ -141,11 +157,14 @@ mitral_status log_validation(struct log *log, const struct progress *progress, c
     fprintf(log->file, "{\"step\": %lld", (long long)progress->step);
     put_real(log->file, "dice", progress->dice);
     fputs(", \"dice_by_class\": {", log->file);
-    for (int64_t c = 1; c < classes; c++)
+    for (int64_t c = 1; c < classes; c++) {
+        fputs(c > 1 ? ", " : "", log->file);
+        put_text(log->file, preprocessing->labels[c]);
         if (isfinite(by_class[c]))
-            fprintf(log->file, "%s\"%s\": %.9g", c > 1 ? ", " : "", preprocessing->labels[c], by_class[c]);
+            fprintf(log->file, ": %.9g", by_class[c]);
         else
-            fprintf(log->file, "%s\"%s\": null", c > 1 ? ", " : "", preprocessing->labels[c]);
+            fputs(": null", log->file);
+    }
     fputs("}}\n", log->file);
     return flush(log);
 }

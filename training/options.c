@@ -119,11 +119,12 @@ static mitral_status parse_real(mitral_context *context, const struct option_row
                                 double *out, const char **end)
 {
     char *stop;
+    const int digits = row->kind == OPTION_INTEGER ? 16 : 6; /* whole numbers in full */
     errno = 0;
     const double number = strtod(text, &stop);
     if (errno || stop == text || (*stop && !strchr(end_characters, *stop)) || !(number >= row->minimum && number <= row->maximum))
-        return mitral_fail(context, MITRAL_INVALID, "%s: expected a number from %g to %g, found '%.60s'", row->public.name, row->minimum,
-                           row->maximum, text);
+        return mitral_fail(context, MITRAL_INVALID, "%s: expected a number from %.*g to %.*g, found '%.60s'", row->public.name, digits,
+                           row->minimum, digits, row->maximum, text);
     *out = number;
     *end = stop;
     return MITRAL_OK;
@@ -136,7 +137,7 @@ static int32_t choice_index(const char *choices, const char *value)
     int32_t index = 0;
     for (const char *at = choices; at; at = strchr(at, '|'), index++) {
         at += *at == '|';
-        if (length && strncmp(at, value, length) == 0 && (at[length] == '|' || !at[length]))
+        if (length == strcspn(at, "|") && strncmp(at, value, length) == 0)
             return index;
     }
     return -1;
@@ -257,6 +258,9 @@ static mitral_status set_from_json(struct options *options, mitral_context *cont
     size_t used = 0;
     if (cJSON_IsString(item))
         return options_set(options, context, item->string, item->valuestring);
+    const struct option_row *row = find_row(item->string);
+    if (row && row->kind == OPTION_PATH)
+        return mitral_fail(context, MITRAL_INVALID, "%s: expected a text, found something else", row->public.name);
     if (cJSON_IsBool(item))
         return options_set(options, context, item->string, cJSON_IsTrue(item) ? "true" : "false");
     if (cJSON_IsNumber(item)) {
@@ -336,6 +340,10 @@ mitral_status options_check(const struct options *options, mitral_context *conte
     for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
         if (!*needed[i].value)
             return mitral_fail(context, MITRAL_INVALID, "%s: expected a value, found none", needed[i].name);
+    const char *ending = strrchr(options->output, '.');
+    if (!timing && ending && strcmp(ending, ".json") == 0)
+        return mitral_fail(context, MITRAL_INVALID, "output: expected the name of a network, found '%s', which the configuration beside it would take",
+                           options->output);
     if (options->resume && !*options->checkpoint)
         return mitral_fail(context, MITRAL_INVALID, "resume: expected a folder for checkpoints (checkpoint), found none");
     if (*options->cache_teacher && !options->no_augmentation)
@@ -350,6 +358,11 @@ mitral_status options_check(const struct options *options, mitral_context *conte
         return mitral_fail(context, MITRAL_INVALID, "cross-entropy and dice: expected a loss of weight above 0, found none");
     if (options->precision == MITRAL_PRECISION_BF16 && cpu_isa() != ISA_AMX)
         return mitral_fail(context, MITRAL_UNSUPPORTED, "precision: expected f32 on a CPU (or with a MITRAL_ISA) without AMX, found bf16, which would be slower there");
+    const struct { double value; const char *name; } decays[] = {{options->beta1, "beta1"}, {options->beta2, "beta2"}};
+    for (size_t i = 0; i < sizeof decays / sizeof *decays && options->optimizer != OPTIMIZER_SGD; i++)
+        if (decays[i].value >= 1) /* what is divided by 1 less its power */
+            return mitral_fail(context, MITRAL_INVALID, "%s: expected a number below 1 for %s, found 1", decays[i].name,
+                               options->optimizer == OPTIMIZER_ADAM ? "adam" : "adamw");
     if (options->scale_min > options->scale_max || options->gamma_min > options->gamma_max)
         return mitral_fail(context, MITRAL_INVALID, "augmentation: expected a minimum below its maximum");
     if (options->warmup >= options->steps)

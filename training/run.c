@@ -66,6 +66,7 @@ struct run {
     char checkpoint[PATH_SIZE + 32], best[PATH_SIZE + 32]; /* "" without a folder */
     bool made_folder;
     int64_t saved; /* step of the last checkpoint; -1: none */
+    size_t spoilt; /* numbers of the student's file that are not finite, as those of masks */
     struct record record;
 };
 
@@ -96,10 +97,51 @@ static void tell_saved(struct run *run)
                    (long long)run->progress.step, run->checkpoint, (long long)run->saved);
 }
 
+static void describe_saved(const struct run *run, char *text, size_t size)
+{
+    if (run->saved >= 0)
+        snprintf(text, size, "the last good checkpoint is %s of step %lld", run->checkpoint, (long long)run->saved);
+    else
+        snprintf(text, size, "no checkpoint was kept");
+}
+
+/* How many of the weights and of what goes with them are not finite; `where`: the first variable with such. */
+static size_t count_spoilt(struct run *run, const char **where)
+{
+    const char *name;
+    mitral_tensor *tensor;
+    size_t total = 0;
+    *where = "";
+    for (size_t i = 0; trainer_variable(&run->trainer, i, &name, &tensor); i++) {
+        const float *numbers = tensor->data;
+        size_t count = 0;
+        for (int64_t k = 0, size = tensor->dtype == MITRAL_FLOAT ? tensor_count(tensor) : 0; k < size; k++)
+            count += !isfinite(numbers[k]);
+        if (count && !total)
+            *where = name;
+        total += count;
+    }
+    return total;
+}
+
+/* A finite loss may still lead to an update that is not. Such weights are neither measured nor kept. */
+static mitral_status check_weights(struct run *run)
+{
+    const char *where;
+    char kept[PATH_SIZE + 96];
+    const size_t count = count_spoilt(run, &where);
+    if (count <= run->spoilt)
+        return MITRAL_OK;
+    describe_saved(run, kept, sizeof kept);
+    return mitral_fail(run->context, MITRAL_INVALID, "step %lld: expected finite weights after the update, found %zu that are not, the first in '%s'; "
+                       "%s", (long long)run->progress.step, count - run->spoilt, where, kept);
+}
+
 static mitral_status save(struct run *run)
 {
     if (!*run->checkpoint)
         return MITRAL_OK;
+    TRY(check_weights(run));
     const mitral_status status = checkpoint_write(&run->trainer, &run->progress, run->identity, run->checkpoint);
     if (status == MITRAL_OK)
         run->saved = run->progress.step;
@@ -155,10 +197,13 @@ static mitral_status open_run(struct run *run)
     TRY(trainer_create(&run->trainer, run->context, run->options));
     if (run->trainer.network.volumes)
         return mitral_fail(run->context, MITRAL_UNSUPPORTED, "student: expected a network of slices, as scans are read here, found one of volumes");
-    TRY(batches_open(&run->batches, run->context, run->options, &run->trainer.preprocessing, run->trainer.network.channels, run->trainer.threads));
+    TRY(batches_open(&run->batches, run->context, run->options, &run->trainer.preprocessing, run->trainer.names_classes,
+                     run->trainer.network.channels, run->trainer.threads));
     TRY(teacher_cache_open(&run->trainer.cache, &run->trainer, run->batches));
     TRY(checkpoint_identity(&run->identity, run->context, run->options, batches_fingerprint(run->batches)));
     tell_taps(run);
+    const char *where;
+    run->spoilt = count_spoilt(run, &where);
     TRY(resume(run));
     if (*run->checkpoint)
         TRY(record_configuration(run->context, run->options, run->options->checkpoint));
@@ -175,11 +220,11 @@ static void close_run(struct run *run)
         rmdir(run->options->checkpoint); /* goes where nothing was written: the run was refused */
 }
 
-/* A loss that is no number stops the run: the weights are spoilt from here on. */
+/* A loss that is no number stops the run, and so does a gradient: the weights are spoilt from here on. */
 static mitral_status check_finite(struct run *run, const struct step_report *report)
 {
-    const char *name = isfinite(report->loss) ? NULL : "loss";
-    double value = report->loss;
+    const char *name = !isfinite(report->loss) ? "loss" : !isfinite(report->norm) ? "norm of the gradient" : NULL;
+    double value = isfinite(report->loss) ? report->norm : report->loss;
     for (size_t i = 0; i < report->term_count; i++)
         if (!isfinite(report->terms[i])) {
             name = report->names[i];
@@ -188,9 +233,10 @@ static mitral_status check_finite(struct run *run, const struct step_report *rep
         }
     if (!name)
         return MITRAL_OK;
-    char kept[PATH_SIZE + 96] = "no checkpoint was kept";
-    if (run->saved >= 0)
-        snprintf(kept, sizeof kept, "the last good checkpoint is %s of step %lld", run->checkpoint, (long long)run->saved);
+    char kept[PATH_SIZE + 96];
+    describe_saved(run, kept, sizeof kept);
+    if (isnan(value))
+        value = NAN; /* printed without a sign */
     return mitral_fail(run->context, MITRAL_INVALID, "step %lld: expected a finite loss, found %g in term %s; %s",
                        (long long)run->progress.step + 1, value, name, kept);
 }
@@ -239,11 +285,18 @@ static mitral_status validate_now(struct run *run)
 {
     struct validation validation;
     struct progress *progress = &run->progress;
-    TRY(validate(&validation, &run->trainer, run->batches, batches_validation(run->batches)));
+    TRY(check_weights(run));
+    mitral_status status = validate(&validation, &run->trainer, run->batches, batches_validation(run->batches));
+    if (status == MITRAL_INVALID) {
+        char kept[PATH_SIZE + 96], found[256];
+        describe_saved(run, kept, sizeof kept);
+        snprintf(found, sizeof found, "%s", mitral_context_message(run->context));
+        return mitral_fail(run->context, status, "step %lld, validation: %s; %s", (long long)progress->step, found, kept);
+    }
+    TRY(status);
     progress->dice = validation.dice;
     const bool better = isfinite(progress->dice) && !(progress->dice <= progress->best_dice);
     progress->bad_validations = better ? 0 : progress->bad_validations + 1;
-    mitral_status status = MITRAL_OK;
     if (better) {
         progress->best_dice = progress->dice;
         progress->best_step = progress->step;
@@ -288,7 +341,7 @@ static mitral_status train(struct run *run)
     }
     if (run->saved != run->progress.step)
         TRY(save(run));
-    return MITRAL_OK;
+    return check_weights(run); /* without a folder nothing was saved */
 }
 
 /* Makes the weights current that are to be written; which step they are of. */
@@ -308,8 +361,11 @@ static mitral_status choose_weights(struct run *run)
     TRY(checkpoint_read(&run->trainer, &best, run->identity, run->best, &found));
     if (best.step == progress->best_step)
         return MITRAL_OK;
-    return mitral_fail(run->context, MITRAL_INVALID, "%s: expected the best weights, of step %lld, found %s%lld; --resume --keep last writes the last "
-                       "ones", run->best, (long long)progress->best_step, found ? "those of step " : "no file: ", (long long)best.step);
+    char held[48] = "no file";
+    if (found)
+        snprintf(held, sizeof held, "those of step %lld", (long long)best.step);
+    return mitral_fail(run->context, MITRAL_INVALID, "%s: expected the best weights, of step %lld, found %s; --resume --keep last writes the last ones",
+                       run->best, (long long)progress->best_step, held);
 }
 
 /* "OUT.onnx" and, beside it, "OUT.json" with the whole configuration; in the run's folder its figures and pictures. */

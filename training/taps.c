@@ -155,8 +155,8 @@ static mitral_status find_automatic(struct tap_pair *pairs, size_t *count, mitra
     return MITRAL_OK;
 }
 
-static mitral_status find_named(value_id *out, mitral_context *context, const char *whose, const struct graph *graph, const char *name,
-                                size_t length)
+static mitral_status find_named(value_id *out, mitral_context *context, const char *option, const char *whose, const struct graph *graph,
+                                const char *name, size_t length)
 {
     char known[512] = "";
     for (size_t v = 0; v < graph->value_count; v++) {
@@ -172,8 +172,8 @@ static mitral_status find_named(value_id *out, mitral_context *context, const ch
             strcat(known, found);
         }
     }
-    return mitral_fail(context, MITRAL_INVALID, "taps: expected the name of a computed map of the %s, found '%.*s'; its activations are %s",
-                       whose, (int)length, name, *known ? known : "none");
+    return mitral_fail(context, MITRAL_INVALID, "%s: expected the name of a computed map of the %s, found '%.*s'; its activations are %s",
+                       option, whose, (int)length, name, *known ? known : "none");
 }
 
 mitral_status taps_find(struct tap_pair *pairs, size_t *count, mitral_context *context, const char *spec, const struct graph *student,
@@ -190,8 +190,8 @@ mitral_status taps_find(struct tap_pair *pairs, size_t *count, mitral_context *c
         if (*count == MAX_TAPS)
             return mitral_fail(context, MITRAL_LIMIT, "taps: expected at most %d pairs", MAX_TAPS);
         struct tap_pair *pair = &pairs[*count];
-        TRY(find_named(&pair->student, context, "student", student, at, (size_t)(equals - at)));
-        TRY(find_named(&pair->teacher, context, "teacher", teacher, equals + 1, (size_t)(at + length - equals - 1)));
+        TRY(find_named(&pair->student, context, "taps", "student", student, at, (size_t)(equals - at)));
+        TRY(find_named(&pair->teacher, context, "taps", "teacher", teacher, equals + 1, (size_t)(at + length - equals - 1)));
         const int64_t batch_student = student->values[pair->student].type.dims[0], batch_teacher = teacher->values[pair->teacher].type.dims[0];
         if (batch_student != batch_teacher)
             return mitral_fail(context, MITRAL_INVALID, "taps '%.*s': expected maps of one batch size, found %lld and %lld", (int)length, at,
@@ -226,7 +226,7 @@ mitral_status taps_find_own(value_id *out, size_t *count, mitral_context *contex
         value_id value;
         if (*count == MAX_TAPS)
             return mitral_fail(context, MITRAL_LIMIT, "deep-supervision: expected at most %d values", MAX_TAPS);
-        TRY(find_named(&value, context, "student", graph, at, length));
+        TRY(find_named(&value, context, "deep-supervision", "student", graph, at, length));
         size_t place = (*count)++;
         for (; place > 0 && area_of(graph, out[place - 1]) < area_of(graph, value); place--)
             out[place] = out[place - 1];

@@ -10,6 +10,8 @@
 #include "runtime/clock.h"
 #include "runtime/splitmix.h"
 #include "training/cache.h"
+#include "training/classes.h"
+#include "training/parameters.h"
 
 /* ---- loading ---------------------------------------------------------------------------------------------------------------- */
 
@@ -22,7 +24,9 @@ static mitral_status load_student(struct trainer *trainer)
 {
     const struct options *options = trainer->options;
     TRY(mitral_model_load(&trainer->student, trainer->context, options->student));
+    TRY(parameters_separate(trainer->student->graph));
     TRY(mitral_preprocessing_read(&trainer->preprocessing, trainer->context, lookup, trainer->student));
+    trainer->names_classes = mitral_model_metadata(trainer->student, "mitral.labels") != NULL;
     if (mitral_model_input_count(trainer->student) == 1) {
         /* A fixed input size wins over what the metadata say. */
         const mitral_value_info input = mitral_model_input(trainer->student, 0);
@@ -49,7 +53,8 @@ static mitral_status remark_on_preprocessing(struct trainer *trainer)
         mitral_log(trainer->context, "%s was made for spacing %gx%g mm and normalisation %d, the student for %gx%g mm and %d: the student's are used",
                    trainer->options->teacher, theirs.spacing[0], theirs.spacing[1], (int)theirs.normalisation, ours->spacing[0], ours->spacing[1],
                    (int)ours->normalisation);
-    return MITRAL_OK;
+    return classes_compare(trainer->context, &theirs, mitral_model_metadata(trainer->teacher, "mitral.labels"), trainer->options->teacher, ours,
+                           trainer->names_classes, trainer->options->student);
 }
 
 static mitral_status load_teacher(struct trainer *trainer)
@@ -64,15 +69,6 @@ static mitral_status load_teacher(struct trainer *trainer)
     trainer->teacher_graph->context = trainer->context;
     return interface_read(&trainer->teacher_interface, trainer->teacher_graph, "teacher", options->batch, trainer->preprocessing.height,
                           trainer->preprocessing.width);
-}
-
-static mitral_status check_classes(struct trainer *trainer)
-{
-    const struct network *student = &trainer->network;
-    if (trainer->preprocessing.class_count != student->classes)
-        return mitral_fail(trainer->context, MITRAL_INVALID, "%s: expected as many classes as its metadata name (%d), found %lld outputs",
-                           trainer->options->student, (int)trainer->preprocessing.class_count, (long long)student->classes);
-    return MITRAL_OK;
 }
 
 /* ---- compiling -------------------------------------------------------------------------------------------------------------- */
@@ -144,7 +140,7 @@ static mitral_status create(struct trainer *trainer)
     TRY(load_teacher(trainer));
     TRY(network_build(&trainer->network, trainer->context, trainer->student->graph, trainer->teacher_graph, &trainer->teacher_interface,
                       trainer->options, trainer->preprocessing.height, trainer->preprocessing.width));
-    TRY(check_classes(trainer));
+    TRY(classes_check(trainer->context, &trainer->preprocessing, trainer->names_classes, trainer->network.classes, trainer->options->student));
     if (trainer->teacher)
         TRY(compile_teacher(trainer));
     return compile_student(trainer);
@@ -390,6 +386,14 @@ static void take_highest(uint8_t *out, const float *scores, int64_t classes, int
     }
 }
 
+static bool has_nan(const float *scores, int64_t count)
+{
+    bool found = false;
+    for (int64_t i = 0; i < count; i++)
+        found |= isnan(scores[i]);
+    return found;
+}
+
 /* Nearest neighbour on a coarser or finer grid of the same field. */
 static void resize_labels(uint8_t *out, int64_t height, int64_t width, const uint8_t *in, int64_t in_height, int64_t in_width)
 {
@@ -422,6 +426,8 @@ mitral_status trainer_predict(struct trainer *trainer, uint8_t *out, const float
         uint8_t *small = found == pixels ? NULL : mitral_allocate(trainer->context, (size_t)found);
         if (found != pixels && !small)
             status = MITRAL_NO_MEMORY;
+        else if (has_nan(scores->data, count * network->classes * found))
+            status = mitral_fail(trainer->context, MITRAL_INVALID, "expected scores that are numbers, found NaN");
         for (int64_t i = 0; i < count && status == MITRAL_OK; i++) {
             take_highest(small ? small : out + i * pixels, (const float *)scores->data + i * network->classes * found, network->classes, found);
             if (small)

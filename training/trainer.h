@@ -14,6 +14,7 @@ struct trainer {
     int threads;
     mitral_model *student, *teacher;         /* as loaded; teacher NULL without one */
     mitral_preprocessing preprocessing;      /* what the student's metadata say */
+    bool names_classes;                      /* they name the classes; else the data may */
     struct graph *teacher_graph;             /* sizes fixed, types inferred: to find taps in */
     struct interface teacher_interface;
     struct network network;

@@ -3,6 +3,7 @@
 import csv
 import json
 import pathlib
+import subprocess
 import tempfile
 
 import nibabel
@@ -242,6 +243,28 @@ def test_class_names_in_another_order():
             assert a["structures"]["RV"]["prediction_ml"] == b["structures"]["LV"]["prediction_ml"]
 
 
+def test_labels_whose_axes_are_others():
+    """Matched by index all the same, as others do it, but said."""
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        network(folder / "net.onnx")
+        turned = np.diag([1.4, 1.4, 8, 1])[:, [1, 0, 2, 3]]
+        for case, affine, said in (("same", np.diag([1.4, 1.4, 8, 1]), None), ("moved", np.diag([1.4, 1.4, 8, 1]) + np.eye(4, k=3), None),
+                                   ("mirrored", np.diag([-1.4, 1.4, 8, 1]), "LAS and its image's RAS"), ("turned", turned, "ARS and its image's RAS")):
+            for form in ("sform", "qform"):
+                data = folder / case / form
+                data.mkdir(parents=True)
+                for name, kind, header in (("i.nii.gz", np.float32, np.diag([1.4, 1.4, 8, 1])), ("l.nii.gz", np.uint8, affine)):
+                    image = nibabel.Nifti1Image(np.ones((40, 40, 2), kind), header)
+                    image.set_sform(header, code=form == "sform")
+                    image.set_qform(header, code=form == "qform")
+                    image.to_filename(data / name)
+                (data / "dataset.json").write_text(json.dumps({"labels": ["background", "RV", "myocardium", "LV"],
+                                                               "testing": [{"image": "i.nii.gz", "label": "l.nii.gz"}]}))
+                done = subprocess.run([support.MITRAL, "evaluate", folder / "net.onnx", "--data", data], capture_output=True, text=True, check=True)
+                assert (f"l.nii.gz: its axes are {said}" in done.stderr) if said else done.stderr == "", (case, form, done.stderr)
+
+
 def test_refusals():
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
@@ -262,6 +285,21 @@ def test_refusals():
         message = mitral("segment", folder / "net.onnx", scan, "-o", mask, "--overlay", folder / "picture.jpg", code=64)
         assert "expected a name ending in .png" in message and not mask.exists(), message
         refused("none/mask.nii", "segment", folder / "net.onnx", scan, "-o", folder / "none" / "mask.nii")
+        refused("none/picture.png", "segment", folder / "net.onnx", scan, "-o", mask, "--overlay", folder / "none" / "picture.png")
+        before = scan.read_bytes()
+        (folder / "link.nii.gz").symlink_to(scan)
+        for same in (scan, folder / "link.nii.gz"):
+            refused("found the same", "segment", folder / "net.onnx", scan, "-o", same)
+        assert scan.read_bytes() == before, "a scan was overwritten by its mask"
+        for wrong in (["x", "--seed", "18446744073709551616"], ["x", "--seed", " -1"], [""]):
+            assert "expected" in mitral("phantom", *wrong, "--patients", 1, code=64)
+        flat = folder / "plane"
+        flat.mkdir()
+        for name, kind in (("i.nii.gz", np.float32), ("l.nii.gz", np.uint8)):
+            nibabel.Nifti1Image(np.ones((40, 40), kind), np.eye(4)).to_filename(flat / name)
+        (flat / "dataset.json").write_text(json.dumps({"labels": ["background", "RV", "myocardium", "LV"],
+                                                       "testing": [{"image": "i.nii.gz", "label": "l.nii.gz"}]}))
+        refused("i.nii.gz: metrics: pixdim[3]", "evaluate", folder / "net.onnx", "--data", flat)
         (folder / "cut.nii.gz").write_bytes(scan.read_bytes()[:5000])
         refused("voxels", "segment", folder / "net.onnx", folder / "cut.nii.gz", "-o", mask)
         image = nibabel.load(scan)

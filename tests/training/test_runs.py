@@ -318,10 +318,12 @@ def test_cached_teacher():
     assert len(files) == 1, f"expected one file for both seeds, found {files}"
     FOLDER.distill(*options, "-o", FOLDER / "uncached.onnx")
     assert same("cached0.onnx", "uncached.onnx"), "the cached outputs give other weights"
-    bytes_, made = files[0].read_bytes(), files[0].stat().st_mtime_ns
-    files[0].write_bytes(bytes_[:1000])
-    FOLDER.distill(*options, "--cache-teacher", FOLDER / "cache", "-o", FOLDER / "mended.onnx")
-    assert files[0].read_bytes() == bytes_ and files[0].stat().st_mtime_ns != made and same("cached0.onnx", "mended.onnx")
+    bytes_ = files[0].read_bytes()
+    for damage in (bytes_[:1000], b"".join([bytes_[:-5], bytes([bytes_[-5] ^ 64]), bytes_[-4:]]), bytes_ + b"\0"):
+        files[0].write_bytes(damage)
+        made = files[0].stat().st_mtime_ns
+        FOLDER.distill(*options, "--cache-teacher", FOLDER / "cache", "-o", FOLDER / "mended.onnx")
+        assert files[0].read_bytes() == bytes_ and files[0].stat().st_mtime_ns != made and same("cached0.onnx", "mended.onnx")
     FOLDER.distill(*options, "--checkpoint", FOLDER / "with_cache", "-o", FOLDER / "in_run.onnx")
     assert list((FOLDER / "with_cache").glob("teacher-*.cache")), "nothing was cached in the run's folder"
     FOLDER.distill(*options, "--checkpoint", FOLDER / "without_cache", "--cache-limit", 1, "-o", FOLDER / "in_run.onnx")
@@ -380,6 +382,11 @@ def test_report_is_one_page():
     assert page.count("<svg") == 4 and page.count("data:image/png;base64,") == 2, "expected four charts, and pictures of ED and ES"
     assert "Without labels" not in page
     assert "http" not in page and "<script" not in page and "src=\"data:" in page
+    assert "damaged" not in page
+    log = (run / "log.jsonl").read_bytes().splitlines(keepends=True)
+    (run / "log.jsonl").write_bytes(b"".join([log[0], b"\0{\n", b'{"step": 2, "loss\n', *log[1:], b'{"st']))
+    call(MITRAL, "report", run, "-o", FOLDER / "report.html")
+    assert (FOLDER / "report.html").read_text() == page.replace("<h2>Data", "<p>Lines of the log that are damaged, and left out here: 2.</p>\n<h2>Data")
     (run / "evaluation.json").write_text('{"model": "student.onnx"')
     error = call(MITRAL, "report", run, "-o", FOLDER / "never.html", code=1)
     assert error == f"mitral report: {run}/evaluation.json: expected JSON of mitral evaluate, found something else\n", error
@@ -454,6 +461,8 @@ def test_bench_times_training_steps():
     text = call(MITRAL, "bench", FOLDER / "student.onnx", "--train", "--teacher", FOLDER / "teacher.onnx", "--batch", 2, "--repeat", 3, "--json")
     timing = json.loads(text)
     assert timing["step_ms"] > timing["teacher_ms"] > 0 and timing["peak_rss_mb"] > 0, timing
+    error = call(MITRAL, "bench", FOLDER / "student.onnx", "--train", "--method", "fitnet", code=64)
+    assert "fitnet: expected a teacher" in error, error
 
 
 def test_gradients_take_the_memory_of_what_is_not_read_again():
