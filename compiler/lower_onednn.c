@@ -116,9 +116,10 @@ mitral_status lower_concat(struct lowering *lowering, const struct node *node, b
     return lower_node(lowering, node, "channels.concat", done);
 }
 
+/* Parts of one channel count as plain, whatever the whole map is. */
 mitral_status lower_split(struct lowering *lowering, const struct node *node, bool *done)
 {
-    bool channels_last = false;
+    bool channels_last = is_channels_last(lowering, node->inputs[0]);
     for (size_t i = 0; i < node->output_count; i++)
         channels_last |= is_channels_last(lowering, node->outputs[i]);
     return channels_last ? lower_node(lowering, node, "channels.split", done) : MITRAL_OK;

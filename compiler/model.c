@@ -150,13 +150,19 @@ static mitral_status bind_shape(struct graph *graph, const mitral_shape *shape)
         if (value->type.kind != MITRAL_TENSOR || (value->type.rank >= 0 && value->type.rank != shape->rank))
             return mitral_fail(graph->context, MITRAL_INVALID, "shape of input '%s': expected %d dimensions, found %d", shape->name,
                                value->type.rank, shape->rank);
+        if (shape->rank < 0 || shape->rank > MITRAL_MAX_RANK)
+            return mitral_fail(graph->context, MITRAL_INVALID, "shape of input '%s': expected 0 to %d dimensions, found %d", shape->name,
+                               MITRAL_MAX_RANK, shape->rank);
         if (value->type.rank < 0) {
             value->type.rank = shape->rank;
             for (int32_t d = 0; d < shape->rank; d++)
                 value->type.dims[d] = -1;
         }
         for (int32_t d = 0; d < shape->rank; d++) {
-            if (shape->dims[d] < 0 || (value->type.dims[d] >= 0 && value->type.dims[d] != shape->dims[d]))
+            if (shape->dims[d] < 0)
+                return mitral_fail(graph->context, MITRAL_INVALID, "shape of input '%s': expected a size in dimension %d, found %lld",
+                                   shape->name, d, (long long)shape->dims[d]);
+            if (value->type.dims[d] >= 0 && value->type.dims[d] != shape->dims[d])
                 return mitral_fail(graph->context, MITRAL_INVALID, "shape of input '%s': expected %lld in dimension %d, found %lld",
                                    shape->name, (long long)value->type.dims[d], d, (long long)shape->dims[d]);
             if (value->type.dims[d] < 0 && value->type.symbols[d])

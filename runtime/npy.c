@@ -59,9 +59,10 @@ static mitral_status parse_header(mitral_context *context, const char *header, m
         if (strncmp(descr + 2, codes[i].code, length) == 0 && descr[2 + length] == '\'')
             tensor->dtype = codes[i].dtype;
     }
+    const int end = (int)strcspn(descr + 1, "'");
     if (tensor->dtype == MITRAL_UNDEFINED)
-        return mitral_fail(context, MITRAL_UNSUPPORTED, ".npy: expected a boolean, integer, real or complex element type, found %.12s",
-                           descr);
+        return mitral_fail(context, MITRAL_UNSUPPORTED, ".npy: expected a boolean, integer, real or complex element type, found '%.*s'",
+                           end < 12 ? end : 12, descr + 1);
     const char *at = shape + 1;
     for (;;) {
         while (*at == ' ' || *at == ',')

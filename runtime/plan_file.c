@@ -31,7 +31,10 @@ static mitral_status check_header(mitral_context *context, const char *path, con
     if (size < sizeof *header)
         return corrupt(context, path, "a header of 64 bytes");
     memcpy(header, file, sizeof *header);
-    if (header->format != PLAN_FORMAT || header->endian != PLAN_ENDIAN)
+    if (header->endian != PLAN_ENDIAN)
+        return mitral_fail(context, MITRAL_UNSUPPORTED, "'%s': expected this machine's byte order (%#x), found %#x: compile the model again", path,
+                           PLAN_ENDIAN, header->endian);
+    if (header->format != PLAN_FORMAT)
         return mitral_fail(context, MITRAL_UNSUPPORTED, "'%s': expected plan format %d, found %u: compile the model again", path, PLAN_FORMAT,
                            header->format);
     if (header->metadata_offset != sizeof *header || header->metadata_size > size - sizeof *header)

@@ -169,6 +169,8 @@ class Session(_Handle):
             array = np.asarray(inputs[name], order="C") # a scalar stays one
             if array.dtype not in _NUMBERS:
                 raise Error(f"input '{name}': expected a numeric array, found {array.dtype}")
+            if array.ndim > MAX_RANK:
+                raise Error(f"input '{name}': expected at most {MAX_RANK} dimensions, found {array.ndim}")
             arrays.append(array)
             tensor = self._values[i].tensor
             tensor.dtype, tensor.rank, tensor.data = _NUMBERS[array.dtype], array.ndim, array.ctypes.data
@@ -216,6 +218,8 @@ def compile(path, shapes=None, precision="f32", threads=0, interpret=False, tune
     shapes = shapes or {}
     array = (_Shape * max(1, len(shapes)))()
     for entry, (name, dims) in zip(array, shapes.items()):
+        if len(dims) > MAX_RANK or not all(0 <= size < 2**63 for size in dims):
+            raise Error(f"shape of input '{name}': expected at most {MAX_RANK} sizes of 0 to 2^63 - 1, found {'x'.join(map(str, dims))}")
         entry.name, entry.rank = name.encode(), len(dims)
         entry.dims[: len(dims)] = dims
     names = (ctypes.c_char_p * max(1, len(taps)))(*[t.encode() for t in taps])

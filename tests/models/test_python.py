@@ -73,6 +73,9 @@ def test_refusals():
     refused("precision: expected f32 or bf16, found int8", mitral.compile, MODEL, precision="int8")
     refused("expected the name of an input (image), found 'picture'", mitral.compile, MODEL, shapes={"picture": (1, 1, 32, 32)})
     refused("expected 32 in dimension 2, found 16", mitral.compile, MODEL, shapes={"image": (1, 1, 16, 16)})
+    for shape in ((1,) * 13, (-1, 1, 32, 32), (2**63, 1, 32, 32)):
+        refused("shape of input 'image': expected at most 12 sizes of 0 to 2^63 - 1", mitral.compile, MODEL, shapes={"image": shape})
+    refused("input 'image': expected at most 12 dimensions, found 13", session.run, {"image": np.zeros((1,) * 13, np.float32)})
     refused("No such file", mitral.load, FOLDER / "none.plan")
     assert session.run({"image": IMAGE})[0].shape == (1, 4, 32, 32), "a refusal spoils the session"
 

@@ -129,6 +129,26 @@ static void splits_follow(void **state)
     expect(graph, 3, 5);
 }
 
+/* Parts of one channel lie the same in both layouts; the map that they are parts of does not. */
+static void splits_into_single_channels_follow(void **state)
+{
+    (void)state;
+    struct graph *graph = test_open();
+    value_id w = test_random_constant(graph, "w", 4, (int64_t[]){WIDE, wide(4), 1, 1}, 0, 0.1f), parts[WIDE];
+    value_id a = test_node(graph, "Conv", "a", NULL, (value_id[]){input(graph, "x", 4), w}, 2);
+    struct attributes axis = {0};
+    assert_ok(graph->context, attributes_set_int(&axis, graph->arena, "axis", 1));
+    for (int i = 0; i < WIDE; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "p%d", i);
+        assert_ok(graph->context, graph_add_value(graph, name, NULL, &parts[i]));
+    }
+    assert_ok(graph->context, graph_add_node(graph, op_find(NULL, "Split"), 0, "split", &axis, &a, 1, parts, WIDE, NULL));
+    for (int i = 0; i < WIDE; i += 7)
+        assert_ok(graph->context, graph_add_output(graph, parts[i]));
+    expect(graph, 1, 2);
+}
+
 /* By channel, by column, and of a whole map that is constant. */
 static void constants_that_broadcast(void **state)
 {
@@ -199,6 +219,7 @@ int main(void)
         cmocka_unit_test(pools_alone_stay_plain),
         cmocka_unit_test(sums_and_concatenations_follow),
         cmocka_unit_test(splits_follow),
+        cmocka_unit_test(splits_into_single_channels_follow),
         cmocka_unit_test(constants_that_broadcast),
         cmocka_unit_test(gates_broadcast),
         cmocka_unit_test(outputs_and_taps_are_plain),

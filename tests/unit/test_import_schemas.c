@@ -137,6 +137,39 @@ static void compiling_refuses_types_that_break_a_constraint(void **state)
     mitral_model_destroy(&model);
 }
 
+/* Of inputs of any rank the sizes that are given are all that is known. */
+static void compiling_refuses_shapes_that_are_none(void **state)
+{
+    (void)state;
+    Onnx__ValueInfoProto *any = builder_info(&builder, "x", MITRAL_FLOAT, 0, NULL, NULL);
+    any->type->tensor_type->shape = NULL;
+    builder_input(&builder, builder.graph, any);
+    builder_output_2x3(&builder, "y");
+    builder_node(&builder, builder.graph, "Relu", "x", "y");
+    size_t size;
+    const void *bytes = builder_pack(&builder, &size);
+    mitral_model *model = NULL;
+    mitral_plan *plan = NULL;
+    assert_ok(builder.context, mitral_model_parse(&model, builder.context, bytes, size, NULL));
+    const struct {
+        mitral_shape shape;
+        const char *message;
+    } cases[] = {
+        {{.name = "x", .rank = MITRAL_MAX_RANK + 1}, "shape of input 'x': expected 0 to 12 dimensions, found 13"},
+        {{.name = "x", .rank = -1}, "shape of input 'x': expected 0 to 12 dimensions, found -1"},
+        {{.name = "x", .rank = 2, .dims = {2, -3}}, "shape of input 'x': expected a size in dimension 1, found -3"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const mitral_compile_options options = {.threads = 1, .shapes = &cases[i].shape, .shape_count = 1};
+        assert_int_equal(mitral_compile(&plan, builder.context, model, &options), MITRAL_INVALID);
+        assert_string_equal(mitral_context_message(builder.context), cases[i].message);
+    }
+    const mitral_compile_options good = {.threads = 1, .shapes = &(mitral_shape){.name = "x", .rank = 2, .dims = {2, 3}}, .shape_count = 1};
+    assert_ok(builder.context, mitral_compile(&plan, builder.context, model, &good));
+    mitral_plan_destroy(&plan);
+    mitral_model_destroy(&model);
+}
+
 static void schemas_are_found_by_version(void **state)
 {
     (void)state;
@@ -248,7 +281,8 @@ int main(void)
         TEST(refuses_unknown_attributes), TEST(refuses_attributes_of_another_kind), TEST(refuses_attributes_given_twice),
         TEST(refuses_missing_attributes), TEST(refuses_wrong_counts), TEST(refuses_missing_inputs),
         TEST(checks_types_after_inference), TEST(each_of_a_scans_values_has_its_own_type),
-        TEST(compiling_refuses_types_that_break_a_constraint), TEST(schemas_are_found_by_version),
+        TEST(compiling_refuses_types_that_break_a_constraint), TEST(compiling_refuses_shapes_that_are_none),
+        TEST(schemas_are_found_by_version),
         TEST(all_unsupported_operators_are_reported_at_once), TEST(unsupported_operators_in_subgraphs_are_reported_too),
         TEST(operators_of_later_opsets_say_since_when), TEST(old_opsets_pass_where_nothing_changed),
         TEST(old_opsets_are_rewritten_where_something_is_the_same), TEST(old_opsets_fail_where_something_changed),

@@ -105,6 +105,8 @@ static void refuses_what_is_no_npy(void **state)
         assert_int_not_equal(mitral_value_load(&value, context, path, MITRAL_TENSOR), MITRAL_OK);
         assert_null(value);
         assert_true(strlen(mitral_context_message(context)) > 0);
+        if (i == 1)
+            assert_non_null(strstr(mitral_context_message(context), "element type, found '|O'"));
     }
     mitral_context_destroy(&context);
 }

@@ -348,6 +348,11 @@ static void refuses_other_versions(void **state)
     bytes.data[8] = PLAN_FORMAT + 1;
     assert_int_equal(open_bytes(bytes.data, bytes.size), MITRAL_UNSUPPORTED);
     assert_non_null(strstr(mitral_context_message(context), "compile the model again"));
+    bytes.data[8] = PLAN_FORMAT;
+    struct plan_header *header = (struct plan_header *)(void *)bytes.data;
+    header->endian = __builtin_bswap32(PLAN_ENDIAN);
+    assert_int_equal(open_bytes(bytes.data, bytes.size), MITRAL_UNSUPPORTED);
+    assert_non_null(strstr(mitral_context_message(context), "expected this machine's byte order"));
     free(bytes.data);
 }
 
