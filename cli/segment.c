@@ -1,7 +1,6 @@
 #include <argp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "cli/plan_options.h"
 #include "mitral/data.h"
@@ -128,14 +127,10 @@ static void print_result(const struct work *work, const struct arguments *argume
 /* Before there is anything to lose; the scan and the model above all. */
 static mitral_status check_output(mitral_context *context, const struct arguments *arguments, const char *path)
 {
-    const char *inputs[] = {arguments->scan, arguments->model};
-    struct stat input, output;
-    for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++)
-        if (stat(inputs[i], &input) == 0 && stat(path, &output) == 0 && input.st_dev == output.st_dev && input.st_ino == output.st_ino) {
-            cli_error("segment", "%s: expected another file to write to than %s, found the same", path, inputs[i]);
-            return MITRAL_INVALID;
-        }
-    return mitral_file_check(context, path);
+    mitral_status status = mitral_file_check_apart(context, path, arguments->scan);
+    if (status == MITRAL_OK)
+        status = mitral_file_check_apart(context, path, arguments->model);
+    return status == MITRAL_OK ? mitral_file_check(context, path) : status;
 }
 
 static mitral_status run(struct work *work, mitral_context *context, const struct arguments *arguments)

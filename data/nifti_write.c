@@ -218,3 +218,8 @@ mitral_status mitral_file_check(mitral_context *context, const char *path)
 {
     return file_check_target(context, path);
 }
+
+mitral_status mitral_file_check_apart(mitral_context *context, const char *path, const char *input)
+{
+    return file_check_apart(context, path, input);
+}

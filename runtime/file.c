@@ -226,6 +226,14 @@ static mitral_status look_at_target(mitral_context *context, const char *path, b
     return MITRAL_OK;
 }
 
+mitral_status file_check_apart(mitral_context *context, const char *path, const char *input)
+{
+    struct stat from, to;
+    if (stat(input, &from) == 0 && stat(path, &to) == 0 && from.st_dev == to.st_dev && from.st_ino == to.st_ino)
+        return mitral_fail(context, MITRAL_INVALID, "%s: expected another file to write to than %s, found the same", path, input);
+    return MITRAL_OK;
+}
+
 mitral_status file_check_target(mitral_context *context, const char *path)
 {
     struct stat old;

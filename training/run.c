@@ -193,6 +193,8 @@ static void tell_taps(struct run *run)
 static mitral_status open_run(struct run *run)
 {
     TRY(make_folder(run));
+    TRY(file_check_apart(run->context, run->options->output, run->options->student));
+    TRY(file_check_apart(run->context, run->options->output, run->options->teacher));
     TRY(file_check_target(run->context, run->options->output));
     TRY(trainer_create(&run->trainer, run->context, run->options));
     if (run->trainer.network.volumes)

@@ -243,6 +243,11 @@ def test_output_that_cannot_be_written_is_refused_before_the_first_step():
         assert len(error.strip().splitlines()) == 1 and str(where) in error, error
         assert not (FOLDER / "unwritten.jsonl").exists(), "the run began"
     FOLDER.distill("--steps", 1, "--method", "none", "--checkpoint", FOLDER / "made", "-o", FOLDER / "made/student.onnx")
+    for name in ("student.onnx", "teacher.onnx"): # nor over what it learns from, by whatever name
+        before, link = (FOLDER / name).read_bytes(), FOLDER / f"to-{name}"
+        link.symlink_to(name)
+        error = FOLDER.distill("--steps", 1, "-o", link, code=1)
+        assert "expected another file to write to" in error and (FOLDER / name).read_bytes() == before, error
 
 
 def test_loss_that_is_no_number_stops():
