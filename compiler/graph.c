@@ -438,3 +438,49 @@ mitral_status graph_copy(struct graph **out, const struct graph *graph)
         graph_destroy(out);
     return status;
 }
+
+static mitral_status inline_node(struct graph *graph, const struct graph *inner, const struct node *from, value_id *map)
+{
+    value_id *inputs = copy_ids(graph->arena, from->inputs, from->input_count), *outputs = copy_ids(graph->arena, from->outputs, from->output_count);
+    struct graph **subgraphs = arena_allocate(graph->arena, (from->subgraph_count + 1) * sizeof *subgraphs);
+    node_id id;
+    if (!inputs || !outputs || !subgraphs)
+        return MITRAL_NO_MEMORY;
+    for (size_t i = 0; i < from->input_count; i++)
+        inputs[i] = inputs[i] == NO_VALUE ? NO_VALUE : map[inputs[i]];
+    for (size_t i = 0; i < from->output_count; i++)
+        if (outputs[i] != NO_VALUE) {
+            TRY(graph_add_value(graph, NULL, &inner->values[from->outputs[i]].type, &outputs[i]));
+            map[from->outputs[i]] = outputs[i];
+        }
+    for (size_t i = 0; i < from->subgraph_count; i++)
+        TRY(graph_copy_subgraph(&subgraphs[i], graph, from->subgraphs[i]));
+    TRY(graph_add_node(graph, from->op, from->version, from->name, &from->attributes, inputs, from->input_count, outputs, from->output_count, &id));
+    struct node *to = &graph->nodes[id];
+    to->subgraphs = subgraphs;
+    to->subgraph_count = from->subgraph_count;
+    to->capture_count = from->capture_count;
+    return MITRAL_OK;
+}
+
+mitral_status graph_inline(struct graph *graph, const struct graph *inner, const value_id *inputs, value_id *outputs)
+{
+    value_id *map = arena_allocate(graph->arena, (inner->value_count + 1) * sizeof *map);
+    if (!map)
+        return MITRAL_NO_MEMORY;
+    for (size_t v = 0; v < inner->value_count; v++) {
+        map[v] = NO_VALUE;
+        if (inner->values[v].constant) {
+            TRY(graph_add_constant(graph, NULL, inner->values[v].constant, true, &map[v]));
+            graph->values[map[v]].parameter = inner->values[v].parameter;
+        }
+    }
+    for (size_t i = 0; i < inner->input_count; i++)
+        map[inner->inputs[i]] = inputs[i];
+    for (size_t n = 0; n < inner->node_count; n++)
+        if (inner->nodes[n].op)
+            TRY(inline_node(graph, inner, &inner->nodes[n], map));
+    for (size_t i = 0; i < inner->output_count; i++)
+        outputs[i] = map[inner->outputs[i]];
+    return MITRAL_OK;
+}

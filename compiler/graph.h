@@ -111,6 +111,9 @@ mitral_status graph_sort(struct graph *graph);
 /* Drops nodes whose outputs nobody uses. Returns whether there were any. */
 bool graph_remove_dead(struct graph *graph);
 
+/* Appends the nodes and constants of a subgraph, given values in place of its inputs; `outputs` are those in place of its outputs. */
+mitral_status graph_inline(struct graph *graph, const struct graph *inner, const value_id *inputs, value_id *outputs);
+
 /* Consumer lists, valid until the graph changes. */
 struct graph_uses {
     uint32_t *offsets; /* value_count + 1 */
@@ -149,6 +152,9 @@ mitral_status graph_verify(const struct graph *graph);
 /* Types and shapes of all values, and the values that are known before a run, from the shape functions of the kernels
  * (compiler/infer.c). */
 mitral_status graph_infer(struct graph *graph);
+/* Of each value whether constants and shapes make it a single true (1) or false (0); else −1. Symbols have made-up sizes there: what depends on
+ * one is not known by that. With `training` what depends on floating-point parameters is not known. `known` has value_count entries. */
+mitral_status graph_find_conditions(const struct graph *graph, bool training, int8_t *known);
 /* The same for a graph as it was imported, whose declared element types must be what follows (compiler/declared.c). */
 mitral_status graph_infer_declared(struct graph *graph);
 /* The graph as text, one node a line, stable; malloc'ed, freed with mitral_release. */

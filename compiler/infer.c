@@ -103,8 +103,14 @@ static mitral_status sweep_node(struct sweep *sweep, const struct node *node, co
     return evaluate_run(kernel, &call);
 }
 
-/* probe: which of the symbols' sizes to take; -1: symbolic inputs are unknown. */
-static mitral_status sweep_graph(struct sweep *sweep, const struct graph *graph, const struct symbols *symbols, int probe, struct refusals *refusals)
+static bool is_weight(const struct graph_value *value)
+{
+    return value->parameter && dtype_is_float(value->constant->dtype);
+}
+
+/* probe: which of the symbols' sizes to take; -1: symbolic inputs are unknown. `changing`: weights are to be trained. */
+static mitral_status sweep_graph(struct sweep *sweep, const struct graph *graph, const struct symbols *symbols, int probe, bool changing,
+                                 struct refusals *refusals)
 {
     *sweep = (struct sweep){.graph = graph, .strict = symbols->count == 0, .refusals = refusals};
     arena_initialise(&sweep->arena, graph->context);
@@ -127,7 +133,7 @@ static mitral_status sweep_graph(struct sweep *sweep, const struct graph *graph,
         if (value->constant) {
             sweep->values[v].tensor = *value->constant;
             sweep->unknown[v] = false;
-            if (value->variable)
+            if (value->variable || (changing && is_weight(value)))
                 sweep->values[v].tensor.data = NULL;
         }
     }
@@ -297,15 +303,32 @@ static mitral_status infer_subgraphs(struct graph *graph, const struct node *nod
     return MITRAL_OK;
 }
 
+mitral_status graph_find_conditions(const struct graph *graph, bool training, int8_t *known)
+{
+    struct symbols symbols;
+    struct sweep sweep;
+    struct refusals refusals = {MITRAL_OK}; /* graph_infer tells of them */
+    collect_symbols(graph, &symbols);
+    memset(known, -1, graph->value_count);
+    const mitral_status status = sweep_graph(&sweep, graph, &symbols, symbols.count ? 0 : -1, training, &refusals);
+    for (size_t v = 0; v < graph->value_count && status == MITRAL_OK; v++) {
+        const mitral_tensor *tensor = &sweep.values[v].tensor;
+        if (graph->values[v].type.kind == MITRAL_TENSOR && tensor->dtype == MITRAL_BOOL && tensor->data && tensor_count(tensor) == 1)
+            known[v] = *(const uint8_t *)tensor->data != 0;
+    }
+    sweep_clear(&sweep);
+    return status == MITRAL_NO_MEMORY ? status : MITRAL_OK;
+}
+
 mitral_status graph_infer(struct graph *graph)
 {
     struct symbols symbols;
     collect_symbols(graph, &symbols);
     struct sweep first, second;
     struct refusals refusals = {MITRAL_OK}, again = {MITRAL_OK};
-    mitral_status status = sweep_graph(&first, graph, &symbols, symbols.count ? 0 : -1, &refusals);
+    mitral_status status = sweep_graph(&first, graph, &symbols, symbols.count ? 0 : -1, false, &refusals);
     if (status == MITRAL_OK && symbols.count) {
-        status = sweep_graph(&second, graph, &symbols, 1, &again);
+        status = sweep_graph(&second, graph, &symbols, 1, false, &again);
         if (status == MITRAL_OK)
             set_types(graph, &symbols, &first, &second);
         sweep_clear(&second);

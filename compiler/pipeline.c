@@ -10,6 +10,7 @@ static const struct pass {
     int when;
 } passes[] = {
     {"sink-constants", pass_sink_constants, ALWAYS},
+    {"choose-branch", pass_choose_branch, ALWAYS},
     {"move-quantized", pass_move_quantized, INFERENCE},
     {"fuse-quantized", pass_fuse_quantized, INFERENCE},
     {"fold-constants", pass_fold_constants, ALWAYS},
@@ -115,7 +116,7 @@ mitral_status pipeline_run(struct graph *graph, const struct pass_options *optio
     for (size_t i = 0; i < PASS_COUNT; i++) {
         if (passes[i].when & now)
             TRY(run_pass(graph, &passes[i], options));
-        if (passes[i].function == pass_sink_constants)
+        if (passes[i].function == pass_choose_branch) /* those of branches that are not taken are gone */
             TRY(run_on_subgraphs(graph, options, compile ? compile->stop_after : NULL));
         TRY(dump(graph, passes[i].name, compile));
         if (compile && compile->stop_after && strcmp(compile->stop_after, passes[i].name) == 0)

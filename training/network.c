@@ -88,6 +88,7 @@ mitral_status interface_read(struct interface *out, struct graph *graph, const c
             type->dims[i] = wanted[i];
     }
     TRY(graph_infer_declared(graph));
+    TRY(pipeline_run_one(graph, "choose-branch", &(struct pass_options){.threads = 1, .training = true}));
     return check_interface(out, graph, whose);
 }
 
