@@ -8,7 +8,7 @@ the labels of all training patients, the student those of a few; of the others i
 (--unlabelled-share of each batch; 0: it does not see them). With --data a folder in ACDC's layout is used, all of its training patients are
 labelled for both (--labelled N: N of them), and the last line is the row to set beside the paper's 91.26 %.
 
-A step took 0.06 s for the student alone and 0.12 s with MAVKD on a core of its own: one to two minutes a student, 45 minutes for all. The methods come
+A step took 0.06 s for the student alone and 0.12 s with MAVKD on a core of its own: one to two minutes a student, an hour for all, ablations in three seeds, too. The methods come
 first with --only "alone|logits|vector|CWD|FitNet|AT", the ablations with --only "MAVKD,".
 
 Every finished run is kept in --work and skipped the next time; an interrupted one goes on where it was. Results so far are written after
