@@ -5,6 +5,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "missing_isa.h"
+
 bool rig_bench;
 
 double rig_now(void)

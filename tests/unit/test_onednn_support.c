@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "missing_isa.h"
+
 void bench_open(struct bench *bench)
 {
     memset(bench, 0, sizeof *bench);
