@@ -34,7 +34,8 @@ static const struct argp_option options[] = {
     {"precision", KEY_PRECISION, "f32|bf16", 0, "bf16: products in bfloat16 where they are faster; needs AMX [f32]", 0},
     {"threads", KEY_THREADS, "N", 0, "[all cores]", 0},
     {"repeat", KEY_REPEAT, "N", 0, "timed steps, after two for warming up [10]", 0},
-    {"profile", KEY_PROFILE, "OUT.json", OPTION_ARG_OPTIONAL, "print a table by step of the last timed one, on standard error; with a file write a Chrome/Perfetto trace, too", 0},
+    {"profile", KEY_PROFILE, "OUT.json", OPTION_ARG_OPTIONAL,
+     "print a table by step of the last timed one, on standard error; with a file write a Chrome/Perfetto trace, too", 0},
     {"json", 'j', 0, 0, "one JSON object on standard output", 0},
     {0}};
 

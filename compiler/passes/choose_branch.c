@@ -48,9 +48,11 @@ static bool is_fixed(const struct graph *graph, value_id value, int *steps)
 /* Weights of a branch have no place in a file to be written to when they have been trained. */
 static bool has_weights(const struct graph *branch)
 {
-    for (size_t v = 0; v < branch->value_count; v++)
-        if (branch->values[v].constant && branch->values[v].parameter && dtype_is_float(branch->values[v].constant->dtype) && tensor_count(branch->values[v].constant) > 1)
+    for (size_t v = 0; v < branch->value_count; v++) {
+        const mitral_tensor *constant = branch->values[v].parameter ? branch->values[v].constant : NULL;
+        if (constant && dtype_is_float(constant->dtype) && tensor_count(constant) > 1)
             return true;
+    }
     return false;
 }
 
