@@ -156,57 +156,8 @@ mitral_status gradient_become(struct gradient *gradient, const struct node *node
     return graph_add_node(gradient->graph, op_find(NULL, "Identity"), 0, NULL, NULL, &value, 1, &target, 1, NULL);
 }
 
-static mitral_status inline_node(struct gradient *gradient, const struct graph *inner, const struct node *from, value_id *map)
-{
-    struct graph *graph = gradient->graph;
-    value_id *ids = arena_allocate(graph->arena, (from->input_count + from->output_count + 1) * sizeof *ids);
-    if (!ids)
-        return MITRAL_NO_MEMORY;
-    value_id *outputs = ids + from->input_count;
-    for (size_t i = 0; i < from->input_count; i++)
-        ids[i] = from->inputs[i] == NO_VALUE ? NO_VALUE : map[from->inputs[i]];
-    for (size_t i = 0; i < from->output_count; i++) {
-        outputs[i] = NO_VALUE;
-        if (from->outputs[i] == NO_VALUE)
-            continue;
-        TRY(new_value(gradient, &outputs[i]));
-        if (inner->values[from->outputs[i]].type.kind != MITRAL_TENSOR)
-            graph->values[outputs[i]].type = inner->values[from->outputs[i]].type;
-        map[from->outputs[i]] = outputs[i];
-    }
-    char *name = arena_format(graph->arena, "gradient/%s/%s%zu", gradient->node->name, from->name, gradient->emitted++);
-    node_id added;
-    if (!name)
-        return MITRAL_NO_MEMORY;
-    TRY(graph_add_node(graph, from->op, from->version, name, &from->attributes, ids, from->input_count, outputs, from->output_count, &added));
-    struct node *to = &graph->nodes[added];
-    to->subgraph_count = from->subgraph_count;
-    to->capture_count = from->capture_count;
-    to->subgraphs = arena_allocate(graph->arena, (from->subgraph_count + 1) * sizeof *to->subgraphs);
-    if (!to->subgraphs)
-        return MITRAL_NO_MEMORY;
-    for (size_t i = 0; i < from->subgraph_count; i++)
-        TRY(graph_copy_subgraph(&graph->nodes[added].subgraphs[i], graph, from->subgraphs[i]));
-    return MITRAL_OK;
-}
-
 mitral_status gradient_inline(struct gradient *gradient, const struct graph *inner, const value_id *inputs, value_id *outputs)
 {
-    struct graph *graph = gradient->graph;
-    value_id *map = arena_allocate(graph->arena, (inner->value_count + 1) * sizeof *map);
-    if (!map)
-        return MITRAL_NO_MEMORY;
-    for (size_t v = 0; v < inner->value_count; v++) {
-        map[v] = NO_VALUE;
-        if (inner->values[v].constant)
-            TRY(add_constant(gradient, &map[v], inner->values[v].constant));
-    }
-    for (size_t i = 0; i < inner->input_count; i++)
-        map[inner->inputs[i]] = inputs[i];
-    for (size_t n = 0; n < inner->node_count; n++)
-        if (inner->nodes[n].op)
-            TRY(inline_node(gradient, inner, &inner->nodes[n], map));
-    for (size_t i = 0; i < inner->output_count; i++)
-        outputs[i] = map[inner->outputs[i]];
-    return MITRAL_OK;
+    const char *prefix = arena_format(gradient->graph->arena, "gradient/%s", gradient->node->name);
+    return prefix ? graph_inline(gradient->graph, inner, prefix, &gradient->emitted, inputs, outputs) : MITRAL_NO_MEMORY;
 }

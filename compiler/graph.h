@@ -111,8 +111,10 @@ mitral_status graph_sort(struct graph *graph);
 /* Drops nodes whose outputs nobody uses. Returns whether there were any. */
 bool graph_remove_dead(struct graph *graph);
 
-/* Appends the nodes and constants of a subgraph, given values in place of its inputs; `outputs` are those in place of its outputs. */
-mitral_status graph_inline(struct graph *graph, const struct graph *inner, const value_id *inputs, value_id *outputs);
+/* Appends the nodes and constants of a subgraph, given values in place of its inputs; `outputs` are those in place of its outputs. Tensors have no
+ * types before graph_infer. With a `prefix` names begin with it and end in a number from *counter, which counts on; NULL: nodes keep theirs. */
+mitral_status graph_inline(struct graph *graph, const struct graph *inner, const char *prefix, size_t *counter, const value_id *inputs,
+                           value_id *outputs);
 
 /* Consumer lists, valid until the graph changes. */
 struct graph_uses {

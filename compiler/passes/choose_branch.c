@@ -50,7 +50,7 @@ static bool has_weights(const struct graph *branch)
 {
     for (size_t v = 0; v < branch->value_count; v++) {
         const mitral_tensor *constant = branch->values[v].parameter ? branch->values[v].constant : NULL;
-        if (constant && dtype_is_float(constant->dtype) && tensor_count(constant) > 1)
+        if (constant && dtype_is_float(constant->dtype) && constant->rank >= 1)
             return true;
     }
     return false;
@@ -63,7 +63,7 @@ static mitral_status take_branch(struct graph *graph, node_id id, const struct g
     value_id *outputs = arena_allocate(graph->arena, (count + 1) * sizeof *outputs);
     if (!outputs)
         return MITRAL_NO_MEMORY;
-    TRY(graph_inline(graph, branch, graph->nodes[id].inputs + 1, outputs));
+    TRY(graph_inline(graph, branch, NULL, NULL, graph->nodes[id].inputs + 1, outputs));
     const value_id *results = graph->nodes[id].outputs;
     graph_remove_node(graph, id);
     for (size_t i = 0; i < count; i++)
