@@ -48,7 +48,7 @@ struct training_collect {
 struct training_ahead {
     const float *const *rows;
     int count, lines, each, every; /* lines of a row */
-    int row, line, step;           /* how far it has come */
+    int row, line;                 /* how far it has come */
 };
 
 /* sums[r * sum_pitch + k] += Σ_x a[r * pitch + x] · b[offsets[k] + x] for x below `columns`; nothing beyond is read. */

@@ -35,7 +35,7 @@ void training_ahead_pace(struct training_ahead *ahead, int64_t steps)
 {
     const int64_t lines = (int64_t)ahead->count * ahead->lines, each = steps > 0 ? (lines + steps - 1) / steps : 0;
     ahead->each = each > DENSEST ? DENSEST : (int)each;
-    ahead->every = lines && steps / lines < SPARSEST ? (int)(steps / lines) : SPARSEST;
+    ahead->every = !lines || steps / lines > SPARSEST ? SPARSEST : steps > lines ? (int)(steps / lines) : 1;
 }
 
 void training_total(const float *sums, size_t unit, int64_t units, int count, double *out)

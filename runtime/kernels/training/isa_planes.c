@@ -105,7 +105,7 @@ void BLOCK(training_spread_gradient)(const struct training_spread *whole)
 #if VECTOR_REGISTERS == 32
 enum { MOST_ROWS = 4, MOST_DEPTH = 8 }; /* 24 sums: 4 by 6 or 3 by 8 */
 #else
-enum { ROWS = 4, DEPTH = 3, MOST_ROWS = ROWS, MOST_DEPTH = DEPTH, PANEL_BYTES = 20 << 10 };
+enum { ROWS = 4, DEPTH = 3, MOST_ROWS = ROWS, MOST_DEPTH = DEPTH, PANEL_FLOATS = 5 << 10, PAGE_FLOATS = 1024, PAGES_DEPTH = 16 };
 #endif
 
 /* The sums over the lanes of `count` vectors, up to LANES of them, halving their number by one addition in each step. */
@@ -197,22 +197,38 @@ INLINE vec sum_lanes(const vec square[LANES], int count)
     } while (0)
 #endif
 
-INLINE void fetch_ahead(struct training_ahead *ahead)
+/* The lines that a tile goes on with: in registers, where `training_ahead` would be in memory. */
+struct lines {
+    const float *line, *end;
+    ptrdiff_t each, every;
+};
+
+INLINE struct lines lines_of(const struct training_ahead *ahead)
 {
-    if (++ahead->step < ahead->every)
-        return;
-    ahead->step = 0;
-    for (int i = 0; i < ahead->each && ahead->row < ahead->count; i++) {
-        __builtin_prefetch(ahead->rows[ahead->row] + 16 * ahead->line, 0, 2);
-        if (++ahead->line == ahead->lines) {
-            ahead->line = 0;
-            ahead->row++;
-        }
+    const float *row = ahead->rows[ahead->row];
+    return (struct lines){row + 16 * ahead->line, row + 16 * ahead->lines, ahead->each, ahead->every * LANES};
+}
+
+/* Fetches some, and says before which column the next ones come. */
+INLINE ptrdiff_t fetch_lines(struct training_ahead *ahead, struct lines *l, ptrdiff_t x, ptrdiff_t columns)
+{
+    for (ptrdiff_t i = 0; i < l->each; i++)
+        __builtin_prefetch(l->line + 16 * i, 0, 2);
+    l->line += 16 * l->each;
+    ptrdiff_t until = x + l->every;
+    if (l->line >= l->end) {
+        ahead->line = 0;
+        if (++ahead->row < ahead->count)
+            *l = lines_of(ahead);
+        else
+            until = columns;
     }
+    return until < columns ? until : columns;
 }
 
 /* height by width sums; of those beyond rows and depth nothing is kept. */
-INLINE void outer_tile(const struct training_outer *o, int row, int rows, int k, int depth, const int height, const int width)
+INLINE void outer_tile(const struct training_outer *o, int row, int rows, int k, int depth, const int height, const int width,
+                       const bool fetching)
 {
     vec sum[MOST_ROWS][MOST_DEPTH];
     const float *a[MOST_ROWS], *b[MOST_DEPTH];
@@ -223,21 +239,18 @@ INLINE void outer_tile(const struct training_outer *o, int row, int rows, int k,
     _Pragma("GCC unroll 4") for (int r = 0; r < height; r++)
         _Pragma("GCC unroll 8") for (int j = 0; j < width; j++)
             sum[r][j] = vec_set(0);
-    const ptrdiff_t columns = o->columns;
+    const ptrdiff_t columns = o->columns, whole = columns / LANES * LANES;
     ptrdiff_t x = 0;
-    if (o->ahead && o->ahead->row < o->ahead->count) {
-        struct training_ahead ahead = *o->ahead;
-        for (; x + LANES <= columns; x += LANES) {
-            fetch_ahead(&ahead);
-            OUTER_STEP(vec_load(a[r] + x), vec_load(b[j] + x));
-        }
-        o->ahead->row = ahead.row;
-        o->ahead->line = ahead.line;
-        o->ahead->step = ahead.step;
-    } else {
-        for (; x + LANES <= columns; x += LANES)
+    struct lines lines = {NULL, NULL, 0, 0};
+    if (fetching)
+        lines = lines_of(o->ahead);
+    while (x < whole) {
+        const ptrdiff_t until = fetching ? fetch_lines(o->ahead, &lines, x, whole) : whole;
+        for (; x < until; x += LANES)
             OUTER_STEP(vec_load(a[r] + x), vec_load(b[j] + x));
     }
+    if (fetching && o->ahead->row < o->ahead->count)
+        o->ahead->line = (int)((lines.line - o->ahead->rows[o->ahead->row]) / 16);
     if (x < columns) {
         const int part = (int)(columns - x);
         OUTER_STEP(vec_load_part(a[r] + x, part), vec_load_part(b[j] + x, part));
@@ -261,14 +274,39 @@ INLINE void outer_tile(const struct training_outer *o, int row, int rows, int k,
             sums[j] += totals[r * width + j];
 }
 
-/* So many rows stay in a cache while the depth is walked. */
-INLINE void outer_tiles(const struct training_outer *o, int panel, const int height, const int width)
+/* Each a function of its own, so that what it needs fits in registers. */
+#define OUTER_TILE(height, width)                                                                                      \
+    __attribute__((noinline)) static void tile_##height##_##width(const struct training_outer *o, int row, int rows, int k, int depth) \
+    {                                                                                                                  \
+        outer_tile(o, row, rows, k, depth, height, width, false);                                                      \
+    }                                                                                                                  \
+    __attribute__((noinline)) static void fetching_##height##_##width(const struct training_outer *o, int row, int rows, int k, int depth) \
+    {                                                                                                                  \
+        outer_tile(o, row, rows, k, depth, height, width, true);                                                       \
+    }
+#if VECTOR_REGISTERS == 32
+OUTER_TILE(4, 6)
+OUTER_TILE(3, 8)
+#else
+OUTER_TILE(4, 3)
+#endif
+
+static int smaller(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+typedef void tile_function(const struct training_outer *o, int row, int rows, int k, int depth);
+
+/* `panel` rows stay in a cache while the depth is walked. */
+INLINE void outer_tiles(const struct training_outer *o, int panel, const int height, const int width, tile_function *tile,
+                        tile_function *fetching)
 {
     for (int first = 0; first < o->rows; first += panel) {
         const int last = o->rows - first < panel ? o->rows : first + panel;
         for (int k = 0; k < o->depth; k += width)
             for (int row = first; row < last; row += height)
-                outer_tile(o, row, last - row < height ? last - row : height, k, o->depth - k < width ? o->depth - k : width, height, width);
+                (o->ahead && o->ahead->row < o->ahead->count ? fetching : tile)(o, row, smaller(last - row, height), k, smaller(o->depth - k, width));
     }
 }
 
@@ -282,14 +320,33 @@ static int tiles(const struct training_outer *o, int height, int width)
 void BLOCK(training_outer)(const struct training_outer *o)
 {
     if (tiles(o, 3, 8) < tiles(o, 4, 6))
-        outer_tiles(o, 63, 3, 8);
+        outer_tiles(o, 63, 3, 8, tile_3_8, fetching_3_8);
     else
-        outer_tiles(o, 64, 4, 6);
+        outer_tiles(o, 64, 4, 6, tile_4_6, fetching_4_6);
 }
 #else
+/* Rows that are pages apart would share a few places in the first cache level: a panel of them, which all tiles read, has a copy. */
+static void outer_pages(const struct training_outer *o, int panel, ptrdiff_t pitch)
+{
+    float rows[PANEL_FLOATS] __attribute__((aligned(64)));
+    struct training_outer part = *o;
+    part.a = rows;
+    part.pitch = pitch;
+    for (int first = 0; first < o->rows; first += panel, part.sums += panel * o->sum_pitch) {
+        part.rows = o->rows - first < panel ? o->rows - first : panel;
+        for (int r = 0; r < part.rows; r++)
+            memcpy(rows + r * pitch, o->a + (first + r) * o->pitch, (size_t)o->columns * sizeof *rows);
+        outer_tiles(&part, panel, ROWS, DEPTH, tile_4_3, fetching_4_3);
+    }
+}
+
 void BLOCK(training_outer)(const struct training_outer *o)
 {
-    const int fits = PANEL_BYTES / (int)sizeof(float) / (o->columns + 1) / ROWS * ROWS;
-    outer_tiles(o, fits > ROWS ? fits : ROWS, ROWS, DEPTH);
+    const ptrdiff_t pitch = ((o->columns + 15) / 16 | 1) * 16; /* an odd number of lines */
+    const int fits = (int)(PANEL_FLOATS / pitch) / ROWS * ROWS;
+    if (o->pitch % PAGE_FLOATS == 0 && o->depth >= PAGES_DEPTH && fits >= ROWS)
+        outer_pages(o, fits, pitch);
+    else
+        outer_tiles(o, fits > ROWS ? fits : ROWS, ROWS, DEPTH, tile_4_3, fetching_4_3);
 }
 #endif
