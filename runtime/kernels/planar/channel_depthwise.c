@@ -70,5 +70,6 @@ INLINE void depthwise(const struct channel_depthwise *whole, unsigned parts)
 
 void BLOCK(channel_depthwise)(const struct channel_depthwise *d)
 {
-    FINISH_VARIANTS(depthwise, d, finish_parts(&d->finish))
+    const unsigned parts = finish_parts(&d->finish);
+    FINISH_FEW(depthwise, d, parts)
 }

@@ -176,19 +176,31 @@ __attribute__((noinline)) static void gather_edge(const struct channel_gather *g
     }
 GATHER(finished, FINISH_OUTPUT)
 GATHER(finished_added, FINISH_OUTPUT | FINISH_RESIDUAL)
-GATHER(rounded, FINISH_OUTPUT | FINISH_ROUNDED)
-GATHER(rounded_added, FINISH_OUTPUT | FINISH_ROUNDED | FINISH_RESIDUAL)
+GATHER(relu, FINISH_OUTPUT | FINISH_RELU)
+GATHER(relu_added, FINISH_OUTPUT | FINISH_RELU | FINISH_RESIDUAL)
 GATHER(plain, FINISH_OUTPUT | FINISH_PLAIN)
 GATHER(plain_added, FINISH_OUTPUT | FINISH_PLAIN | FINISH_RESIDUAL)
+GATHER(rounded, FINISH_OUTPUT | FINISH_ROUNDED)
+GATHER(rounded_added, FINISH_OUTPUT | FINISH_ROUNDED | FINISH_RESIDUAL)
+GATHER(rounded_relu, FINISH_OUTPUT | FINISH_ROUNDED | FINISH_RELU)
+GATHER(rounded_relu_added, FINISH_OUTPUT | FINISH_ROUNDED | FINISH_RELU | FINISH_RESIDUAL)
+
+typedef void gather_function(const struct channel_gather *g, const struct channel_tile *tile, const float *from, int c);
+
+static gather_function *gather_of(const struct planar_finish *f)
+{
+    static gather_function *const relus[2][2] = {{relu, relu_added}, {rounded_relu, rounded_relu_added}};
+    static gather_function *const others[2][2] = {{finished, finished_added}, {rounded, rounded_added}};
+    const unsigned parts = finish_parts(f);
+    const bool is_rounded = parts & FINISH_ROUNDED, added = parts & FINISH_RESIDUAL;
+    if (parts & FINISH_PLAIN && !is_rounded)
+        return added ? plain_added : plain;
+    return parts & FINISH_RELU ? relus[is_rounded][added] : others[is_rounded][added];
+}
 
 void BLOCK(channel_gather)(const struct channel_gather *g)
 {
-    const struct planar_finish *f = &g->finish;
-    const bool is_plain = !f->scale && !f->shift && f->activation == PLANAR_LINEAR;
-    void (*const inside)(const struct channel_gather *, const struct channel_tile *, const float *, int) =
-        f->rounded ? f->residual ? rounded_added : rounded
-        : is_plain ? f->residual ? plain_added : plain
-        : f->residual ? finished_added : finished;
+    gather_function *const inside = gather_of(&g->finish);
     for (int i = 0; i < g->count; i++)
         for (int c = 0; c < g->channels; c += LANES)
             if (g->tiles[i].rows == 4 && g->tiles[i].columns == 4 && g->channels - c >= LANES)

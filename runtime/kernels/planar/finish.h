@@ -12,36 +12,54 @@ enum finish_part {
     FINISH_RESIDUAL = 4,
     FINISH_OUTPUT = 8,
     FINISH_THROUGH = 16,
-    FINISH_PLAIN = 32,
-    FINISH_ROUNDED = 64
+    FINISH_PLAIN = 32,   /* no scale, no shift, no activation */
+    FINISH_ROUNDED = 64,
+    FINISH_RELU = 128    /* scale, shift, then the residual, then a ReLU; without PLAIN or RELU the call is asked for each vector */
 };
 
 INLINE unsigned finish_parts(const struct planar_finish *f)
 {
-    const bool writes = f->output || f->rounded;
-    return (f->read_sum ? FINISH_READ : 0u) | (f->write_sum ? FINISH_WRITE : 0u) | (f->residual && writes ? FINISH_RESIDUAL : 0u)
-           | (writes ? FINISH_OUTPUT : 0u) | (f->rounded ? FINISH_ROUNDED : 0u);
+    const bool writes = f->output || f->rounded, residual = f->residual && writes;
+    unsigned parts = (f->read_sum ? FINISH_READ : 0u) | (f->write_sum ? FINISH_WRITE : 0u) | (residual ? FINISH_RESIDUAL : 0u)
+                     | (writes ? FINISH_OUTPUT : 0u) | (f->rounded ? FINISH_ROUNDED : 0u);
+    if (writes && !f->scale && !f->shift && f->activation == PLANAR_LINEAR)
+        parts |= FINISH_PLAIN;
+    else if (writes && f->activation == PLANAR_RELU && !(residual && f->residual_first))
+        parts |= FINISH_RELU;
+    return parts;
 }
 
+#define FINISH_KINDS(loop, argument, parts)                                                                            \
+    case parts:                                                                                                        \
+        loop(argument, parts);                                                                                         \
+        break;                                                                                                         \
+    case (parts) | FINISH_PLAIN:                                                                                       \
+        loop(argument, (parts) | FINISH_PLAIN);                                                                        \
+        break;                                                                                                         \
+    case (parts) | FINISH_RELU:                                                                                        \
+        loop(argument, (parts) | FINISH_RELU);                                                                         \
+        break;
+
+#define FINISH_SUMS(loop, argument, parts)                                                                             \
+    FINISH_KINDS(loop, argument, parts)                                                                                \
+    FINISH_KINDS(loop, argument, (parts) | FINISH_READ)                                                                \
+    FINISH_KINDS(loop, argument, (parts) | FINISH_WRITE)                                                               \
+    FINISH_KINDS(loop, argument, (parts) | FINISH_READ | FINISH_WRITE)
+
 /* Calls `loop(argument, parts)` with `parts` known to the compiler; other combinations than these do not occur often enough to
- * have code of their own. */
+ * have code of their own. FEW: for loops of much code, without sums. */
+#define FINISH_FEW(loop, argument, parts)                                                                              \
+    switch (parts) {                                                                                                   \
+        FINISH_KINDS(loop, argument, FINISH_OUTPUT)                                                                    \
+        FINISH_KINDS(loop, argument, FINISH_OUTPUT | FINISH_RESIDUAL)                                                  \
+    default:                                                                                                           \
+        loop(argument, parts);                                                                                         \
+    }
+
 #define FINISH_VARIANTS(loop, argument, parts)                                                                         \
     switch (parts) {                                                                                                   \
-    case FINISH_OUTPUT:                                                                                                \
-        loop(argument, FINISH_OUTPUT);                                                                                 \
-        break;                                                                                                         \
-    case FINISH_OUTPUT | FINISH_RESIDUAL:                                                                              \
-        loop(argument, FINISH_OUTPUT | FINISH_RESIDUAL);                                                               \
-        break;                                                                                                         \
-    case FINISH_OUTPUT | FINISH_RESIDUAL | FINISH_READ:                                                                \
-        loop(argument, FINISH_OUTPUT | FINISH_RESIDUAL | FINISH_READ);                                                 \
-        break;                                                                                                         \
-    case FINISH_OUTPUT | FINISH_RESIDUAL | FINISH_WRITE:                                                               \
-        loop(argument, FINISH_OUTPUT | FINISH_RESIDUAL | FINISH_WRITE);                                                \
-        break;                                                                                                         \
-    case FINISH_OUTPUT | FINISH_RESIDUAL | FINISH_READ | FINISH_WRITE:                                                 \
-        loop(argument, FINISH_OUTPUT | FINISH_RESIDUAL | FINISH_READ | FINISH_WRITE);                                  \
-        break;                                                                                                         \
+        FINISH_SUMS(loop, argument, FINISH_OUTPUT)                                                                     \
+        FINISH_SUMS(loop, argument, FINISH_OUTPUT | FINISH_RESIDUAL)                                                   \
     default:                                                                                                           \
         loop(argument, parts);                                                                                         \
     }
@@ -81,12 +99,14 @@ INLINE void finish_vector(const struct planar_finish *f, unsigned parts, const s
         vec_store_some(f->sum + sum_at, value, part);
     if (!(parts & FINISH_OUTPUT))
         return;
-    vec residual = parts & FINISH_RESIDUAL ? vec_load_some(f->residual + at, part) : vec_set(0);
-    if (parts & FINISH_PLAIN) {
-        vec_store_some(f->output + at, parts & FINISH_RESIDUAL ? value + residual : value, part);
-        return;
-    }
-    value = finish_value(f, parts & FINISH_RESIDUAL, constants, value, residual);
+    const vec residual = parts & FINISH_RESIDUAL ? vec_load_some(f->residual + at, part) : vec_set(0);
+    if (parts & FINISH_PLAIN)
+        value = parts & FINISH_RESIDUAL ? value + residual : value;
+    else if (parts & FINISH_RELU)
+        value = vec_max(vec_set(0), parts & FINISH_RESIDUAL ? vec_fma(value, constants->scale, constants->shift) + residual
+                                                            : vec_fma(value, constants->scale, constants->shift));
+    else
+        value = finish_value(f, parts & FINISH_RESIDUAL, constants, value, residual);
     if (parts & FINISH_ROUNDED)
         vec_round_store_some(f->rounded + at, value, part);
     else if (parts & FINISH_THROUGH && !part)

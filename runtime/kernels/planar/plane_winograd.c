@@ -60,14 +60,15 @@ static bool goes_through(const struct planar_finish *f)
 
 void BLOCK(plane_gather)(const struct plane_gather *g)
 {
+    const unsigned parts = finish_parts(&g->finish);
     if (goes_through(&g->finish)) {
-        const unsigned parts = finish_parts(&g->finish);
-        if (parts == FINISH_OUTPUT)
-            gather(g, FINISH_OUTPUT | FINISH_THROUGH);
-        else
+        switch (parts | FINISH_THROUGH) {
+            FINISH_SUMS(gather, g, FINISH_OUTPUT | FINISH_THROUGH)
+        default:
             gather(g, parts | FINISH_THROUGH);
+        }
         vec_through_done();
         return;
     }
-    FINISH_VARIANTS(gather, g, finish_parts(&g->finish))
+    FINISH_VARIANTS(gather, g, parts)
 }
