@@ -82,6 +82,9 @@ struct run {
         _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)
 #define PART(VECTORS) (v == VECTORS - 1 ? part : 0)
 
+/* Compilers would rather load the distance to each row from memory than add them up. */
+#define ROW_KEEP(row) __asm__("" : "+r"(row))
+
 /* Whether a tile's sums fit in the registers twice: the parts of long chains are added up there. */
 #define IS_DEEP(ROWS, VECTORS) (2 * (ROWS) * (VECTORS) + (VECTORS) < VECTOR_REGISTERS)
 
@@ -152,7 +155,12 @@ INLINE bool product_is_simple(const struct channel_product *p, int part)
             CORE(ROWS, VECTORS, input, pixel, 1, weights, width, depth);                                               \
             if (positive)                                                                                              \
                 EACH(ROWS, VECTORS) sum[r][v] = vec_max(vec_set(0), sum[r][v]);                                        \
-            EACH(ROWS, VECTORS) vec_store(to + r * stride + v * LANES, sum[r][v]);                                     \
+            float *row_to = to;                                                                                        \
+            _Pragma("GCC unroll 32") for (int r = 0; r < ROWS; r++, row_to += stride) {                                \
+                ROW_KEEP(row_to);                                                                                      \
+                _Pragma("GCC unroll 4") for (int v = 0; v < VECTORS; v++)                                              \
+                    vec_store(row_to + v * LANES, sum[r][v]);                                                          \
+            }                                                                                                          \
         }                                                                                                              \
     }                                                                                                                  \
     INLINE void chains_##ROWS##_##VECTORS(int depth, ptrdiff_t pixel, ptrdiff_t width, ptrdiff_t stride,               \
