@@ -132,8 +132,8 @@ INLINE void gather_columns(vec y[6][4], const float *from, ptrdiff_t position)
     }
 }
 
-/* One vector of channels of a tile, all of whose outputs exist. Not inlined, as spread_inside. */
-INLINE void gather_inside(const struct channel_gather *g, const struct channel_tile *tile, const float *from, int c, unsigned parts)
+/* One vector of channels of a tile; of its outputs those that exist, all of them where it is `whole`. Not inlined, as spread_inside. */
+INLINE void gather_vector(const struct channel_gather *g, const struct channel_tile *tile, const float *from, int c, unsigned parts, bool whole)
 {
     const struct planar_finish f = g->finish; /* a copy that no store can change */
     const struct finish_constants constants = finish_constants_from(&f, c, 0);
@@ -141,21 +141,23 @@ INLINE void gather_inside(const struct channel_gather *g, const struct channel_t
     vec y[6][4];
     gather_columns(y, from, g->position);
     _Pragma("GCC unroll 4") for (int r = 0; r < 4; r++, at += f.row) {
+        if (!whole && r >= tile->rows)
+            return;
         vec t[4];
         winograd_gather(t, y[0][r], y[1][r], y[2][r], y[3][r], y[4][r], y[5][r]);
         _Pragma("GCC unroll 4") for (int j = 0; j < 4; j++)
-            finish_vector(&f, parts, &constants, t[j], 0, at + j * f.step, 0);
+            if (whole || j < tile->columns)
+                finish_vector(&f, parts, &constants, t[j], 0, at + j * f.step, 0);
         VEC_ROUND_DONE;
     }
 }
 
-/* The same where rows or columns are outside the map, or the vector is not full. Not inlined: its array of rows would have to be in
- * memory for the others too. */
-__attribute__((noinline)) static void gather_edge(const struct channel_gather *g, int index, int c)
+/* The same where the vector is not full. Its array of rows would have to be in memory for the others too. */
+__attribute__((noinline)) static void gather_part(const struct channel_gather *g, int index, int c)
 {
     const struct planar_finish *f = &g->finish;
     const struct channel_tile *tile = &g->tiles[index];
-    const int part = g->channels - c < LANES ? g->channels - c : 0;
+    const int part = g->channels - c;
     const struct finish_constants constants = finish_constants_from(f, c, part);
     ptrdiff_t at = tile->output + c;
     vec y[6][4];
@@ -172,7 +174,12 @@ __attribute__((noinline)) static void gather_edge(const struct channel_gather *g
     __attribute__((noinline)) static void name(const struct channel_gather *g, const struct channel_tile *tile,        \
                                                const float *from, int c)                                               \
     {                                                                                                                  \
-        gather_inside(g, tile, from, c, parts);                                                                        \
+        gather_vector(g, tile, from, c, parts, true);                                                                  \
+    }                                                                                                                  \
+    __attribute__((noinline)) static void name##_edge(const struct channel_gather *g, const struct channel_tile *tile, \
+                                                      const float *from, int c)                                        \
+    {                                                                                                                  \
+        gather_vector(g, tile, from, c, parts, false);                                                                 \
     }
 GATHER(finished, FINISH_OUTPUT)
 GATHER(finished_added, FINISH_OUTPUT | FINISH_RESIDUAL)
@@ -185,26 +192,34 @@ GATHER(rounded_added, FINISH_OUTPUT | FINISH_ROUNDED | FINISH_RESIDUAL)
 GATHER(rounded_relu, FINISH_OUTPUT | FINISH_ROUNDED | FINISH_RELU)
 GATHER(rounded_relu_added, FINISH_OUTPUT | FINISH_ROUNDED | FINISH_RELU | FINISH_RESIDUAL)
 
-typedef void gather_function(const struct channel_gather *g, const struct channel_tile *tile, const float *from, int c);
+struct gather_functions {
+    void (*inside)(const struct channel_gather *g, const struct channel_tile *tile, const float *from, int c);
+    void (*edge)(const struct channel_gather *g, const struct channel_tile *tile, const float *from, int c);
+};
+#define BOTH(name) {name, name##_edge}
 
-static gather_function *gather_of(const struct planar_finish *f)
+static struct gather_functions gather_functions_of(const struct planar_finish *f)
 {
-    static gather_function *const relus[2][2] = {{relu, relu_added}, {rounded_relu, rounded_relu_added}};
-    static gather_function *const others[2][2] = {{finished, finished_added}, {rounded, rounded_added}};
+    static const struct gather_functions plains[2] = {BOTH(plain), BOTH(plain_added)};
+    static const struct gather_functions relus[2][2] = {{BOTH(relu), BOTH(relu_added)}, {BOTH(rounded_relu), BOTH(rounded_relu_added)}};
+    static const struct gather_functions others[2][2] = {{BOTH(finished), BOTH(finished_added)}, {BOTH(rounded), BOTH(rounded_added)}};
     const unsigned parts = finish_parts(f);
     const bool is_rounded = parts & FINISH_ROUNDED, added = parts & FINISH_RESIDUAL;
     if (parts & FINISH_PLAIN && !is_rounded)
-        return added ? plain_added : plain;
+        return plains[added];
     return parts & FINISH_RELU ? relus[is_rounded][added] : others[is_rounded][added];
 }
 
 void BLOCK(channel_gather)(const struct channel_gather *g)
 {
-    gather_function *const inside = gather_of(&g->finish);
-    for (int i = 0; i < g->count; i++)
+    const struct gather_functions functions = gather_functions_of(&g->finish);
+    for (int i = 0; i < g->count; i++) {
+        const struct channel_tile *tile = &g->tiles[i];
+        const bool whole = tile->rows == 4 && tile->columns == 4;
         for (int c = 0; c < g->channels; c += LANES)
-            if (g->tiles[i].rows == 4 && g->tiles[i].columns == 4 && g->channels - c >= LANES)
-                inside(g, &g->tiles[i], g->input + i * g->pitch + c, c);
+            if (g->channels - c >= LANES)
+                (whole ? functions.inside : functions.edge)(g, tile, g->input + i * g->pitch + c, c);
             else
-                gather_edge(g, i, c);
+                gather_part(g, i, c);
+    }
 }
