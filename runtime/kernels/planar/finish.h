@@ -29,16 +29,15 @@ INLINE unsigned finish_parts(const struct planar_finish *f)
     return parts;
 }
 
-#define FINISH_KINDS(loop, argument, parts)                                                                            \
+#define FINISH_CASE(loop, argument, parts)                                                                             \
     case parts:                                                                                                        \
         loop(argument, parts);                                                                                         \
-        break;                                                                                                         \
-    case (parts) | FINISH_PLAIN:                                                                                       \
-        loop(argument, (parts) | FINISH_PLAIN);                                                                        \
-        break;                                                                                                         \
-    case (parts) | FINISH_RELU:                                                                                        \
-        loop(argument, (parts) | FINISH_RELU);                                                                         \
         break;
+
+#define FINISH_KINDS(loop, argument, parts)                                                                            \
+    FINISH_CASE(loop, argument, parts)                                                                                 \
+    FINISH_CASE(loop, argument, (parts) | FINISH_PLAIN)                                                                \
+    FINISH_CASE(loop, argument, (parts) | FINISH_RELU)
 
 #define FINISH_SUMS(loop, argument, parts)                                                                             \
     FINISH_KINDS(loop, argument, parts)                                                                                \
@@ -47,11 +46,14 @@ INLINE unsigned finish_parts(const struct planar_finish *f)
     FINISH_KINDS(loop, argument, (parts) | FINISH_READ | FINISH_WRITE)
 
 /* Calls `loop(argument, parts)` with `parts` known to the compiler; other combinations than these do not occur often enough to
- * have code of their own. FEW: for loops of much code, without sums. */
+ * have code of their own. FEW: for loops of much code. */
 #define FINISH_FEW(loop, argument, parts)                                                                              \
     switch (parts) {                                                                                                   \
         FINISH_KINDS(loop, argument, FINISH_OUTPUT)                                                                    \
         FINISH_KINDS(loop, argument, FINISH_OUTPUT | FINISH_RESIDUAL)                                                  \
+        FINISH_CASE(loop, argument, FINISH_OUTPUT | FINISH_READ)                                                       \
+        FINISH_CASE(loop, argument, FINISH_OUTPUT | FINISH_WRITE)                                                      \
+        FINISH_CASE(loop, argument, FINISH_OUTPUT | FINISH_READ | FINISH_WRITE)                                        \
     default:                                                                                                           \
         loop(argument, parts);                                                                                         \
     }
