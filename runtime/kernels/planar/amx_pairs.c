@@ -58,7 +58,7 @@ INLINE void finish_channels(const struct rounded_finish *r, int c, int part, boo
         const ptrdiff_t at = x * f.step + c;
         const vec value = vec_load_part(g->input + x * g->pitch + c, part);
         const vec other = !f.residual ? vec_set(0) : residual ? half_load(f.residual, at, part) : vec_load_part(f.residual + at, part);
-        const vec y = finish_value(&f, f.residual != NULL, &constants, value, other);
+        const vec y = finish_value(&f, f.residual ? FINISH_RESIDUAL : 0u, &constants, value, other);
         if (output)
             half_store(f.output, at, y, part);
         else

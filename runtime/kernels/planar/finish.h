@@ -78,15 +78,18 @@ INLINE struct finish_constants finish_constants_from(const struct planar_finish 
                                      f->slope ? vec_load_some(f->slope + first, part) : vec_set(0)};
 }
 
-/* The arithmetic of it, without sums. */
-INLINE vec finish_value(const struct planar_finish *f, bool has_residual, const struct finish_constants *constants, vec value, vec residual)
+/* The arithmetic of it, without sums; of `parts` RESIDUAL, PLAIN and RELU. */
+INLINE vec finish_value(const struct planar_finish *f, unsigned parts, const struct finish_constants *constants, vec value, vec residual)
 {
-    if (has_residual && f->residual_first)
+    if (parts & FINISH_PLAIN)
+        return parts & FINISH_RESIDUAL ? value + residual : value;
+    const bool first = !(parts & FINISH_RELU) && f->residual_first;
+    if (parts & FINISH_RESIDUAL && first)
         value += residual;
     value = vec_fma(value, constants->scale, constants->shift);
-    if (has_residual && !f->residual_first)
+    if (parts & FINISH_RESIDUAL && !first)
         value += residual;
-    if (f->activation == PLANAR_RELU)
+    if (parts & FINISH_RELU || f->activation == PLANAR_RELU)
         return vec_max(vec_set(0), value);
     return f->activation == PLANAR_SLOPE ? vec_slope(value, constants->slope) : value;
 }
@@ -102,13 +105,7 @@ INLINE void finish_vector(const struct planar_finish *f, unsigned parts, const s
     if (!(parts & FINISH_OUTPUT))
         return;
     const vec residual = parts & FINISH_RESIDUAL ? vec_load_some(f->residual + at, part) : vec_set(0);
-    if (parts & FINISH_PLAIN)
-        value = parts & FINISH_RESIDUAL ? value + residual : value;
-    else if (parts & FINISH_RELU)
-        value = vec_max(vec_set(0), parts & FINISH_RESIDUAL ? vec_fma(value, constants->scale, constants->shift) + residual
-                                                            : vec_fma(value, constants->scale, constants->shift));
-    else
-        value = finish_value(f, parts & FINISH_RESIDUAL, constants, value, residual);
+    value = finish_value(f, parts, constants, value, residual);
     if (parts & FINISH_ROUNDED)
         vec_round_store_some(f->rounded + at, value, part);
     else if (parts & FINISH_THROUGH && !part)

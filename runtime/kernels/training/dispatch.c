@@ -34,8 +34,9 @@ int64_t training_outer_steps(const struct training_blocks *blocks, int64_t rows,
 void training_ahead_pace(struct training_ahead *ahead, int64_t steps)
 {
     const int64_t lines = (int64_t)ahead->count * ahead->lines, each = steps > 0 ? (lines + steps - 1) / steps : 0;
+    const int64_t every = lines ? steps / lines : SPARSEST;
     ahead->each = each > DENSEST ? DENSEST : (int)each;
-    ahead->every = !lines || steps / lines > SPARSEST ? SPARSEST : steps > lines ? (int)(steps / lines) : 1;
+    ahead->every = every > SPARSEST ? SPARSEST : every < 1 ? 1 : (int)every;
 }
 
 void training_total(const float *sums, size_t unit, int64_t units, int count, double *out)

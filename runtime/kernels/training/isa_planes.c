@@ -291,11 +291,6 @@ OUTER_TILE(3, 8)
 OUTER_TILE(4, 3)
 #endif
 
-static int smaller(int a, int b)
-{
-    return a < b ? a : b;
-}
-
 typedef void tile_function(const struct training_outer *o, int row, int rows, int k, int depth);
 
 /* `panel` rows stay in a cache while the depth is walked. */
@@ -304,9 +299,11 @@ INLINE void outer_tiles(const struct training_outer *o, int panel, const int hei
 {
     for (int first = 0; first < o->rows; first += panel) {
         const int last = o->rows - first < panel ? o->rows : first + panel;
-        for (int k = 0; k < o->depth; k += width)
+        for (int k = 0; k < o->depth; k += width) {
+            const int depth = o->depth - k < width ? o->depth - k : width;
             for (int row = first; row < last; row += height)
-                (o->ahead && o->ahead->row < o->ahead->count ? fetching : tile)(o, row, smaller(last - row, height), k, smaller(o->depth - k, width));
+                (o->ahead && o->ahead->row < o->ahead->count ? fetching : tile)(o, row, last - row < height ? last - row : height, k, depth);
+        }
     }
 }
 
