@@ -8,7 +8,7 @@
 #include "runtime/kernels/planar/pack.h"
 #include "runtime/kernels/reference/convolution.h"
 #include "runtime/kernels/reference/gradient.h"
-#include "runtime/kernels/training/convolution.h"
+#include "runtime/kernels/training/convolution_weights.h"
 
 /* A tile's sums are added up over the lanes at the end of an item's columns, so there should be many; small maps have fewer, for threads to
  * share. */
@@ -20,28 +20,6 @@ enum { SQUARES = WINOGRAD_INPUTS * WINOGRAD_INPUTS, SQUARES_CHANNELS = 32, SQUAR
        SQUARES_AHEAD = 128, SQUARES_UNIT_BYTES = 10 << 20 };
 
 #define MOST_FLOATS 0x1p48
-
-enum way { BY_POINTS, BY_TAPS, BY_ROWS, BY_SQUARES };
-
-struct state {
-    struct slide slide;
-    const struct training_blocks *blocks;
-    enum way way;
-    int threads;
-    bool wants_weights, wants_bias;
-    int positions;              /* 6 by rows, 36 by squares, else 1 */
-    int64_t depth;              /* sums for one feature and position */
-    int64_t items, units;       /* of the batch */
-    int items_each;             /* of an image; not by rows or squares */
-    struct segments segments;
-    struct square square;
-    int together;               /* pixels, or output rows, of an item */
-    ptrdiff_t plane;            /* by taps: of a phase's rows */
-    ptrdiff_t slid_position, gradient_pitch, gradient_position;
-    size_t slid, gradient, rows; /* floats of a thread's scratch; rows: twice, of X and of dY */
-    int64_t ahead_rows;         /* that an item reads, at most */
-    char text[64];
-};
 
 static ptrdiff_t rounded(int64_t count)
 {
@@ -168,7 +146,7 @@ static size_t ahead_floats(const struct state *state)
     return (size_t)rounded(state->ahead_rows * POINTER_FLOATS);
 }
 
-static size_t thread_floats(const struct state *state)
+size_t weights_thread_floats(const struct state *state)
 {
     return ahead_floats(state) + state->slid + state->gradient + 2 * state->rows;
 }
@@ -189,7 +167,7 @@ static mitral_status prepare(struct kernel_call *call, void **out, size_t *scrat
     state->wants_bias = call_output(call, 1) != NULL;
     measure(state);
     *scratch_bytes = offsets_bytes(state)
-                     + ((size_t)state->units * unit_floats(state) + (size_t)state->threads * thread_floats(state)) * sizeof(float);
+                     + ((size_t)state->units * unit_floats(state) + (size_t)state->threads * weights_thread_floats(state)) * sizeof(float);
     snprintf(state->text, sizeof state->text, "%s:%s", names[state->way], state->blocks->name);
     *out = state;
     return MITRAL_OK;
@@ -201,34 +179,6 @@ static void release(mitral_context *context, void *state)
 }
 
 /* ---- items ---------------------------------------------------------------------------------------------------------------- */
-
-struct operands {
-    const float *x, *dy;
-    const ptrdiff_t *offsets;
-    float *own;          /* of the thread */
-    const float **ahead;
-};
-
-/* Those of an item of rows: its gradients, and of the input what the items before have not read. */
-static void rows_ahead(const struct state *state, const struct operands *o, int64_t item, struct training_ahead *ahead)
-{
-    const struct slide *s = &state->slide;
-    const struct segments *q = &state->segments;
-    const ptrdiff_t in_plane = (ptrdiff_t)(s->input[0] * s->input[1]), out_plane = (ptrdiff_t)(s->output[0] * s->output[1]);
-    const int64_t first = item * q->together, left = s->batch * q->down - first;
-    int count = 0;
-    for (int i = 0; i < (left < q->together ? left : q->together); i++) {
-        const int64_t image = (first + i) / q->down, y = segment_row((first + i) % q->down, s->dilation[0]);
-        for (int r = 0; r < WINOGRAD_OUTPUTS; r++) {
-            const int64_t from = y - s->pad[0] + (r + 2) * s->dilation[0], to = y + r * s->dilation[0];
-            for (int64_t c = 0; from < s->input[0] && from >= 0 && c < s->channels; c++)
-                o->ahead[count++] = o->x + (image * s->channels + c) * in_plane + from * s->input[1];
-            for (int64_t f = 0; to < s->output[0] && f < s->features; f++)
-                o->ahead[count++] = o->dy + (image * s->features + f) * out_plane + to * s->output[1];
-        }
-    }
-    *ahead = (struct training_ahead){.rows = o->ahead, .count = count, .lines = (int)((s->output[1] + 15) / 16)};
-}
 
 /* Those of an item of pixels, or of gradients alone: by taps, X is smaller by far. */
 static void pixels_ahead(const struct state *state, const struct operands *o, int64_t item, struct training_ahead *ahead)
@@ -245,13 +195,12 @@ static void pixels_ahead(const struct state *state, const struct operands *o, in
     *ahead = (struct training_ahead){.rows = o->ahead, .count = count, .lines = (int)((columns + 15) / 16)};
 }
 
-/* What the next item reads is fetched during the steps of this one's products. */
-static void look_ahead(const struct state *state, const struct operands *o, int64_t item, int64_t steps, struct training_ahead *ahead)
+void weights_look_ahead(const struct state *state, const struct operands *o, int64_t item, int64_t steps, struct training_ahead *ahead)
 {
     *ahead = (struct training_ahead){0};
     if (item + 1 >= state->items || steps < 1 || state->ahead_rows == 0)
         return;
-    (state->way >= BY_ROWS ? rows_ahead : pixels_ahead)(state, o, item + 1, ahead);
+    (state->way >= BY_ROWS ? weights_rows_ahead : pixels_ahead)(state, o, item + 1, ahead);
     training_ahead_pace(ahead, steps);
 }
 
@@ -259,7 +208,7 @@ static void look_ahead(const struct state *state, const struct operands *o, int6
 static void run_outer(const struct state *state, const struct operands *o, int64_t item, struct training_outer *outer)
 {
     struct training_ahead ahead;
-    look_ahead(state, o, item, training_outer_steps(state->blocks, outer->rows, outer->depth, outer->columns), &ahead);
+    weights_look_ahead(state, o, item, training_outer_steps(state->blocks, outer->rows, outer->depth, outer->columns), &ahead);
     outer->ahead = &ahead;
     state->blocks->outer(outer);
 }
@@ -275,89 +224,6 @@ static void run_points(const struct state *state, const struct operands *o, int6
                                    .b = o->x + image * s->channels * pixels + first, .offsets = o->offsets, .sums = sums,
                                    .sum_pitch = (ptrdiff_t)state->depth};
     run_outer(state, o, item, &outer);
-}
-
-/* Both across their columns, too. Every thread has rows of its own, which are zero beyond the image. */
-static void spread_squares(const struct state *state, const struct operands *o, int i, int64_t channel, struct training_spread spread,
-                           int64_t feature, struct training_spread arriving)
-{
-    const struct training_blocks *across = training_column_blocks(state->blocks);
-    const struct segments *q = &state->segments;
-    float *rows = o->own + (size_t)omp_get_thread_num() * thread_floats(state) + state->slid + state->gradient;
-    struct training_columns columns = {.groups = state->square.groups, .dilation = (int)state->slide.dilation[1], .rows = rows,
-                                       .row_pitch = state->square.row_pitch, .tiles = o->own + channel * q->width + i * q->step,
-                                       .position = state->slid_position, .pitch = q->width};
-    spread.output = columns.rows + state->slide.pad[1];
-    square_spread(state->blocks->spread_input, across->spread_columns, spread, columns);
-    columns.rows = rows + state->rows;
-    columns.tiles = o->own + state->slid + feature * state->gradient_pitch + i * q->step;
-    columns.position = state->gradient_position;
-    arriving.output = columns.rows;
-    square_spread(state->blocks->spread_gradient, across->scatter_columns, arriving, columns);
-}
-
-/* The rows of some channels of X and features of dY, spread for `count` groups from `first` on. */
-static void spread_rows(const struct state *state, const struct operands *o, int64_t first, int count, const int64_t channels[2],
-                        const int64_t features[2])
-{
-    const struct slide *s = &state->slide;
-    const struct segments *q = &state->segments;
-    const ptrdiff_t in_plane = (ptrdiff_t)(s->input[0] * s->input[1]), out_plane = (ptrdiff_t)(s->output[0] * s->output[1]);
-    for (int i = 0; i < count; i++) {
-        const int64_t image = (first + i) / q->down, y = segment_row((first + i) % q->down, s->dilation[0]);
-        const float *x = o->x + (image * s->channels + channels[0]) * in_plane, *dy = o->dy + (image * s->features + features[0]) * out_plane;
-        struct training_spread spread = {.channels = (int)(channels[1] - channels[0]), .columns = (int)s->input[1], .channel = in_plane,
-                                         .output = o->own + channels[0] * q->width + i * q->step + s->pad[1],
-                                         .position = state->slid_position, .pitch = q->width};
-        struct training_spread arriving = {.channels = (int)(features[1] - features[0]), .columns = (int)s->output[1], .channel = out_plane,
-                                           .output = o->own + state->slid + features[0] * state->gradient_pitch + i * q->step,
-                                           .position = state->gradient_position, .pitch = state->gradient_pitch};
-        for (int r = 0; r < WINOGRAD_INPUTS; r++) {
-            const int64_t row = y - s->pad[0] + r * s->dilation[0];
-            spread.rows[r] = row < 0 || row >= s->input[0] ? NULL : x + row * s->input[1];
-        }
-        for (int r = 0; r < WINOGRAD_OUTPUTS; r++) {
-            const int64_t row = y + r * s->dilation[0];
-            arriving.rows[r] = row >= s->output[0] ? NULL : dy + row * s->output[1];
-        }
-        if (state->way == BY_SQUARES) {
-            spread_squares(state, o, i, channels[0], spread, features[0], arriving);
-            continue;
-        }
-        state->blocks->spread_input(&spread);
-        state->blocks->spread_gradient(&arriving);
-    }
-}
-
-/* By rows or squares. A single unit is shared out: slices of the channels first, then the positions. Each element is computed one way. */
-static void run_rows(const struct state *state, const struct operands *o, int64_t item, float *sums)
-{
-    const struct slide *s = &state->slide;
-    const struct segments *q = &state->segments;
-    const int64_t first = item * q->together, left = s->batch * q->down - first;
-    const int count = left < q->together ? (int)left : q->together, slices = 16;
-    const bool shared = state->units == 1 && state->threads > 1;
-    const ptrdiff_t columns = (ptrdiff_t)((count - 1) * q->step + (state->way == BY_ROWS ? s->output[1] : q->step));
-    struct training_ahead ahead;
-    look_ahead(state, o, item, shared ? 0 : state->positions * training_outer_steps(state->blocks, s->features, state->depth, columns), &ahead);
-#pragma omp parallel num_threads(state->threads) if (shared)
-    {
-#pragma omp for schedule(static)
-        for (int i = 0; i < slices; i++) {
-            const int64_t channels[2] = {s->channels * i / slices, s->channels * (i + 1) / slices};
-            const int64_t features[2] = {s->features * i / slices, s->features * (i + 1) / slices};
-            spread_rows(state, o, first, count, channels, features);
-        }
-#pragma omp for schedule(static)
-        for (int i = 0; i < state->positions; i++) {
-            struct training_outer outer = {.rows = (int)s->features, .depth = (int)state->depth,
-                                           .columns = (int)columns, .ahead = shared ? NULL : &ahead,
-                                           .a = o->own + state->slid + i * state->gradient_position, .pitch = state->gradient_pitch,
-                                           .b = o->own + i * state->slid_position, .offsets = o->offsets,
-                                           .sums = sums + i * s->features * state->depth, .sum_pitch = (ptrdiff_t)state->depth};
-            state->blocks->outer(&outer);
-        }
-    }
 }
 
 /* One row of X as a tap's column sees it: element x is what an output's column x multiplies. */
@@ -465,7 +331,7 @@ void sum_features(const struct training_blocks *blocks, int threads, const struc
 
 static mitral_status run(struct kernel_call *call)
 {
-    static void (*const run_item[])(const struct state *, const struct operands *, int64_t, float *) = {run_points, run_taps, run_rows, run_rows};
+    static void (*const run_item[])(const struct state *, const struct operands *, int64_t, float *) = {run_points, run_taps, weights_run_rows, weights_run_rows};
     const struct state *state = call->state;
     const mitral_tensor *dy = call_input(call, 1);
     mitral_tensor *dw = call_output(call, 0), *db = call_output(call, 1);
@@ -479,13 +345,13 @@ static mitral_status run(struct kernel_call *call)
 #pragma omp parallel num_threads(state->threads) if (state->threads > 1 && state->units > 1)
     {
         struct operands o = {.x = call_input(call, 0)->data, .dy = dy->data, .offsets = offsets,
-                             .ahead = (const float **)(threads + (size_t)omp_get_thread_num() * thread_floats(state))};
+                             .ahead = (const float **)(threads + (size_t)omp_get_thread_num() * weights_thread_floats(state))};
         o.own = (float *)o.ahead + ahead_floats(state);
         if (state->way == BY_ROWS) /* what lies between the segments stays zero */
             memset(o.own, 0, (state->slid + state->gradient) * sizeof *o.own);
         else if (state->way == BY_SQUARES) /* and what lies beyond an image, in rows of all threads that a unit may be shared with */
             for (int t = 0; t < (state->units > 1 ? 1 : state->threads); t++)
-                memset(o.own + (size_t)t * thread_floats(state) + state->slid + state->gradient, 0, 2 * state->rows * sizeof *o.own);
+                memset(o.own + (size_t)t * weights_thread_floats(state) + state->slid + state->gradient, 0, 2 * state->rows * sizeof *o.own);
 #pragma omp for schedule(static)
         for (int64_t u = 0; u < state->units; u++) {
             float *unit = sums + (size_t)u * unit_floats(state);
