@@ -299,13 +299,9 @@ mitral_status gradient_build_from(struct graph *graph, const value_id *values, c
     return build_and_clear(graph, values, seeds, value_count, wrt, count, gradients);
 }
 
-/* Where the trail of types breaks off, as behind an If whose branches give different ranks. */
 static mitral_status fail_untyped(const struct graph *graph, value_id loss)
 {
-    const struct node *node = graph_first_unshaped(graph);
-    if (node)
-        return mitral_fail(graph->context, MITRAL_UNSUPPORTED, "%s '%s': expected an output of known shape, to be differentiated, found none",
-                           node->op->name, node->name);
+    TRY(graph_check_shaped(graph, "gradient"));
     return mitral_fail(graph->context, MITRAL_INVALID, "gradient of '%s': expected a floating-point loss, found no type", graph->values[loss].name);
 }
 

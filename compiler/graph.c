@@ -319,15 +319,16 @@ void graph_free_uses(const struct graph *graph, struct graph_uses *uses)
     *uses = (struct graph_uses){0};
 }
 
-const struct node *graph_first_unshaped(const struct graph *graph)
+mitral_status graph_check_shaped(const struct graph *graph, const char *what)
 {
     for (size_t n = 0; n < graph->node_count; n++) {
         const struct node *node = &graph->nodes[n];
         const value_id first = node->op ? node_output(node, 0) : NO_VALUE;
         if (first != NO_VALUE && graph->values[first].type.kind == MITRAL_TENSOR && graph->values[first].type.rank < 0)
-            return node;
+            return mitral_fail(graph->context, MITRAL_UNSUPPORTED, "%s: %s '%s': expected an output of known shape, to be differentiated, found none",
+                               what, node->op->name, node->name);
     }
-    return NULL;
+    return MITRAL_OK;
 }
 
 const struct node *graph_producer(const struct graph *graph, value_id value)

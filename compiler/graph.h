@@ -129,8 +129,9 @@ static inline size_t graph_use_count(const struct graph_uses *uses, value_id val
     return uses->offsets[value + 1] - uses->offsets[value];
 }
 
-/* The first node that gives a tensor of unknown rank; NULL: none does. */
-const struct node *graph_first_unshaped(const struct graph *graph);
+/* Fails with the first node that gives a tensor of unknown rank, as behind an If whose branches give different ones. The message begins
+ * with `what` it is about. */
+mitral_status graph_check_shaped(const struct graph *graph, const char *what);
 /* The producer of a value, when it is of that operator of the default domain; else NULL. */
 const struct node *graph_producer(const struct graph *graph, value_id value);
 bool node_is(const struct node *node, const char *op_name); /* default domain */

@@ -36,10 +36,8 @@ static mitral_status check_interface(struct interface *out, struct graph *graph,
     if (!type_is_static(input))
         return mitral_fail(graph->context, MITRAL_INVALID, "%s: expected an input '%s' of known size, found dimensions without one", whose,
                            graph->values[out->input].name);
-    const struct node *unshaped = type_is_static(output) ? NULL : graph_first_unshaped(graph);
-    if (unshaped)
-        return mitral_fail(graph->context, MITRAL_UNSUPPORTED, "%s: %s '%s': expected an output of known shape, to be differentiated, found none", whose,
-                           unshaped->op->name, unshaped->name);
+    if (!type_is_static(output))
+        TRY(graph_check_shaped(graph, whose));
     if (output->kind != MITRAL_TENSOR || output->dtype != MITRAL_FLOAT || output->rank != input->rank || !type_is_static(output)) {
         char text[160];
         mitral_tensor tensor = {.dtype = output->dtype, .rank = output->rank > 0 ? output->rank : 0};

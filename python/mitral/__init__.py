@@ -122,6 +122,13 @@ class _Context(_Handle):
             raise Error(_lib().mitral_context_message(self._handle).decode("utf-8", "replace"))
 
 
+def _chars(text):
+    """Bytes for the C library, in which a string ends at the first NUL."""
+    if b"\0" in text:
+        raise Error(f"expected a path or name without NUL, found {text!r}")
+    return text
+
+
 def _array(value):
     """The array of a tensor value, copied; lists for sequences, None for an empty optional, a dict for a map."""
     if value.kind == 1:
@@ -181,7 +188,7 @@ class Session(_Handle):
 
     def value(self, name):
         """A tap or output of the last run; None when there is none of that name."""
-        found = _lib().mitral_session_value(self._handle, name.encode())
+        found = _lib().mitral_session_value(self._handle, _chars(name.encode()))
         return _array(found.contents) if found else None
 
 
@@ -199,13 +206,13 @@ class Plan(_Handle):
         return Session(self, threads, keep_denormals, pin)
 
     def save(self, path):
-        self._context.check(_lib().mitral_plan_save(self._context._handle, self._handle, os.fsencode(path)))
+        self._context.check(_lib().mitral_plan_save(self._context._handle, self._handle, _chars(os.fsencode(path))))
 
 
 def load(path):
     """Opens a plan file."""
     context, handle = _Context(), ctypes.c_void_p()
-    context.check(_lib().mitral_plan_open(ctypes.byref(handle), context._handle, os.fsencode(path)))
+    context.check(_lib().mitral_plan_open(ctypes.byref(handle), context._handle, _chars(os.fsencode(path))))
     return Plan(handle, context)
 
 
@@ -214,15 +221,15 @@ def compile(path, shapes=None, precision="f32", threads=0, interpret=False, tune
     if precision not in PRECISIONS:
         raise Error(f"precision: expected {' or '.join(PRECISIONS)}, found {precision}")
     context, model, handle = _Context(), ctypes.c_void_p(), ctypes.c_void_p()
-    context.check(_lib().mitral_model_load(ctypes.byref(model), context._handle, os.fsencode(path)))
+    context.check(_lib().mitral_model_load(ctypes.byref(model), context._handle, _chars(os.fsencode(path))))
     shapes = shapes or {}
     array = (_Shape * max(1, len(shapes)))()
     for entry, (name, dims) in zip(array, shapes.items()):
         if len(dims) > MAX_RANK or not all(0 <= size < 2**63 for size in dims):
             raise Error(f"shape of input '{name}': expected at most {MAX_RANK} sizes of 0 to 2^63 - 1, found {'x'.join(map(str, dims))}")
-        entry.name, entry.rank = name.encode(), len(dims)
+        entry.name, entry.rank = _chars(name.encode()), len(dims)
         entry.dims[: len(dims)] = dims
-    names = (ctypes.c_char_p * max(1, len(taps)))(*[t.encode() for t in taps])
+    names = (ctypes.c_char_p * max(1, len(taps)))(*[_chars(t.encode()) for t in taps])
     options = _CompileOptions(shapes=array, shape_count=len(shapes), precision=PRECISIONS[precision], interpret=interpret, tune=tune,
                               taps=names, tap_count=len(taps), threads=threads)
     try:

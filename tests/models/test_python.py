@@ -77,6 +77,10 @@ def test_refusals():
         refused("shape of input 'image': expected at most 12 sizes of 0 to 2^63 - 1", mitral.compile, MODEL, shapes={"image": shape})
     refused("input 'image': expected at most 12 dimensions, found 13", session.run, {"image": np.zeros((1,) * 13, np.float32)})
     refused("No such file", mitral.load, FOLDER / "none.plan")
+    for call in (mitral.load, mitral.compile, plan.save):
+        refused("expected a path or name without NUL", call, f"{MODEL}\0.plan")
+    refused("expected a path or name without NUL", mitral.compile, MODEL, taps=["image\0"])
+    refused("expected a path or name without NUL", session.value, "image\0")
     assert session.run({"image": IMAGE})[0].shape == (1, 4, 32, 32), "a refusal spoils the session"
 
 
