@@ -156,6 +156,30 @@ def test_a_branch_that_shapes_decide():
             assert np.array_equal(found[0][name], found[1][name]) and not np.array_equal(found[0][name], before[name]), name
 
 
+def test_a_branch_that_values_decide():
+    """Of another rank than the other one: refused where the trail of shapes breaks off, also where a Reshape picks it up again."""
+    helper, weights = onnx.helper, np.ones((4, 1, 3, 3), np.float32)
+
+    def branch(operator, inputs, output):
+        return helper.make_graph([helper.make_node(operator, inputs, [output])], output, [],
+                                 [helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, None)])
+
+    constants = {"weights": weights, "zero": np.float32(0), "axes": np.array([0]), "shape": np.array([1, 4, 16, 16])}
+    nodes = [helper.make_node("Conv", ["image", "weights"], ["scores"], pads=[1] * 4), helper.make_node("ReduceMean", ["scores"], ["mean"], keepdims=0),
+             helper.make_node("Greater", ["mean", "zero"], ["positive"]),
+             helper.make_node("If", ["positive"], ["chosen"], name="choose", then_branch=branch("Identity", ["scores"], "whole"),
+                              else_branch=branch("Squeeze", ["scores", "axes"], "squeezed"))]
+    for output, shape in (("chosen", None), ("shaped", [1, 4, 16, 16])):
+        if shape:
+            nodes.append(helper.make_node("Reshape", ["chosen", "shape"], ["shaped"]))
+        graph = helper.make_graph(nodes, "choosing", [helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, [1, 1, 16, 16])],
+                                  [helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, shape)],
+                                  [onnx.numpy_helper.from_array(value, name) for name, value in constants.items()])
+        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), FOLDER / "choosing.onnx")
+        message = call(MITRAL, "bench", FOLDER / "choosing.onnx", "--train", "--batch", "1", code=2)
+        assert "If 'choose': expected an output of known shape, to be differentiated, found none" in message, message
+
+
 def test_weights_that_are_no_numbers_are_not_kept():
     """The update of a finite loss may overflow: neither written nor called the last good checkpoint."""
     spoil = ["--lr", 1e38, "--weight-decay", 1e6, "--schedule", "constant", "--method", "none"]
