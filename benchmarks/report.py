@@ -29,13 +29,17 @@ def select(rows, network=None, precision="f32", group=None, threads=None):
             and (group is None or row.get("group") == group) and (threads is None or row["threads"] == threads)]
 
 
+def threads_text(count):
+    return f"{count} thread{'s' if count > 1 else ''}"
+
+
 def ratio_goal(title, least, rows, *peers):
     """One goal that each of the rows has to reach."""
     found = [(row, ratio(row, *peers)) for row in rows]
     found = [(row, value) for row, value in found if value]
     if not found:
         return None
-    told = ", ".join(f"{value:.2f} ({row['threads']} thread{'s' if row['threads'] > 1 else ''})" for row, value in found)
+    told = ", ".join(f"{value:.2f} ({threads_text(row['threads'])})" for row, value in found)
     return title, f"≥ {least}× faster", told, all(value >= least for _, value in found)
 
 
@@ -45,7 +49,7 @@ def published_goal(rows):
         return None
     worst = min(found, key=lambda each: each[2])
     return ("dilated-parallel networks of other shapes, against the best peer", "faster on each",
-            f"{worst[2]:.2f} ({worst[0]}, {worst[1]} threads) to {max(each[2] for each in found):.2f}", worst[2] > 1)
+            f"{worst[2]:.2f} ({worst[0]}, {threads_text(worst[1])}) to {max(each[2] for each in found):.2f}", worst[2] > 1)
 
 
 def general_goal(rows):
@@ -59,7 +63,7 @@ def general_goal(rows):
 
 def cold_goals(rows):
     for row in rows:
-        engines, at = row["engines"], f"{row['threads']} thread{'s' if row['threads'] > 1 else ''}"
+        engines, at = row["engines"], threads_text(row["threads"])
         if "mitral" not in engines:
             continue
         own = engines["mitral"]

@@ -3,7 +3,7 @@
 
     run.py [--only TEXT] [--rounds N] [--quick] [--no-training] [--name NAME]
 
-Writes benchmarks/results/NAME.json [latest], table.md and chart.png. A round gives each engine a turn of a few runs; medians are
+Writes benchmarks/results/NAME.json, NAME.md and NAME.png [latest]. A round gives each engine a turn of a few runs; medians are
 over all rounds. Each engine is a process of its own, pinned to as many cores as it has threads. The load average is recorded.
 Cold starts are whole processes through each engine's C interface (cold_start.c). benchmarks/compare tells two results apart.
 """
@@ -238,7 +238,7 @@ def main():
     parser.add_argument("--only", default="", help="only networks whose name holds this")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--quick", action="store_true", help="own networks, three rounds")
-    parser.add_argument("--name", default="latest", help="of the results file")
+    parser.add_argument("--name", default="latest", help="of the results' files [latest]")
     parser.add_argument("--no-training", action="store_true", help="leave the training steps out")
     options = parser.parse_args()
     rounds = 3 if options.quick else options.rounds
@@ -247,15 +247,14 @@ def main():
     if options.only in "dpu-net":
         with tempfile.TemporaryDirectory() as folder:
             results["cold"] = cold_starts(pathlib.Path(folder), 3 if options.quick else 10)
-    # benchmarks/training.py has its own way of measuring: `measure(quick)` gives rows, `table(rows)` Markdown.
     training = None if options.only or options.quick or options.no_training else optional("training")
-    if training and hasattr(training, "measure"):
+    if training:
         results["training"] = training.measure(options.quick)
     results["machine"]["load_average_after"] = os.getloadavg()
     (RESULTS / f"{options.name}.json").write_text(json.dumps(results, indent=1) + "\n")
     text = report.text(results) + ("\n" + training.table(results["training"]) if "training" in results else "")
-    (RESULTS / "table.md").write_text(text)
-    report.chart(results, RESULTS / "chart.png")
+    (RESULTS / f"{options.name}.md").write_text(text)
+    report.chart(results, RESULTS / f"{options.name}.png")
     print("\n" + text)
 
 

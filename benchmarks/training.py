@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Training steps of mitral beside PyTorch's (eager, channels-last and torch.compile): same weights, same batch, same loss, same threads.
 
-    training.py [--quick] [--threads N] [--batch N] [--rounds N] [--only TEXT] [--precision f32|bf16|all]
+    training.py [--quick] [--threads N] [--batch N] [--rounds N] [--only TEXT] [--precision f32|bf16|all] [--name NAME]
 
 The losses of one step on one batch are compared first. Then the engines take turns, each in a process of its own of which one runs at a
 time; a turn is a few steps after two for warming up, a figure the median over all turns. Peak memory is that of the process. torch.compile
@@ -9,7 +9,7 @@ time; a turn is a few steps after two for warming up, a figure the median over a
 compile in time the table says why. Memory is compared with eager and channels-last, in whose processes no compiler ran. The student
 of the distillation learns from the U-Net by the full MAVKD loss, the teacher's forward is part of the step. Where the CPU has AMX all are
 timed in bfloat16, too: mitral's --precision bf16, PyTorch's autocast of both networks, losses in float32. Writes
-benchmarks/results/training.json and training.md. Images and labels are random: a step's time does not depend on them.
+benchmarks/results/NAME_training.json and NAME_training.md [latest]. Images and labels are random: a step's time does not depend on them.
 """
 
 import argparse
@@ -275,13 +275,15 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default="", help="only steps whose name holds this")
     parser.add_argument("--precision", default="all", choices=["f32", "bf16", "all"], help="all that the CPU trains in, or one [all]")
-    options = parser.parse_args()
-    rows = measure(**vars(options))
+    parser.add_argument("--name", default="latest", help="of the results' files [latest]")
+    options = vars(parser.parse_args())
+    name = options.pop("name")
+    rows = measure(**options)
     if not rows:
         raise SystemExit(f"--only: expected a part of one of {', '.join(CASES)}, and a type that this CPU trains in")
     RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / "training.json").write_text(json.dumps(rows, indent=1) + "\n")
-    (RESULTS / "training.md").write_text(table(rows))
+    (RESULTS / f"{name}_training.json").write_text(json.dumps(rows, indent=1) + "\n")
+    (RESULTS / f"{name}_training.md").write_text(table(rows))
     print("\n" + table(rows))
 
 

@@ -167,7 +167,7 @@ then by turns such and noise, by seed, in other sizes and batches where the mode
 ONNX Runtime is given signed 8-bit weights of integer products as unsigned ones, with zero points 128 higher: of signed ones its sums saturate
 on CPUs without VNNI, and its outputs then differ from its own by up to 2.5. Dynamically quantized LSTMs round their hidden state to 8 bits in
 each step; where a value is near the middle of two, the last bit of a float32 decides, and with it all that follows (changing each float
-constant by one unit in the last place moves ONNX Runtime's own outputs of rawi_v3 by 4.8e-02 and the embedder's by 1.4e-02). Mitral therefore
+constant by one unit in the last place moves ONNX Runtime's own outputs of rawi_v3 by 4.8e-02 and the embedder's by 1.4e-02). mitral therefore
 computes such LSTMs, and each Tanh, Sigmoid and Softmax whose values or products are quantized, by ONNX Runtime's own sequence of operations,
 and gets the same bits. ONNX Runtime runs in one thread: in more it quantizes the part of a batch that each takes by itself, and its outputs depend on their number.
 
