@@ -61,6 +61,33 @@ def test_unet():
     check_own(calibrated(networks.UNet()))
 
 
+class LargeKernelAttention(torch.nn.Module):
+    """Guo et al., Visual Attention Network: a dilated depthwise convolution whose padding is wider than oneDNN's depthwise code takes."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.near = torch.nn.Conv2d(channels, channels, 5, padding=2, groups=channels)
+        self.far = torch.nn.Conv2d(channels, channels, 7, padding=9, dilation=3, groups=channels)
+        self.mix = torch.nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x):
+        return x * self.mix(self.far(self.near(x)))
+
+
+def test_dilated_depthwise():
+    module, x = LargeKernelAttention(24).eval(), torch.from_numpy(np.random.default_rng(0).normal(size=(1, 24, 30, 41)).astype(np.float32))
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        torch.onnx.export(module, x, folder / "attention.onnx", dynamo=False, input_names=["image"], output_names=["out"])
+        steps = check_steps(folder / "attention.onnx", folder, "1x24x30x41")
+        assert not any("gemm" in step.get("implementation", "") for step in steps), steps
+        with torch.inference_mode():
+            want = module(x).numpy()
+        for threads in "1", "3":
+            got = infer(folder / "attention.onnx", {"image": x.numpy()}, "--threads", threads)["out"]
+            assert np.abs(got - want).max() <= 1e-5 * np.ptp(want)
+
+
 def check_published(name):
     _, channels, _, small = published.NETWORKS[name]
     with tempfile.TemporaryDirectory() as folder:

@@ -61,6 +61,14 @@ static const struct form forms[] = {
     {1, 514, 6, {5, 5}, {1, 1}, {1, 1}, {1, 1}, {0}},
     {3, 512, 5, {3, 31}, {1, 1}, {1, 1}, {1, 1}, {0}},
     {1, 32, 8, {23, 13}, {1, 1}, {1, 1}, {1, 1}, {0}},
+    /* depthwise: vectors and parts of one, few and many pixels, windows that lie in the padding in part or in whole */
+    {1, 64, 64, {19, 23}, {3, 3}, {1, 1}, {6, 6}, {6, 6, 6, 6}, 64},
+    {2, 21, 21, {17, 14}, {7, 5}, {1, 1}, {3, 2}, {9, 4, 9, 4}, 21},
+    {1, 40, 40, {24, 33}, {3, 3}, {2, 2}, {1, 1}, {1, 0, 1, 2}, 40},
+    {3, 19, 19, {5, 3}, {3, 3}, {1, 1}, {4, 5}, {4, 5, 4, 5}, 19},
+    {1, 48, 48, {13, 31}, {1, 31}, {3, 1}, {1, 1}, {0, 15, 0, 15}, 48},
+    {2, 24, 24, {12, 18}, {16, 3}, {1, 2}, {2, 3}, {20, 7, 20, 1}, 24},
+    {1, 33, 33, {4, 6}, {1, 1}, {1, 1}, {1, 1}, {0}, 33},
     /* groups: less than a vector, parts of one at the end, more than a panel, narrow panels */
     {1, 12, 6, {5, 7}, {1, 1}, {1, 1}, {1, 1}, {0}, 3},
     {2, 24, 112, {9, 8}, {1, 1}, {1, 1}, {1, 1}, {0}, 4},
@@ -73,6 +81,11 @@ enum { FORMS = sizeof forms / sizeof *forms };
 static int64_t groups_of(const struct form *f)
 {
     return f->groups > 0 ? f->groups : 1;
+}
+
+static bool is_depthwise(const struct form *f)
+{
+    return f->groups > 1 && f->groups == f->channels && f->groups == f->features;
 }
 
 static void set_up(struct rig *rig, const struct form *f, bool bias)
@@ -112,7 +125,8 @@ static void check_form(const struct form *form, bool bfloat16)
     check_run(&rig, "Conv");
     mitral_tensor expected = rig.output.tensor;
     rig_int(&rig, "bfloat16", bfloat16);
-    for (int layouts = form->groups > 0 ? 2 : 0; layouts < 4; layouts++) { /* groups: to channels-last data alone */
+    /* Groups: to channels-last data alone; depthwise: from it, too. */
+    for (int layouts = is_depthwise(form) ? 3 : form->groups > 0 ? 2 : 0; layouts < 4; layouts++) {
         rig.inputs[0].tensor = rig_relayout(&rig, &rig.inputs[0].tensor, layouts & 1);
         rig.output.tensor = (mitral_tensor){.layout = layouts >> 1};
         rig.threads = 1;
@@ -327,7 +341,7 @@ static void test_ends(void **state)
     static const char *const activations[] = {"", "Relu", "LeakyRelu", "PRelu", "Clip", "HardSigmoid", "HardSwish", "Sigmoid", "Swish",
                                               "GeluTanh", "Mish"};
     enum { ACTIVATIONS = sizeof activations / sizeof *activations };
-    static const int chosen[] = {0, 1, 5, 6, 11, 12, 17, 20, 23, 25, FORMS - 6, FORMS - 3};
+    static const int chosen[] = {0, 1, 5, 6, 11, 12, 17, 20, 23, 25, FORMS - 12, FORMS - 11, FORMS - 10, FORMS - 7, FORMS - 6, FORMS - 3};
     for (size_t i = 0; i < sizeof chosen / sizeof *chosen; i++)
         for (int a = 0; a < ACTIVATIONS; a++)
             for (int variant = 0; variant < 8; variant++)

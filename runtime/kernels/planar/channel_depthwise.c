@@ -2,69 +2,96 @@
 #include "runtime/kernels/planar/blocks.h"
 #include "runtime/kernels/planar/finish.h"
 
-enum { PIXELS = 4 };
+/* Vectors of a cache line, all of which are taken at once: the channels of pixels may lie so far apart that caches have few places for them.
+ * Sums that are made together, and of how many neighbouring pixels. */
+enum { VECTORS = 16 / LANES, SUMS = 8, PIXELS = SUMS / VECTORS };
 
-/* PIXELS (or one) neighbouring pixels whose input columns all exist. */
-#define INSIDE(NAME, COUNT)                                                                                            \
-    INLINE void NAME(const struct channel_depthwise *d, int c, int part, int x, vec sum[COUNT])                        \
-    {                                                                                                                  \
-        const ptrdiff_t pixel = d->stride * d->pitch, column = d->dilation * d->pitch;                                 \
-        const float *weights = d->weights + c;                                                                         \
-        for (int i = 0; i < d->kernel[0]; i++) {                                                                       \
-            if (!d->rows[i]) {                                                                                         \
-                weights += d->kernel[1] * d->width;                                                                    \
-                continue;                                                                                              \
-            }                                                                                                          \
-            const float *from = d->rows[i] + x * pixel - d->pad * d->pitch + c;                                        \
-            for (int j = 0; j < d->kernel[1]; j++, from += column, weights += d->width) {                              \
-                vec w = vec_load(weights);                                                                             \
-                _Pragma("GCC unroll 4") for (int u = 0; u < COUNT; u++)                                                \
-                    sum[u] = vec_fma(w, vec_load_some(from + u * pixel, part), sum[u]);                                  \
-            }                                                                                                          \
-        }                                                                                                              \
-    }
-INSIDE(inside_some, PIXELS)
-INSIDE(inside_one, 1)
+/* Columns of the window [first, last) that lie inside the row; empty where first >= last. */
+struct taps {
+    int first, last;
+};
 
-INLINE vec at_edge(const struct channel_depthwise *d, int c, int part, int x)
+static struct taps taps_at(const struct channel_depthwise *d, int x)
 {
-    vec sum = vec_set(0);
-    const float *weights = d->weights + c;
-    for (int i = 0; i < d->kernel[0]; i++)
-        for (int j = 0; j < d->kernel[1]; j++, weights += d->width) {
-            int column = x * d->stride - d->pad + j * d->dilation;
-            if (d->rows[i] && column >= 0 && column < d->columns)
-                sum = vec_fma(vec_load(weights), vec_load_some(d->rows[i] + column * d->pitch + c, part), sum);
-        }
-    return sum;
+    const int before = d->pad - x * d->stride, after = d->columns - 1 + before;
+    const int first = before > 0 ? (before + d->dilation - 1) / d->dilation : 0, last = after < 0 ? 0 : after / d->dilation + 1;
+    return (struct taps){first, last < d->kernel[1] ? last : d->kernel[1]};
+}
+
+/* Pixels from `x` on, as many as share a column of windows with it. */
+static int alike(const struct channel_depthwise *d, int x, struct taps taps)
+{
+    const int whole = (d->columns - 1 - (d->kernel[1] - 1) * d->dilation + d->pad) / d->stride + 1;
+    int end = x + 1;
+    if (taps.first == 0 && taps.last == d->kernel[1])
+        return whole < d->pixels ? whole : d->pixels;
+    for (struct taps next; end < d->pixels; end++) {
+        next = taps_at(d, end);
+        if (next.first != taps.first || next.last != taps.last)
+            break;
+    }
+    return end;
+}
+
+/* `count` pixels from `x` on, whose columns `taps` all exist, of `vectors` vectors of channels. */
+INLINE void sum_taps(const struct channel_depthwise *d, int c, int part, int x, struct taps taps, const int count, const int vectors, vec *sum)
+{
+    const ptrdiff_t pixel = d->stride * d->pitch, column = d->dilation * d->pitch;
+    const ptrdiff_t start = x * pixel + taps.first * column - d->pad * d->pitch + c;
+    for (int i = 0; i < d->kernel[0]; i++) {
+        if (!d->rows[i])
+            continue;
+        const float *from = d->rows[i] + start, *weights = d->weights + (i * d->kernel[1] + taps.first) * d->width + c;
+        _Pragma("GCC unroll 3") for (int j = taps.first; j < taps.last; j++, from += column, weights += d->width)
+            _Pragma("GCC unroll 4") for (int v = 0; v < vectors; v++) {
+                const vec w = vec_load(weights + v * LANES);
+                _Pragma("GCC unroll 8") for (int u = 0; u < count; u++)
+                    sum[v * count + u] = vec_fma(w, vec_load_some(from + u * pixel + v * LANES, part), sum[v * count + u]);
+            }
+    }
+}
+
+INLINE void channels_at(const struct channel_depthwise *d, const struct planar_finish *f, unsigned parts, int c, int part, int x, struct taps taps,
+                        const int count, const int vectors)
+{
+    vec sum[SUMS];
+    _Pragma("GCC unroll 8") for (int i = 0; i < count * vectors; i++)
+        sum[i] = vec_set(0);
+    if (!part && taps.first == 0 && taps.last == 3)
+        sum_taps(d, c, 0, x, (struct taps){0, 3}, count, vectors, sum);
+    else
+        sum_taps(d, c, part, x, taps, count, vectors, sum);
+    _Pragma("GCC unroll 4") for (int v = 0; v < vectors; v++) {
+        const int at = c + v * LANES;
+        const struct finish_constants constants = finish_constants_from(f, at, part);
+        _Pragma("GCC unroll 8") for (int u = 0; u < count; u++)
+            finish_vector(f, parts, &constants, sum[v * count + u], (x + u) * f->sum_step + at, (x + u) * f->step + at, part);
+    }
+}
+
+/* All channels of some pixels: the next pixels then find most of their columns in the first cache level. */
+INLINE void pixels(const struct channel_depthwise *d, const struct planar_finish *f, unsigned parts, int x, const int count, struct taps taps)
+{
+    int c = 0;
+    for (; VECTORS > 1 && c + VECTORS * LANES <= d->channels; c += VECTORS * LANES)
+        channels_at(d, f, parts, c, 0, x, taps, count, VECTORS);
+    for (; c + LANES <= d->channels; c += LANES)
+        channels_at(d, f, parts, c, 0, x, taps, count, 1);
+    if (c < d->channels)
+        channels_at(d, f, parts, c, d->channels - c, x, taps, count, 1);
 }
 
 INLINE void depthwise(const struct channel_depthwise *whole, unsigned parts)
 {
     const struct channel_depthwise d = *whole; /* copies that no store can change */
     const struct planar_finish f = d.finish;
-    int reach = (d.kernel[1] - 1) * d.dilation, first = (d.pad + d.stride - 1) / d.stride;
-    int last = d.columns - 1 - reach + d.pad < 0 ? 0 : (d.columns - 1 - reach + d.pad) / d.stride + 1;
-    first = first < d.pixels ? first : d.pixels;
-    last = last < first ? first : last < d.pixels ? last : d.pixels;
-    for (int c = 0; c < d.channels; c += LANES) {
-        int part = d.channels - c < LANES ? d.channels - c : 0, x = 0;
-        struct finish_constants constants = finish_constants_from(&f, c, part);
-        for (; x < first; x++)
-            finish_vector(&f, parts, &constants, at_edge(&d, c, part, x), x * f.sum_step + c, x * f.step + c, part);
-        for (; x + PIXELS <= last; x += PIXELS) {
-            vec sum[PIXELS] = {vec_set(0), vec_set(0), vec_set(0), vec_set(0)};
-            inside_some(&d, c, part, x, sum);
-            for (int u = 0; u < PIXELS; u++)
-                finish_vector(&f, parts, &constants, sum[u], (x + u) * f.sum_step + c, (x + u) * f.step + c, part);
-        }
-        for (; x < last; x++) {
-            vec sum[1] = {vec_set(0)};
-            inside_one(&d, c, part, x, sum);
-            finish_vector(&f, parts, &constants, sum[0], x * f.sum_step + c, x * f.step + c, part);
-        }
-        for (; x < d.pixels; x++)
-            finish_vector(&f, parts, &constants, at_edge(&d, c, part, x), x * f.sum_step + c, x * f.step + c, part);
+    for (int x = 0; x < d.pixels;) {
+        const struct taps taps = taps_at(&d, x);
+        const int end = alike(&d, x, taps);
+        for (; x + PIXELS <= end; x += PIXELS)
+            pixels(&d, &f, parts, x, PIXELS, taps);
+        for (; x < end; x++)
+            pixels(&d, &f, parts, x, 1, taps);
     }
 }
 

@@ -113,14 +113,15 @@ static mitral_status read_shape(struct kernel_call *call, struct state *state)
     if (unreadable || (c->x_rounded && !convolution_reads_rounded(s)) || (c->y_rounded && !convolution_writes_rounded(s)))
         return call_fail(call, MITRAL_UNSUPPORTED, "bfloat16: channels-last maps, of an even number of channels, and a way that rounds expected");
     if (state->convolution.way == WAY_NONE)
-        return call_fail(call, MITRAL_UNSUPPORTED, "one group or a channels-last 1x1 kernel, and a residual in the output's layout, expected");
+        return call_fail(call, MITRAL_UNSUPPORTED, "one group, a channels-last 1x1 kernel or depthwise window of up to %d rows, and a residual in the output's "
+                         "layout, expected", (int)DEPTHWISE_ROWS);
     return MITRAL_OK;
 }
 
 static mitral_status pack(struct kernel_call *call, struct state *state)
 {
     static const char *const names[] = {"", "pointwise:planes", "pointwise:channels", "direct:planes", "direct:channels",
-                                        "winograd4x4"};
+                                        "winograd4x4", "depthwise"};
     struct convolution *c = &state->convolution;
     const mitral_tensor *w = call_input(call, W);
     snprintf(state->description, sizeof state->description, "%s%s%s", names[c->way], c->pairs ? ":bf16" : "",
@@ -175,7 +176,7 @@ static mitral_status prepare(struct kernel_call *call, void **out, size_t *scrat
     }
     if (c->way == WAY_WINOGRAD)
         *scratch_bytes = convolution_winograd_scratch(c);
-    else
+    else if (c->way != WAY_DEPTHWISE)
         *scratch_bytes = c->shape.output_layout == LAYOUT_PLAIN ? convolution_planes_scratch(c) : convolution_channels_scratch(c);
     *scratch_bytes += convolution_parts_scratch(c);
     *out = state;
@@ -214,6 +215,8 @@ static mitral_status run(struct kernel_call *call)
     convolution_place_parts(call, &c);
     if (c.way == WAY_WINOGRAD)
         convolution_winograd_run(&c);
+    else if (c.way == WAY_DEPTHWISE)
+        convolution_depthwise_run(&c);
     else if (c.shape.output_layout == LAYOUT_PLAIN)
         convolution_planes_run(&c);
     else

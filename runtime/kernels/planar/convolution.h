@@ -21,7 +21,8 @@ enum convolution_way {
     WAY_POINTWISE_CHANNELS, /* 1×1, channels-last output; of strides, channels-last input too */
     WAY_DIRECT_PLANES,      /* any, plain output: taps are offsets into padded rows */
     WAY_DIRECT_CHANNELS,    /* any, channels-last output */
-    WAY_WINOGRAD            /* 3×3 of stride 1, channels-last output: 36 products for 16 outputs */
+    WAY_WINOGRAD,           /* 3×3 of stride 1, channels-last output: 36 products for 16 outputs */
+    WAY_DEPTHWISE           /* a group for each channel, channels-last: lanes along the channels */
 };
 
 /* The best way that planar.convolution has; WAY_NONE when it has none (groups of anything but 1×1 to channels-last). */
@@ -112,5 +113,8 @@ void convolution_taps_run(const struct convolution *c);
 bool convolution_fetches_weights(void);
 size_t convolution_winograd_scratch(const struct convolution *c);
 void convolution_winograd_run(const struct convolution *c);
+/* One row of output, counted over all images; what happens to it on its way out is the caller's to say. */
+void convolution_depthwise_row(const struct convolution *c, int64_t row, const struct planar_finish *finish);
+void convolution_depthwise_run(const struct convolution *c);
 
 #endif

@@ -78,6 +78,8 @@ size_t convolution_packed_floats(const struct convolution *c)
     const int features = (int)c->shape.features, last = convolution_panel_first(c, convolution_panels(c) - 1);
     if (by_planes(c))
         return depth_of(c) * (((size_t)features + 3) / 4 * 4);
+    if (c->way == WAY_DEPTHWISE)
+        return depth_of(c) * pack_width((size_t)features);
     return convolution_panel_offset(c, last) + panel_floats(c, features - last);
 }
 
@@ -102,6 +104,11 @@ void convolution_pack(const struct convolution *c, const float *weights, float *
     if (by_planes(c)) {
         struct pack_matrix matrix = {.values = weights, .rows = features, .depth = depth, .row = depth, .step = 1};
         pack_plane_weights(&matrix, out);
+        return;
+    }
+    if (c->way == WAY_DEPTHWISE) {
+        struct pack_matrix matrix = {.values = weights, .rows = features, .depth = depth, .row = depth, .step = 1};
+        pack_channel_weights(&matrix, out);
         return;
     }
     for (int i = 0; i < convolution_panels(c); i++) {

@@ -38,6 +38,13 @@ static bool is_strided_pointwise(const struct convolution_shape *s)
            && (s->output[1] - 1) * s->stride[1] < s->input[1];
 }
 
+/* A group for each channel. */
+static bool is_depthwise(const struct convolution_shape *s)
+{
+    return s->groups > 1 && s->groups == s->channels && s->groups == s->features && s->kernel[0] <= DEPTHWISE_ROWS
+           && s->input_layout == LAYOUT_CHANNELS_LAST && s->output_layout == LAYOUT_CHANNELS_LAST;
+}
+
 static bool is_3x3(const struct convolution_shape *s)
 {
     return s->kernel[0] == 3 && s->kernel[1] == 3 && s->stride[0] == 1 && s->stride[1] == 1 && s->dilation[0] == s->dilation[1];
@@ -76,6 +83,8 @@ enum convolution_way planar_convolution_way(const struct convolution_shape *s)
     if (s->residual && s->residual_layout != s->output_layout)
         return WAY_NONE;
     bool planes = s->output_layout == LAYOUT_PLAIN;
+    if (is_depthwise(s))
+        return WAY_DEPTHWISE;
     if (is_strided_pointwise(s) || (s->groups != 1 && is_pointwise(s) && !planes))
         return WAY_POINTWISE_CHANNELS;
     if (s->groups != 1)
@@ -111,13 +120,26 @@ static bool has_thin_groups(const struct convolution_shape *s)
     return s->groups > 1 && (s->channels / s->groups < 4 || s->features / s->groups < 8);
 }
 
+/* Padding that is read at the end of rows; where sizes are not known, as much as at their beginning. */
+static int64_t pad_end(const struct convolution_shape *s)
+{
+    const int64_t reach = (s->kernel[1] - 1) * s->dilation[1] + 1;
+    const bool known = s->input[1] >= 0 && s->output[1] >= 0;
+    return known ? (s->output[1] - 1) * s->stride[1] + reach - s->input[1] - s->pad_begin[1] : s->pad_begin[1];
+}
+
 /* What oneDNN could only run in one thread for an image. */
 static bool has_usual_window(const struct convolution_shape *s)
 {
-    const int64_t begin = s->pad_begin[1], reach = (s->kernel[1] - 1) * s->dilation[1] + 1;
-    const bool known = s->input[1] >= 0 && s->output[1] >= 0;
-    const int64_t end = known ? (s->output[1] - 1) * s->stride[1] + reach - s->input[1] - begin : begin;
-    return convolution_window_is_usual(s->kernel[1], s->dilation[1], begin, end);
+    return convolution_window_is_usual(s->kernel[1], s->dilation[1], s->pad_begin[1], pad_end(s));
+}
+
+/* oneDNN's code for dilated ones takes as many columns of padding on a side as it has sums for pixels. Beyond, it goes by gemm, which takes 15 to 50
+ * times as long as ours. */
+static bool onednn_lacks_depthwise(const struct convolution_shape *s)
+{
+    const int64_t most = is_narrow() ? 4 : 6;
+    return (s->dilation[0] > 1 || s->dilation[1] > 1) && (s->pad_begin[1] > most || pad_end(s) > most);
 }
 
 bool planar_convolution_preferred(const struct convolution_shape *s)
@@ -137,6 +159,8 @@ bool planar_convolution_preferred(const struct convolution_shape *s)
         return (s->channels <= 4 && !(is_narrow() && onednn_has_first(s))) || convolution_taps_pay(s) || !has_usual_window(s);
     case WAY_WINOGRAD:
         return true;
+    case WAY_DEPTHWISE:
+        return onednn_lacks_depthwise(s);
     case WAY_NONE:
         break;
     }

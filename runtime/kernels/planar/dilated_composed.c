@@ -123,22 +123,13 @@ static void run_convolution(const struct composed_call *call, int index, const f
     }
 }
 
-/* One row of a depthwise stage; the finish is the caller's. */
-static void depthwise_row(const struct composed_call *call, int index, const float *input, int image, int y,
-                          const struct planar_finish *finish)
+/* One row of a depthwise stage, counted over all images; the finish is the caller's. */
+static void depthwise_row(const struct composed_call *call, int index, const float *input, int row, const struct planar_finish *finish)
 {
-    const struct composed *c = call->composed;
-    const struct dilated_stage *s = &c->form.stages[index];
-    struct channel_depthwise row = {.pixels = s->size[1], .channels = s->outputs, .kernel = {s->kernel[0], s->kernel[1]},
-                                    .stride = s->stride[1], .dilation = s->dilation[1], .pad = s->pad_begin[1],
-                                    .columns = s->input_size[1], .pitch = s->channels, .weights = call->weights[index],
-                                    .width = (s->outputs + PLANAR_WIDTH - 1) / PLANAR_WIDTH * PLANAR_WIDTH, .finish = *finish};
-    for (int i = 0; i < s->kernel[0]; i++) {
-        int at = y * s->stride[0] - s->pad_begin[0] + i * s->dilation[0];
-        row.rows[i] = at < 0 || at >= s->input_size[0]
-                          ? NULL : input + ((ptrdiff_t)image * s->input_size[0] + at) * s->input_size[1] * s->channels;
-    }
-    c->blocks->channel_depthwise(&row);
+    struct convolution convolution = call->composed->stages[index].convolution;
+    convolution.x = input;
+    convolution.weights = call->weights[index];
+    convolution_depthwise_row(&convolution, row, finish);
 }
 
 static void run_depthwise(const struct composed_call *call, int index, const float *input, float *output)
@@ -150,7 +141,7 @@ static void run_depthwise(const struct composed_call *call, int index, const flo
     for (int row = 0; row < rows; row++) {
         struct planar_finish finish = {.output = output + (ptrdiff_t)row * s->size[1] * s->outputs, .step = s->outputs,
                                        .shift = call->bias[index], .slope = call->slopes[index], .activation = s->activation};
-        depthwise_row(call, index, input, row / s->size[0], row % s->size[0], &finish);
+        depthwise_row(call, index, input, row, &finish);
     }
 }
 
@@ -294,7 +285,7 @@ static void merge_depthwise(const struct composed_call *call, const float *input
             finish.sum_step = c->branches[k].channels;
             finish.output = finish.output ? finish.output + at : NULL;
             finish.residual = finish.residual ? finish.residual + at : NULL;
-            depthwise_row(call, form->branches[k], input, row / form->output_size[0], row % form->output_size[0], &finish);
+            depthwise_row(call, form->branches[k], input, row, &finish);
         }
 }
 

@@ -41,6 +41,10 @@ static void plan_convolution(struct composed *c, int index)
         stage->convolution.way = planar_convolution_way(shape);
     }
     stage->group_floats = convolution_packed_floats(&stage->convolution);
+    if (stage->convolution.way == WAY_DEPTHWISE) {
+        stage->method = METHOD_DEPTHWISE;
+        return;
+    }
     size_t bytes = stage->convolution.way == WAY_WINOGRAD ? convolution_winograd_scratch(&stage->convolution)
                                                           : convolution_channels_scratch(&stage->convolution);
     size_t floats = aligned(bytes / sizeof(float));
@@ -57,8 +61,6 @@ static void plan_stage(struct composed *c, int index)
     } else if (s->kind == STAGE_GLOBAL || s->from == FROM_GATE || index == c->form.gate[1]) {
         stage->method = METHOD_GLOBAL;
         stage->pitch = 0;
-    } else if (s->groups > 1 && s->groups == s->channels && s->groups == s->outputs && s->kernel[0] <= DEPTHWISE_ROWS) {
-        stage->method = METHOD_DEPTHWISE;
     } else {
         stage->method = s->groups > 1 ? METHOD_GROUPS : METHOD_CONVOLUTION;
         plan_convolution(c, index);
@@ -140,9 +142,8 @@ size_t composed_packed_floats(const struct composed *c, int index)
     switch (c->stages[index].method) {
     case METHOD_CONVOLUTION:
     case METHOD_GROUPS:
-        return c->stages[index].group_floats * (size_t)(s->groups / c->stages[index].convolution.shape.groups);
     case METHOD_DEPTHWISE:
-        return (size_t)(s->kernel[0] * s->kernel[1]) * pack_width((size_t)s->outputs);
+        return c->stages[index].group_floats * (size_t)(s->groups / c->stages[index].convolution.shape.groups);
     case METHOD_GLOBAL:
     case METHOD_ACTIVATION:
         break;
@@ -155,10 +156,7 @@ void composed_pack(const struct composed *c, int index, const float *weights, fl
     const struct dilated_stage *s = &c->form.stages[index];
     const struct composed_stage *stage = &c->stages[index];
     ptrdiff_t taps = (ptrdiff_t)s->kernel[0] * s->kernel[1];
-    if (stage->method == METHOD_DEPTHWISE) {
-        struct pack_matrix matrix = {.values = weights, .rows = s->outputs, .depth = (int)taps, .row = taps, .step = 1};
-        pack_channel_weights(&matrix, out);
-    } else if (stage->method == METHOD_CONVOLUTION || stage->method == METHOD_GROUPS) {
+    if (stage->method == METHOD_CONVOLUTION || stage->method == METHOD_GROUPS || stage->method == METHOD_DEPTHWISE) {
         const ptrdiff_t group_weights = (ptrdiff_t)stage->convolution.shape.features * (s->channels / s->groups) * taps;
         for (int g = 0; g < s->groups / (int)stage->convolution.shape.groups; g++)
             convolution_pack(&stage->convolution, weights + g * group_weights, out + (size_t)g * stage->group_floats);
@@ -167,15 +165,14 @@ void composed_pack(const struct composed *c, int index, const float *weights, fl
 
 const char *composed_packing_name(const struct composed *c, int index)
 {
-    static const char *const ways[2][6] = {{"", "", "1x1", "", "taps", "winograd4x4"},
-                                           {"", "", "1x1:narrow", "", "taps:narrow", "winograd4x4:narrow"}};
+    static const char *const ways[2][7] = {{"", "", "1x1", "", "taps", "winograd4x4", "depthwise"},
+                                           {"", "", "1x1:narrow", "", "taps:narrow", "winograd4x4:narrow", ""}};
     const struct convolution *convolution = &c->stages[index].convolution;
     switch (c->stages[index].method) {
     case METHOD_CONVOLUTION:
     case METHOD_GROUPS:
-        return ways[*convolution_panel_name(convolution) != 0][convolution->way];
     case METHOD_DEPTHWISE:
-        return "depthwise";
+        return ways[*convolution_panel_name(convolution) != 0][convolution->way];
     case METHOD_GLOBAL:
     case METHOD_ACTIVATION:
         break;
