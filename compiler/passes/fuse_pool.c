@@ -5,8 +5,9 @@
 #include "compiler/lower_training.h"
 #include "compiler/passes/activation.h"
 #include "compiler/passes/passes.h"
+#include "runtime/kernels/training/normalization_operands.h"
 
-enum { MEAN = 3, FORWARD_OUTPUTS = 5, SIGN = 4, DZ = 3, BACKWARD_PARTS = 5, MOST_INPUTS = 32 };
+enum { UNPOOLED_OUTPUTS = NORMALIZATION_OUTPUT_POOLED, MOST_INPUTS = 32 };
 
 struct search {
     struct graph *graph;
@@ -17,7 +18,8 @@ struct search {
 static const struct node *normalisation_of(const struct search *search, value_id map)
 {
     const struct node *node = graph_producer(search->graph, map);
-    return node && node_is_own(node, "FusedNormalization") && node->outputs[0] == map && node->output_count >= FORWARD_OUTPUTS ? node : NULL;
+    const bool is_found = node && node_is_own(node, "FusedNormalization") && node->outputs[NORMALIZATION_OUTPUT_Y] == map;
+    return is_found && node->output_count >= UNPOOLED_OUTPUTS ? node : NULL;
 }
 
 static mitral_status fuse_forward(const struct search *search, node_id id, bool *changed)
@@ -25,16 +27,16 @@ static mitral_status fuse_forward(const struct search *search, node_id id, bool 
     struct graph *graph = search->graph;
     const struct node pool = graph->nodes[id];
     const struct node *found = normalisation_of(search, node_input(&pool, 0));
-    if (!found || found->output_count != FORWARD_OUTPUTS || pool.output_count != 1 || !pools_by_two(graph, &pool, pool.inputs[0], pool.outputs[0]))
+    if (!found || found->output_count != UNPOOLED_OUTPUTS || pool.output_count != 1 || !pools_by_two(graph, &pool, pool.inputs[0], pool.outputs[0]))
         return MITRAL_OK;
     const struct node node = *found;
-    value_id outputs[FORWARD_OUTPUTS + 1];
-    memcpy(outputs, node.outputs, FORWARD_OUTPUTS * sizeof *outputs);
-    outputs[FORWARD_OUTPUTS] = pool.outputs[0];
+    value_id outputs[UNPOOLED_OUTPUTS + 1];
+    memcpy(outputs, node.outputs, UNPOOLED_OUTPUTS * sizeof *outputs);
+    outputs[NORMALIZATION_OUTPUT_POOLED] = pool.outputs[0];
     graph_remove_node(graph, id);
-    graph_remove_node(graph, graph->values[node.outputs[0]].producer);
+    graph_remove_node(graph, graph->values[node.outputs[NORMALIZATION_OUTPUT_Y]].producer);
     *changed = true;
-    return graph_add_node(graph, node.op, node.version, node.name, &node.attributes, node.inputs, node.input_count, outputs, FORWARD_OUTPUTS + 1,
+    return graph_add_node(graph, node.op, node.version, node.name, &node.attributes, node.inputs, node.input_count, outputs, UNPOOLED_OUTPUTS + 1,
                           NULL);
 }
 
@@ -44,26 +46,28 @@ static mitral_status fuse_backward(const struct search *search, node_id id, bool
 {
     struct graph *graph = search->graph;
     const struct node node = graph->nodes[id];
-    const struct node *found = graph_producer(graph, node.inputs[0]);
-    if (!found || !node_is_own(found, "MaxPoolGradient") || node_input(found, 2) == NO_VALUE || node_input(&node, SIGN) == NO_VALUE
-        || node_output(&node, DZ) == NO_VALUE || search->uses.is_output[node.inputs[0]]
-        || graph_use_count(&search->uses, node.inputs[0]) != 1 || node.input_count >= MOST_INPUTS
+    const value_id dy = node.inputs[GRADIENT_INPUT_DY];
+    const struct node *found = graph_producer(graph, dy);
+    if (!found || !node_is_own(found, "MaxPoolGradient") || node_input(found, 2) == NO_VALUE || node_input(&node, GRADIENT_INPUT_SIGN) == NO_VALUE
+        || node_output(&node, GRADIENT_OUTPUT_DZ) == NO_VALUE || search->uses.is_output[dy]
+        || graph_use_count(&search->uses, dy) != 1 || node.input_count >= MOST_INPUTS
         || attribute_int(&node.attributes, "pooled", 0))
         return MITRAL_OK;
     const struct node pool = *found;
     const struct node *forward = normalisation_of(search, pool.inputs[1]);
-    if (!forward || node_output(forward, MEAN) != node.inputs[2] || !pools_by_two(graph, &pool, pool.inputs[1], pool.inputs[0]))
+    if (!forward || node_output(forward, NORMALIZATION_OUTPUT_MEAN) != node.inputs[GRADIENT_INPUT_MEAN]
+        || !pools_by_two(graph, &pool, pool.inputs[1], pool.inputs[0]))
         return MITRAL_OK;
     struct attributes attributes = {0};
     value_id inputs[MOST_INPUTS + 1];
-    memcpy(inputs, node.inputs, BACKWARD_PARTS * sizeof *inputs);
-    memcpy(inputs + BACKWARD_PARTS + 1, node.inputs + BACKWARD_PARTS, (node.input_count - BACKWARD_PARTS) * sizeof *inputs);
-    inputs[0] = pool.inputs[2];
-    inputs[SIGN] = pool.inputs[1];
-    inputs[BACKWARD_PARTS] = pool.inputs[0];
+    memcpy(inputs, node.inputs, GRADIENT_INPUT_PARTS * sizeof *inputs);
+    memcpy(inputs + GRADIENT_INPUT_PARTS + 1, node.inputs + GRADIENT_INPUT_PARTS, (node.input_count - GRADIENT_INPUT_PARTS) * sizeof *inputs);
+    inputs[GRADIENT_INPUT_DY] = pool.inputs[2];
+    inputs[GRADIENT_INPUT_SIGN] = pool.inputs[1];
+    inputs[GRADIENT_INPUT_POOLED] = pool.inputs[0];
     TRY(attributes_copy(&attributes, graph->arena, &node.attributes));
     TRY(attributes_set_int(&attributes, graph->arena, "pooled", 1));
-    graph_remove_node(graph, graph->values[node.inputs[0]].producer);
+    graph_remove_node(graph, graph->values[dy].producer);
     graph_remove_node(graph, id);
     *changed = true;
     return graph_add_node(graph, node.op, node.version, node.name, &attributes, inputs, node.input_count + 1, node.outputs, node.output_count,

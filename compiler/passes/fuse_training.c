@@ -6,6 +6,7 @@
 
 #include "compiler/passes/activation.h"
 #include "compiler/passes/passes.h"
+#include "runtime/kernels/training/normalization_operands.h"
 
 enum { MOST_PARTS = 8 };
 
@@ -64,13 +65,13 @@ struct norm {
 static bool find_backward(const struct search *search, struct norm *norm)
 {
     const struct node *node = node_at(search, norm->forward);
-    const value_id mean = node_output(node, 3);
+    const value_id mean = node_output(node, NORMALIZATION_OUTPUT_MEAN);
     norm->backward = NO_NODE;
     for (uint32_t k = search->uses.offsets[mean]; k < search->uses.offsets[mean + 1]; k++) {
         const struct node *reader = node_at(search, search->uses.nodes[k]);
         if (!reader || !node_is_own(reader, "BatchNormalizationGradient") || norm->backward != NO_NODE || reader->input_count != 5
-            || reader->inputs[1] != node->inputs[0] || reader->inputs[3] != mean || reader->inputs[4] != node_output(node, 4)
-            || !attribute_int(&reader->attributes, "training", 1))
+            || reader->inputs[1] != node->inputs[0] || reader->inputs[3] != mean
+            || reader->inputs[4] != node_output(node, NORMALIZATION_OUTPUT_INVERSE) || !attribute_int(&reader->attributes, "training", 1))
             return false;
         norm->backward = search->uses.nodes[k];
     }
@@ -84,7 +85,7 @@ static void find_activation(const struct search *search, struct norm *norm)
     node_id id = sole_reader(search, node->outputs[0]), add = NO_NODE;
     const struct node *next = node_at(search, id);
     norm->y = node->outputs[0];
-    norm->shift = node->inputs[2];
+    norm->shift = node->inputs[NORMALIZATION_INPUT_SHIFT];
     norm->add = norm->relu = NO_NODE;
     norm->residual = NO_VALUE;
     if (next && node_is(next, "Add") && same_shape(search, next->inputs[0], next->inputs[1])) {
@@ -160,42 +161,44 @@ static mitral_status replace_forward(const struct search *search, const struct n
 {
     const struct node node = *node_at(search, norm->forward);
     struct attributes attributes = {0};
-    value_id inputs[6 + MOST_PARTS], outputs[5];
+    value_id inputs[NORMALIZATION_INPUT_PARTS + MOST_PARTS], outputs[NORMALIZATION_OUTPUT_POOLED];
     TRY(attributes_copy(&attributes, search->graph->arena, &node.attributes));
     TRY(attributes_set_int(&attributes, search->graph->arena, "relu", norm->relu != NO_NODE));
-    inputs[0] = norm->parts[0];
-    memcpy(inputs + 1, node.inputs + 1, 4 * sizeof *inputs);
-    inputs[5] = norm->residual;
-    memcpy(inputs + 6, norm->parts + 1, (norm->part_count - 1) * sizeof *inputs);
+    memcpy(inputs, node.inputs, NORMALIZATION_INPUT_RESIDUAL * sizeof *inputs);
+    inputs[NORMALIZATION_INPUT_X] = norm->parts[0];
+    inputs[NORMALIZATION_INPUT_RESIDUAL] = norm->residual;
+    memcpy(inputs + NORMALIZATION_INPUT_PARTS, norm->parts + 1, (norm->part_count - 1) * sizeof *inputs);
     memcpy(outputs, node.outputs, sizeof outputs);
-    outputs[0] = norm->y;
+    outputs[NORMALIZATION_OUTPUT_Y] = norm->y;
     remove_node(search, norm->forward);
     remove_node(search, norm->add);
     remove_node(search, norm->relu);
     remove_node(search, norm->concat);
-    const size_t count = norm->part_count > 1 ? 5 + norm->part_count : norm->residual != NO_VALUE ? 6 : 5;
-    return graph_add_node(search->graph, op_find("mitral", "FusedNormalization"), 1, node.name, &attributes, inputs, count, outputs, 5, NULL);
+    const bool has_further = norm->part_count > 1 || norm->residual != NO_VALUE;
+    const size_t count = has_further ? NORMALIZATION_INPUT_PARTS + norm->part_count - 1 : NORMALIZATION_INPUT_RESIDUAL;
+    return graph_add_node(search->graph, op_find("mitral", "FusedNormalization"), 1, node.name, &attributes, inputs, count, outputs,
+                          sizeof outputs / sizeof *outputs, NULL);
 }
 
 static mitral_status replace_backward(const struct search *search, const struct norm *norm)
 {
     const struct node node = *node_at(search, norm->backward);
-    value_id inputs[5 + MOST_PARTS] = {node.inputs[0], node.inputs[2], node.inputs[3], node.inputs[4], NO_VALUE};
-    value_id outputs[3 + MOST_PARTS] = {norm->gradients[0], node_output(&node, 1), node_output(&node, 2), NO_VALUE};
+    value_id inputs[GRADIENT_INPUT_PARTS + MOST_PARTS] = {node.inputs[0], node.inputs[2], node.inputs[3], node.inputs[4], NO_VALUE};
+    value_id outputs[GRADIENT_OUTPUT_PARTS + MOST_PARTS] = {norm->gradients[0], node_output(&node, 1), node_output(&node, 2), NO_VALUE};
     if (norm->relu_gradient != NO_NODE) {
         /* Without a residual, where y > 0 follows from what the gradient reads anyway. */
-        inputs[4] = norm->residual == NO_VALUE ? norm->shift : norm->y;
-        inputs[0] = node_at(search, norm->relu_gradient)->inputs[0];
+        inputs[GRADIENT_INPUT_SIGN] = norm->residual == NO_VALUE ? norm->shift : norm->y;
+        inputs[GRADIENT_INPUT_DY] = node_at(search, norm->relu_gradient)->inputs[0];
         if (norm->keeps_gradient)
-            outputs[3] = node.inputs[0];
+            outputs[GRADIENT_OUTPUT_DZ] = node.inputs[0];
     }
-    memcpy(inputs + 5, norm->parts, norm->part_count * sizeof *inputs);
-    memcpy(outputs + 4, norm->gradients + 1, (norm->part_count - 1) * sizeof *outputs);
+    memcpy(inputs + GRADIENT_INPUT_PARTS, norm->parts, norm->part_count * sizeof *inputs);
+    memcpy(outputs + GRADIENT_OUTPUT_PARTS, norm->gradients + 1, (norm->part_count - 1) * sizeof *outputs);
     remove_node(search, norm->backward);
     remove_node(search, norm->relu_gradient);
     remove_node(search, norm->split);
     return graph_add_node(search->graph, op_find("mitral", "FusedNormalizationGradient"), 1, node.name, &node.attributes, inputs,
-                          5 + norm->part_count, outputs, 3 + norm->part_count, NULL);
+                          GRADIENT_INPUT_PARTS + norm->part_count, outputs, GRADIENT_OUTPUT_PARTS + norm->part_count - 1, NULL);
 }
 
 static mitral_status fuse_norm(const struct search *search, node_id id, bool *changed)
@@ -203,7 +206,8 @@ static mitral_status fuse_norm(const struct search *search, node_id id, bool *ch
     struct norm norm = {.forward = id};
     const struct node *node = node_at(search, id);
     if (!node || !node_is_own(node, "BatchNormalizationTraining") || node->input_count != 5 || node->output_count != 5
-        || node_output(node, 0) == NO_VALUE || node_output(node, 3) == NO_VALUE || !is_plain_float(search, node->inputs[0])
+        || node_output(node, NORMALIZATION_OUTPUT_Y) == NO_VALUE || node_output(node, NORMALIZATION_OUTPUT_MEAN) == NO_VALUE
+        || !is_plain_float(search, node->inputs[0])
         || !find_backward(search, &norm))
         return MITRAL_OK;
     find_activation(search, &norm);
@@ -221,10 +225,10 @@ static mitral_status fuse_norm(const struct search *search, node_id id, bool *ch
 /* The backward node of a fused batch norm. */
 static node_id backward_of(const struct search *search, const struct node *forward)
 {
-    const value_id mean = node_output(forward, 3);
+    const value_id mean = node_output(forward, NORMALIZATION_OUTPUT_MEAN);
     for (uint32_t k = mean == NO_VALUE ? 0 : search->uses.offsets[mean]; mean != NO_VALUE && k < search->uses.offsets[mean + 1]; k++) {
         const struct node *reader = node_at(search, search->uses.nodes[k]);
-        if (reader && node_is_own(reader, "FusedNormalizationGradient") && reader->inputs[2] == mean)
+        if (reader && node_is_own(reader, "FusedNormalizationGradient") && reader->inputs[GRADIENT_INPUT_MEAN] == mean)
             return search->uses.nodes[k];
     }
     return NO_NODE;
@@ -240,53 +244,61 @@ static bool same_constants(const struct node *a, const struct node *b)
 static mitral_status fuse_pair(const struct search *search, node_id id, bool *changed)
 {
     const struct node *node = node_at(search, id);
-    const value_id residual = node && node_is_own(node, "FusedNormalization") ? node_input(node, 5) : NO_VALUE;
+    const value_id residual = node && node_is_own(node, "FusedNormalization") ? node_input(node, NORMALIZATION_INPUT_RESIDUAL) : NO_VALUE;
     const node_id other_id = producer_of(search, residual);
     const struct node *other = node_at(search, other_id);
-    if (!other || !node_is_own(other, "FusedNormalization") || (other->input_count > 5 && node->input_count > 6)
-        || node_input(other, 5) != NO_VALUE || attribute_int(&other->attributes, "relu", 0)
+    if (!other || !node_is_own(other, "FusedNormalization")
+        || (other->input_count > NORMALIZATION_INPUT_RESIDUAL && node->input_count > NORMALIZATION_INPUT_PARTS)
+        || node_input(other, NORMALIZATION_INPUT_RESIDUAL) != NO_VALUE || attribute_int(&other->attributes, "relu", 0)
         || sole_reader(search, residual) != id || !same_constants(node, other))
         return MITRAL_OK;
     const node_id back_id = backward_of(search, node), other_back_id = backward_of(search, other);
     const struct node *back = node_at(search, back_id), *other_back = node_at(search, other_back_id);
-    if (!back || !other_back || node_output(back, 3) == NO_VALUE || sole_reader(search, back->outputs[3]) != other_back_id
-        || other_back->inputs[0] != back->outputs[3] || node_input(other_back, 4) != NO_VALUE || node_output(other_back, 3) != NO_VALUE)
+    const value_id dz = back ? node_output(back, GRADIENT_OUTPUT_DZ) : NO_VALUE;
+    if (dz == NO_VALUE || !other_back || sole_reader(search, dz) != other_back_id || other_back->inputs[GRADIENT_INPUT_DY] != dz
+        || node_input(other_back, GRADIENT_INPUT_SIGN) != NO_VALUE || node_output(other_back, GRADIENT_OUTPUT_DZ) != NO_VALUE)
         return MITRAL_OK;
-    const bool swapped = other->input_count > 5;
+    const bool swapped = other->input_count > NORMALIZATION_INPUT_RESIDUAL;
     const struct node first = swapped ? *other : *node, second = swapped ? *node : *other;
     const struct node first_back = swapped ? *other_back : *back, second_back = swapped ? *back : *other_back;
     const struct attributes attributes = node->attributes;
-    const value_id y = node->outputs[0], dy = back->inputs[0];
-    const size_t further = first.input_count > 6 ? first.input_count - 6 : 0;
-    value_id inputs[11 + MOST_PARTS], outputs[9 + MOST_PARTS];
+    const value_id y = node->outputs[NORMALIZATION_OUTPUT_Y], dy = back->inputs[GRADIENT_INPUT_DY];
+    const size_t further = first.input_count > NORMALIZATION_INPUT_PARTS ? first.input_count - NORMALIZATION_INPUT_PARTS : 0;
+    value_id inputs[PAIR_GRADIENT_INPUT_PARTS + 1 + MOST_PARTS], outputs[PAIR_OUTPUTS + MOST_PARTS];
     if (further > MOST_PARTS - 1)
         return MITRAL_OK;
-    memcpy(inputs, first.inputs, 5 * sizeof *inputs);
-    memcpy(inputs + 5, second.inputs, 5 * sizeof *inputs);
-    memcpy(inputs + 10, first.inputs + 6, further * sizeof *inputs);
-    outputs[0] = y;
-    memcpy(outputs + 1, first.outputs + 1, 4 * sizeof *outputs);
-    memcpy(outputs + 5, second.outputs + 1, 4 * sizeof *outputs);
+    memcpy(inputs + PAIR_INPUT_FIRST, first.inputs, PAIR_INPUT_SECOND * sizeof *inputs);
+    memcpy(inputs + PAIR_INPUT_SECOND, second.inputs, PAIR_INPUT_SECOND * sizeof *inputs);
+    memcpy(inputs + PAIR_INPUT_PARTS, first.inputs + NORMALIZATION_INPUT_PARTS, further * sizeof *inputs);
+    outputs[PAIR_OUTPUT_Y] = y;
+    memcpy(outputs + PAIR_OUTPUT_FIRST, first.outputs + NORMALIZATION_OUTPUT_NEXT_MEAN, PAIR_STATISTICS * sizeof *outputs);
+    memcpy(outputs + PAIR_OUTPUT_SECOND, second.outputs + NORMALIZATION_OUTPUT_NEXT_MEAN, PAIR_STATISTICS * sizeof *outputs);
     remove_node(search, id);
     remove_node(search, other_id);
     remove_node(search, back_id);
     remove_node(search, other_back_id);
-    TRY(graph_add_node(search->graph, op_find("mitral", "FusedNormalizationPair"), 1, first.name, &attributes, inputs, 10 + further,
-                       outputs, 9, NULL));
-    const value_id back_inputs[10] = {dy,
-                                      first_back.inputs[1],  first.inputs[2],  first_back.inputs[2],  first_back.inputs[3],
-                                      second_back.inputs[1], second.inputs[2], second_back.inputs[2], second_back.inputs[3],
-                                      second_back.inputs[5]};
-    const value_id back_outputs[6] = {node_output(&second_back, 0), node_output(&first_back, 1), node_output(&first_back, 2),
-                                      node_output(&second_back, 1), node_output(&second_back, 2), node_output(&first_back, 0)};
-    memcpy(inputs, back_inputs, sizeof back_inputs);
-    memcpy(inputs + 10, first_back.inputs + 5, (1 + further) * sizeof *inputs);
-    memcpy(outputs, back_outputs, sizeof back_outputs);
+    TRY(graph_add_node(search->graph, op_find("mitral", "FusedNormalizationPair"), 1, first.name, &attributes, inputs,
+                       PAIR_INPUT_PARTS + further, outputs, PAIR_OUTPUTS, NULL));
+    inputs[PAIR_GRADIENT_INPUT_DY] = dy;
+    inputs[PAIR_GRADIENT_INPUT_SECOND] = second_back.inputs[GRADIENT_INPUT_PARTS];
+    memcpy(inputs + PAIR_GRADIENT_INPUT_PARTS, first_back.inputs + GRADIENT_INPUT_PARTS, (1 + further) * sizeof *inputs);
+    outputs[PAIR_GRADIENT_OUTPUT_DX2] = node_output(&second_back, GRADIENT_OUTPUT_DX);
+    outputs[PAIR_GRADIENT_OUTPUT_PARTS] = node_output(&first_back, GRADIENT_OUTPUT_DX);
     for (size_t i = 0; i < further; i++)
-        outputs[6 + i] = node_output(&first_back, 4 + i);
+        outputs[PAIR_GRADIENT_OUTPUT_PARTS + 1 + i] = node_output(&first_back, GRADIENT_OUTPUT_PARTS + i);
+    for (size_t k = 0; k < 2; k++) {
+        const struct node *forward = k ? &second : &first, *backward = k ? &second_back : &first_back;
+        value_id *of_inputs = inputs + k * PAIR_STATISTICS, *of_outputs = outputs + k * PAIR_VECTORS;
+        of_inputs[PAIR_GRADIENT_INPUT_SCALE] = backward->inputs[GRADIENT_INPUT_SCALE];
+        of_inputs[PAIR_GRADIENT_INPUT_SHIFT] = forward->inputs[NORMALIZATION_INPUT_SHIFT];
+        of_inputs[PAIR_GRADIENT_INPUT_MEAN] = backward->inputs[GRADIENT_INPUT_MEAN];
+        of_inputs[PAIR_GRADIENT_INPUT_INVERSE] = backward->inputs[GRADIENT_INPUT_INVERSE];
+        of_outputs[PAIR_GRADIENT_OUTPUT_DSCALE] = node_output(backward, GRADIENT_OUTPUT_DSCALE);
+        of_outputs[PAIR_GRADIENT_OUTPUT_DSHIFT] = node_output(backward, GRADIENT_OUTPUT_DSHIFT);
+    }
     *changed = true;
     return graph_add_node(search->graph, op_find("mitral", "FusedNormalizationPairGradient"), 1, first_back.name, &attributes, inputs,
-                          11 + further, outputs, 6 + further, NULL);
+                          PAIR_GRADIENT_INPUT_PARTS + 1 + further, outputs, PAIR_GRADIENT_OUTPUT_PARTS + 1 + further, NULL);
 }
 
 /* ---- running sums of branches ------------------------------------------------------------------------------------------------ */
@@ -302,13 +314,14 @@ static mitral_status fuse_running(const struct search *search, node_id id, bool 
     if (!found || (!pair && !node_is_own(found, "FusedNormalizationGradient")) || producer_of(search, add->inputs[1]) != producer
         || attribute_int(&found->attributes, "pooled", 0))
         return MITRAL_OK;
-    const size_t count = found->input_count - (pair ? 10 : 5), next = pair ? 5 : 3; /* of part i from the second on at next + i */
+    const size_t count = found->input_count - (pair ? PAIR_GRADIENT_INPUT_PARTS : GRADIENT_INPUT_PARTS);
+    const size_t next = pair ? PAIR_GRADIENT_OUTPUT_PARTS : GRADIENT_OUTPUT_PARTS - 1; /* of part i from the second on at next + i */
     const struct node node = *found;
     size_t places[MOST_PARTS], place = count;
     if (count < 2 || count > MOST_PARTS || node.output_count != next + count)
         return MITRAL_OK;
     for (size_t i = 0; i < count; i++) {
-        places[i] = i || pair ? next + i : 0;
+        places[i] = i || pair ? next + i : GRADIENT_OUTPUT_DX;
         if (i && !same_shape(search, node_output(&node, places[i - 1]), node_output(&node, places[i])))
             return MITRAL_OK;
     }
@@ -322,7 +335,7 @@ static mitral_status fuse_running(const struct search *search, node_id id, bool 
     if (sole_reader(search, own) != id || (graph_use_count(&search->uses, after) < 2 && !search->uses.is_output[after]))
         return MITRAL_OK;
     struct attributes attributes = {0};
-    value_id outputs[5 + MOST_PARTS];
+    value_id outputs[PAIR_GRADIENT_OUTPUT_PARTS + MOST_PARTS];
     int64_t sums[MOST_PARTS] = {0};
     size_t known;
     const int64_t *before = attribute_ints(&node.attributes, "sums", &known);

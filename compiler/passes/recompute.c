@@ -5,6 +5,7 @@
 
 #include "compiler/passes/activation.h"
 #include "compiler/passes/passes.h"
+#include "runtime/kernels/training/normalization_operands.h"
 
 struct again {
     struct graph *graph;
@@ -39,7 +40,7 @@ static bool is_cheap(const struct again *again, value_id value)
     if (node->outputs[0] != value || graph->values[value].type.rank != 4)
         return false;
     if (node_is_own(node, "FusedNormalization"))
-        return node_input(node, 5) == NO_VALUE;
+        return node_input(node, NORMALIZATION_INPUT_RESIDUAL) == NO_VALUE;
     for (size_t i = 1; i < node->output_count; i++)
         if (node->outputs[i] != NO_VALUE)
             return false;
@@ -62,9 +63,10 @@ static mitral_status copy_node(struct again *again, value_id value)
     }
     struct attributes attributes = {0};
     TRY(attributes_copy(&attributes, graph->arena, &node.attributes));
-    if (node_is_own(&node, "FusedNormalization") && node_output(&node, 3) != NO_VALUE && node_output(&node, 4) != NO_VALUE) {
-        inputs[3] = node.outputs[3]; /* what was measured need not be measured again */
-        inputs[4] = node.outputs[4];
+    if (node_is_own(&node, "FusedNormalization") && node_output(&node, NORMALIZATION_OUTPUT_MEAN) != NO_VALUE
+        && node_output(&node, NORMALIZATION_OUTPUT_INVERSE) != NO_VALUE) {
+        inputs[NORMALIZATION_INPUT_MEAN] = node.outputs[NORMALIZATION_OUTPUT_MEAN]; /* what was measured need not be measured again */
+        inputs[NORMALIZATION_INPUT_VARIANCE] = node.outputs[NORMALIZATION_OUTPUT_INVERSE];
         TRY(attributes_set_int(&attributes, graph->arena, "known", 1));
     }
     TRY(graph_add_value(graph, name, &type, &again->copies[value]));

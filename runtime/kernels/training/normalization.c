@@ -2,12 +2,12 @@
  * parts (a concatenation that is not made), with the addition and the ReLU that follow it.
  *
  * Forward: X, scale, B, mean, variance, residual?, further parts of X… → Y, next mean, next variance (unbiased), the batch's mean, its
- * inverse deviation, the 2×2 maximum of Y with stride 2, and in bits where the ReLU is open and which elements are maxima. With attribute `known` mean and variance are the batch's mean and inverse deviation,
- * and Y alone is made.
+ * inverse deviation, the 2×2 maximum of Y with stride 2, and in bits where the ReLU is open and which elements are maxima. With attribute
+ * `known` mean and variance are the batch's mean and inverse deviation, and Y alone is made.
  *
- * Backward: dY, scale, mean, inverse deviation, Y? or its bits? or B? (of a ReLU), X, further parts… → dX, dscale, dB, dZ? (the gradient before the
- * ReLU), further parts of dX…. B, a vector, serves where there was no residual: then the sign of Y follows from X. With attribute `pooled` the
- * gradient of the 2×2 maximum of Y stands before X, and what it is to Y is added to dY; then dZ is wanted. With attribute
+ * Backward: dY, scale, mean, inverse deviation, Y? or its bits? or B? (of a ReLU), X, further parts… → dX, dscale, dB, dZ? (the gradient
+ * before the ReLU), further parts of dX…. B, a vector, serves where there was no residual: then the sign of Y follows from X. With attribute
+ * `pooled` the gradient of the 2×2 maximum of Y stands before X, and what it is to Y is added to dY; then dZ is wanted. With attribute
  * `sums` the gradient of a part has that of the part after it added, where there is a 1. A channel is one thread's from
  * beginning to end, so that it stays in the cache between the sums and what they are for. */
 #include "runtime/kernels/training/normalization.h"
@@ -16,7 +16,7 @@
 #include <omp.h>
 #include <string.h>
 
-enum { RESIDUAL = 5, FORWARD_PARTS = 6, POOLED_OUTPUT = 5, OPEN_OUTPUT = 6, SIGN = 4, POOLED_INPUT = 5, BACKWARD_PARTS = 5, GRADIENT_PARTS = 4, PIVOT_ELEMENTS = 64 };
+enum { PIVOT_ELEMENTS = 64 };
 
 mitral_status normalised_parts_read(const struct kernel_call *call, size_t first, size_t next, struct normalised_parts *out)
 {
@@ -102,21 +102,22 @@ static int64_t open_bytes(const struct normalised_parts *parts, bool pooled)
 static mitral_status forward_shape(struct kernel_call *call)
 {
     struct normalised_parts parts;
-    TRY(normalised_parts_read(call, 0, FORWARD_PARTS, &parts));
-    TRY(normalised_check_vectors(call, 1, 5, parts.channels));
+    TRY(normalised_parts_read(call, NORMALIZATION_INPUT_X, NORMALIZATION_INPUT_PARTS, &parts));
+    TRY(normalised_check_vectors(call, NORMALIZATION_INPUT_SCALE, NORMALIZATION_INPUT_VARIANCE + 1, parts.channels));
     const mitral_tensor whole = normalised_whole(&parts);
-    TRY(normalised_check_whole(call, RESIDUAL, &whole));
-    call_set_output(call, 0, MITRAL_FLOAT, whole.rank, whole.dims);
-    for (size_t i = 1; i < 5; i++)
+    TRY(normalised_check_whole(call, NORMALIZATION_INPUT_RESIDUAL, &whole));
+    call_set_output(call, NORMALIZATION_OUTPUT_Y, MITRAL_FLOAT, whole.rank, whole.dims);
+    for (size_t i = NORMALIZATION_OUTPUT_NEXT_MEAN; i <= NORMALIZATION_OUTPUT_INVERSE; i++)
         call_set_output(call, i, MITRAL_FLOAT, 1, &parts.channels);
-    const bool pooled = call_output(call, POOLED_OUTPUT) != NULL;
+    const bool pooled = call_output(call, NORMALIZATION_OUTPUT_POOLED) != NULL;
     if (pooled && !is_poolable(&whole))
         return call_fail(call, MITRAL_INVALID, "maps of even height and width expected where their maximum is wanted");
-    call_set_output(call, OPEN_OUTPUT, MITRAL_UINT8, 3, (const int64_t[]){parts.batch, parts.channels, open_bytes(&parts, pooled)});
+    call_set_output(call, NORMALIZATION_OUTPUT_OPEN, MITRAL_UINT8, 3,
+                    (const int64_t[]){parts.batch, parts.channels, open_bytes(&parts, pooled)});
     if (!pooled)
         return MITRAL_OK;
     const int64_t half[4] = {whole.dims[0], whole.dims[1], whole.dims[2] / 2, whole.dims[3] / 2};
-    call_set_output(call, POOLED_OUTPUT, MITRAL_FLOAT, 4, half);
+    call_set_output(call, NORMALIZATION_OUTPUT_POOLED, MITRAL_FLOAT, 4, half);
     return MITRAL_OK;
 }
 
@@ -124,8 +125,8 @@ static mitral_status forward_prepare(struct kernel_call *call, void **state, siz
 {
     struct normalised_parts parts;
     (void)state;
-    TRY(normalised_parts_read(call, 0, FORWARD_PARTS, &parts));
-    if (call_output(call, POOLED_OUTPUT))
+    TRY(normalised_parts_read(call, NORMALIZATION_INPUT_X, NORMALIZATION_INPUT_PARTS, &parts));
+    if (call_output(call, NORMALIZATION_OUTPUT_POOLED))
         *scratch_bytes = normalised_pool_floats(width_of(&parts)) * sizeof(float) * (size_t)(call->threads > 0 ? call->threads : 1);
     return MITRAL_OK;
 }
@@ -226,19 +227,21 @@ mitral_status normalised_run(const struct kernel_call *call, const struct normal
 
 static void forward_channel(const struct kernel_call *call, const struct training_blocks *blocks, const struct normalised_parts *parts, int64_t c)
 {
-    mitral_tensor *y = call_output(call, 0), *pooled = call_output(call, POOLED_OUTPUT), *open = call_output(call, OPEN_OUTPUT);
-    const float *residual = normalised_vector(call, RESIDUAL);
+    mitral_tensor *y = call_output(call, NORMALIZATION_OUTPUT_Y), *pooled = call_output(call, NORMALIZATION_OUTPUT_POOLED);
+    mitral_tensor *open = call_output(call, NORMALIZATION_OUTPUT_OPEN);
+    const float *residual = normalised_vector(call, NORMALIZATION_INPUT_RESIDUAL);
     int64_t own = c;
     const mitral_tensor *part = parts->inputs[normalised_part_of(parts, &own)];
     double mean, variance = 0, inverse, line[2];
     if (attribute_int(call->attributes, "known", 0)) {
-        mean = (double)normalised_vector(call, 3)[c];
-        inverse = (double)normalised_vector(call, 4)[c];
+        mean = (double)normalised_vector(call, NORMALIZATION_INPUT_MEAN)[c];
+        inverse = (double)normalised_vector(call, NORMALIZATION_INPUT_VARIANCE)[c];
     } else {
         normalised_measure(blocks, parts, part, own, &mean, &variance);
         inverse = 1 / sqrt(variance + (double)attribute_float(call->attributes, "epsilon", 1e-5f));
     }
-    normalised_line(normalised_vector(call, 1)[c], normalised_vector(call, 2)[c], mean, inverse, line);
+    const float scale = normalised_vector(call, NORMALIZATION_INPUT_SCALE)[c], shift = normalised_vector(call, NORMALIZATION_INPUT_SHIFT)[c];
+    normalised_line(scale, shift, mean, inverse, line);
     for (int64_t n = parts->batch; (y || pooled) && n-- > 0;) {
         const int64_t at = (n * parts->channels + c) * parts->plane;
         struct training_normalise row = {.count = (ptrdiff_t)parts->plane, .a = (float)line[0], .b = (float)line[1], .c = 1,
@@ -252,19 +255,20 @@ static void forward_channel(const struct kernel_call *call, const struct trainin
         else
             blocks->normalise(&row);
     }
-    normalised_put_statistics(call, 3, 1, c, (double)parts->batch * (double)parts->plane, mean, variance, inverse);
+    normalised_put_statistics(call, NORMALIZATION_INPUT_MEAN, NORMALIZATION_OUTPUT_NEXT_MEAN, c, (double)parts->batch * (double)parts->plane, mean,
+                              variance, inverse);
 }
 
 static size_t forward_shares(const struct kernel_call *call, size_t output)
 {
     (void)call;
-    return output == 0 ? RESIDUAL : SIZE_MAX;
+    return output == NORMALIZATION_OUTPUT_Y ? NORMALIZATION_INPUT_RESIDUAL : SIZE_MAX;
 }
 
 static mitral_status forward_run(struct kernel_call *call)
 {
     struct normalised_parts parts;
-    TRY(normalised_parts_read(call, 0, FORWARD_PARTS, &parts));
+    TRY(normalised_parts_read(call, NORMALIZATION_INPUT_X, NORMALIZATION_INPUT_PARTS, &parts));
     return normalised_run(call, &parts, forward_channel);
 }
 
@@ -275,15 +279,19 @@ static bool is_pooled(const struct kernel_call *call)
     return attribute_int(call->attributes, "pooled", 0) != 0;
 }
 
+static size_t first_part(const struct kernel_call *call)
+{
+    return is_pooled(call) ? GRADIENT_INPUT_PARTS + 1 : GRADIENT_INPUT_PARTS;
+}
+
 static mitral_status backward_parts(const struct kernel_call *call, struct normalised_parts *parts)
 {
-    const size_t first = is_pooled(call) ? BACKWARD_PARTS + 1 : BACKWARD_PARTS;
-    return normalised_parts_read(call, first, first + 1, parts);
+    return normalised_parts_read(call, first_part(call), first_part(call) + 1, parts);
 }
 
 static enum training_sign sign_of(const struct kernel_call *call)
 {
-    const mitral_tensor *y = call_input(call, SIGN);
+    const mitral_tensor *y = call_input(call, GRADIENT_INPUT_SIGN);
     return !y ? SIGN_ALL : y->rank == 1 ? SIGN_BY_LINE : y->dtype == MITRAL_UINT8 ? SIGN_BY_BITS : SIGN_BY_Y;
 }
 
@@ -291,13 +299,13 @@ static mitral_status check_sign(const struct kernel_call *call, const struct nor
 {
     const enum training_sign sign = sign_of(call);
     if (sign == SIGN_BY_LINE)
-        return normalised_check_vectors(call, SIGN, SIGN + 1, parts->channels);
+        return normalised_check_vectors(call, GRADIENT_INPUT_SIGN, GRADIENT_INPUT_SIGN + 1, parts->channels);
     if (sign != SIGN_BY_BITS)
-        return normalised_check_whole(call, SIGN, whole);
+        return normalised_check_whole(call, GRADIENT_INPUT_SIGN, whole);
     const int64_t dims[3] = {parts->batch, parts->channels, is_pooled(call) && whole->rank != 4 ? -1 : open_bytes(parts, is_pooled(call))};
-    const mitral_tensor *bits = call_input(call, SIGN);
+    const mitral_tensor *bits = call_input(call, GRADIENT_INPUT_SIGN);
     if (bits->rank != 3 || memcmp(bits->dims, dims, sizeof dims) != 0)
-        return call_fail(call, MITRAL_INVALID, "input %d: %lld bytes of each of %lld planes expected", (int)SIGN, (long long)dims[2],
+        return call_fail(call, MITRAL_INVALID, "input %d: %lld bytes of each of %lld planes expected", (int)GRADIENT_INPUT_SIGN, (long long)dims[2],
                          (long long)(dims[0] * dims[1]));
     return MITRAL_OK;
 }
@@ -306,57 +314,61 @@ static mitral_status backward_shape(struct kernel_call *call)
 {
     struct normalised_parts parts;
     TRY(backward_parts(call, &parts));
-    TRY(normalised_check_vectors(call, 1, 4, parts.channels));
+    TRY(normalised_check_vectors(call, GRADIENT_INPUT_SCALE, GRADIENT_INPUT_INVERSE + 1, parts.channels));
     const mitral_tensor whole = normalised_whole(&parts);
-    if (!call_input(call, 0))
-        return call_fail(call, MITRAL_INVALID, "input 0: a gradient expected, found none");
-    TRY(normalised_check_whole(call, 0, &whole));
+    if (!call_input(call, GRADIENT_INPUT_DY))
+        return call_fail(call, MITRAL_INVALID, "input %d: a gradient expected, found none", (int)GRADIENT_INPUT_DY);
+    TRY(normalised_check_whole(call, GRADIENT_INPUT_DY, &whole));
     TRY(check_sign(call, &parts, &whole));
     if (is_pooled(call)) {
-        const mitral_tensor *pooled = call_input(call, POOLED_INPUT);
+        const mitral_tensor *pooled = call_input(call, GRADIENT_INPUT_POOLED);
         const bool fits = is_poolable(&whole) && pooled && pooled->dtype == MITRAL_FLOAT && pooled->rank == 4 && pooled->dims[0] == whole.dims[0]
                           && pooled->dims[1] == whole.dims[1] && 2 * pooled->dims[2] == whole.dims[2] && 2 * pooled->dims[3] == whole.dims[3];
-        if (!fits || (sign_of(call) != SIGN_BY_Y && sign_of(call) != SIGN_BY_BITS) || !call_output(call, 3))
+        if (!fits || (sign_of(call) != SIGN_BY_Y && sign_of(call) != SIGN_BY_BITS) || !call_output(call, GRADIENT_OUTPUT_DZ))
             return call_fail(call, MITRAL_INVALID, "Y or its bits, a gradient of half its height and width, and an output for dZ expected");
     }
-    if (call->output_count != (size_t)(GRADIENT_PARTS + parts.count - 1) && (parts.count > 1 || call->output_count > GRADIENT_PARTS))
-        return call_fail(call, MITRAL_INVALID, "%d outputs expected, found %zu", GRADIENT_PARTS + parts.count - 1, call->output_count);
-    TRY(normalised_check_sums(call, &parts, 0, GRADIENT_PARTS));
-    call_set_output(call, 0, MITRAL_FLOAT, whole.rank, parts.inputs[0]->dims);
-    call_set_output(call, 1, MITRAL_FLOAT, 1, &parts.channels);
-    call_set_output(call, 2, MITRAL_FLOAT, 1, &parts.channels);
-    call_set_output(call, 3, MITRAL_FLOAT, whole.rank, whole.dims);
+    if (call->output_count != (size_t)(GRADIENT_OUTPUT_PARTS + parts.count - 1) && (parts.count > 1 || call->output_count > GRADIENT_OUTPUT_PARTS))
+        return call_fail(call, MITRAL_INVALID, "%d outputs expected, found %zu", GRADIENT_OUTPUT_PARTS + parts.count - 1, call->output_count);
+    TRY(normalised_check_sums(call, &parts, GRADIENT_OUTPUT_DX, GRADIENT_OUTPUT_PARTS));
+    call_set_output(call, GRADIENT_OUTPUT_DX, MITRAL_FLOAT, whole.rank, parts.inputs[0]->dims);
+    call_set_output(call, GRADIENT_OUTPUT_DSCALE, MITRAL_FLOAT, 1, &parts.channels);
+    call_set_output(call, GRADIENT_OUTPUT_DSHIFT, MITRAL_FLOAT, 1, &parts.channels);
+    call_set_output(call, GRADIENT_OUTPUT_DZ, MITRAL_FLOAT, whole.rank, whole.dims);
     for (int i = 1; i < parts.count; i++)
-        call_set_output(call, (size_t)(GRADIENT_PARTS + i - 1), MITRAL_FLOAT, whole.rank, parts.inputs[i]->dims);
+        call_set_output(call, (size_t)(GRADIENT_OUTPUT_PARTS + i - 1), MITRAL_FLOAT, whole.rank, parts.inputs[i]->dims);
     return MITRAL_OK;
 }
 
 /* dZ takes dY's place, and what is a part's gradient that part's; a single part's dY's, where there is no dZ. */
 static size_t backward_shares(const struct kernel_call *call, size_t output)
 {
-    const size_t first = is_pooled(call) ? BACKWARD_PARTS + 1 : BACKWARD_PARTS;
-    if (output == 0)
-        return call_output(call, 3) || call->input_count > first + 1 ? first : 0;
-    return output == 3 ? 0 : output >= GRADIENT_PARTS ? first + 1 + output - GRADIENT_PARTS : SIZE_MAX;
+    const size_t first = first_part(call);
+    if (output == GRADIENT_OUTPUT_DX)
+        return call_output(call, GRADIENT_OUTPUT_DZ) || call->input_count > first + 1 ? first : GRADIENT_INPUT_DY;
+    if (output == GRADIENT_OUTPUT_DZ)
+        return GRADIENT_INPUT_DY;
+    return output >= GRADIENT_OUTPUT_PARTS ? first + 1 + output - GRADIENT_OUTPUT_PARTS : SIZE_MAX;
 }
 
 /* dx = scale r (dz − mean(dz) − x̂ mean(dz x̂)), r the inverse deviation. */
 static void backward_channel(const struct kernel_call *call, const struct training_blocks *blocks, const struct normalised_parts *parts, int64_t c)
 {
     const double count = (double)parts->batch * (double)parts->plane;
-    const double mean = (double)normalised_vector(call, 2)[c], inverse = (double)normalised_vector(call, 3)[c];
+    const double mean = (double)normalised_vector(call, GRADIENT_INPUT_MEAN)[c], inverse = (double)normalised_vector(call, GRADIENT_INPUT_INVERSE)[c];
+    const float scale = normalised_vector(call, GRADIENT_INPUT_SCALE)[c];
     const enum training_sign sign = sign_of(call);
-    const float *dy = normalised_vector(call, 0), *y = sign == SIGN_BY_Y ? normalised_vector(call, SIGN) : NULL;
-    const float *pooled = is_pooled(call) ? normalised_vector(call, POOLED_INPUT) : NULL;
-    const mitral_tensor *dz = call_output(call, 3), *open = sign == SIGN_BY_BITS ? call_input(call, SIGN) : NULL;
+    const float *dy = normalised_vector(call, GRADIENT_INPUT_DY), *y = sign == SIGN_BY_Y ? normalised_vector(call, GRADIENT_INPUT_SIGN) : NULL;
+    const float *pooled = is_pooled(call) ? normalised_vector(call, GRADIENT_INPUT_POOLED) : NULL;
+    const mitral_tensor *dz = call_output(call, GRADIENT_OUTPUT_DZ), *open = sign == SIGN_BY_BITS ? call_input(call, GRADIENT_INPUT_SIGN) : NULL;
     int64_t own = c;
     const int index = normalised_part_of(parts, &own);
-    const mitral_tensor *part = parts->inputs[index], *dx = call_output(call, index ? (size_t)(GRADIENT_PARTS + index - 1) : 0);
-    const mitral_tensor *addend = normalised_addend(call, index, GRADIENT_PARTS);
+    const mitral_tensor *part = parts->inputs[index];
+    const mitral_tensor *dx = call_output(call, index ? (size_t)(GRADIENT_OUTPUT_PARTS + index - 1) : GRADIENT_OUTPUT_DX);
+    const mitral_tensor *addend = normalised_addend(call, index, GRADIENT_OUTPUT_PARTS);
     double sums[2] = {0, 0}, line[2];
     struct training_denormalise row = {.count = (ptrdiff_t)parts->plane, .sign = sign, .mean = (float)mean};
     if (sign == SIGN_BY_LINE) {
-        normalised_line(normalised_vector(call, 1)[c], normalised_vector(call, SIGN)[c], mean, inverse, line);
+        normalised_line(scale, normalised_vector(call, GRADIENT_INPUT_SIGN)[c], mean, inverse, line);
         row.line[0] = (float)line[0];
         row.line[1] = (float)line[1];
     }
@@ -372,9 +384,9 @@ static void backward_channel(const struct kernel_call *call, const struct traini
         else
             blocks->denormalise_sums(&row, sums);
     }
-    const double product = sums[1] * inverse, a = (double)normalised_vector(call, 1)[c] * inverse, b = -a * inverse * product / count;
-    normalised_put(call, 1, c, product);
-    normalised_put(call, 2, c, sums[0]);
+    const double product = sums[1] * inverse, a = (double)scale * inverse, b = -a * inverse * product / count;
+    normalised_put(call, GRADIENT_OUTPUT_DSCALE, c, product);
+    normalised_put(call, GRADIENT_OUTPUT_DSHIFT, c, sums[0]);
     row.a = (float)a;
     row.b = (float)b;
     row.c = (float)(-a * sums[0] / count - b * mean);

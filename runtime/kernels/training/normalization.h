@@ -5,6 +5,7 @@
 #include "runtime/kernels/planar/micro.h"
 #include "runtime/kernels/reference/gradient.h"
 #include "runtime/kernels/training/blocks.h"
+#include "runtime/kernels/training/normalization_operands.h"
 
 enum { NORMALISED_PARTS = 16 };
 

@@ -9,8 +9,6 @@
 
 #include <math.h>
 
-enum { SECOND = 5, FORWARD_PARTS = 10, BACKWARD_SECOND = 9, BACKWARD_PARTS = 10, GRADIENT_PARTS = 5, STATISTICS = 4 };
-
 static mitral_status check_second(const struct kernel_call *call, size_t index, const mitral_tensor *whole)
 {
     if (!call_input(call, index))
@@ -30,13 +28,13 @@ static struct normalised_parts second_of(const struct kernel_call *call, size_t 
 static mitral_status forward_shape(struct kernel_call *call)
 {
     struct normalised_parts parts;
-    TRY(normalised_parts_read(call, 0, FORWARD_PARTS, &parts));
-    TRY(normalised_check_vectors(call, 1, 5, parts.channels));
-    TRY(normalised_check_vectors(call, SECOND + 1, SECOND + 5, parts.channels));
+    TRY(normalised_parts_read(call, PAIR_INPUT_FIRST, PAIR_INPUT_PARTS, &parts));
+    TRY(normalised_check_vectors(call, PAIR_INPUT_FIRST + 1, PAIR_INPUT_SECOND, parts.channels));
+    TRY(normalised_check_vectors(call, PAIR_INPUT_SECOND + 1, PAIR_INPUT_PARTS, parts.channels));
     const mitral_tensor whole = normalised_whole(&parts);
-    TRY(check_second(call, SECOND, &whole));
-    call_set_output(call, 0, MITRAL_FLOAT, whole.rank, whole.dims);
-    for (size_t i = 1; i < 1 + 2 * STATISTICS; i++)
+    TRY(check_second(call, PAIR_INPUT_SECOND, &whole));
+    call_set_output(call, PAIR_OUTPUT_Y, MITRAL_FLOAT, whole.rank, whole.dims);
+    for (size_t i = PAIR_OUTPUT_FIRST; i < PAIR_OUTPUTS; i++)
         call_set_output(call, i, MITRAL_FLOAT, 1, &parts.channels);
     return MITRAL_OK;
 }
@@ -50,17 +48,19 @@ static void prepare_one(const struct kernel_call *call, const struct training_bl
     double mean, variance;
     normalised_measure(blocks, parts, part, own, &mean, &variance);
     const double inverse = 1 / sqrt(variance + (double)attribute_float(call->attributes, "epsilon", 1e-5f));
-    normalised_line(normalised_vector(call, input + 1)[c], normalised_vector(call, input + 2)[c], mean, inverse, ab);
-    normalised_put_statistics(call, input + 3, output, c, (double)parts->batch * (double)parts->plane, mean, variance, inverse);
+    const float *scale = normalised_vector(call, input + NORMALIZATION_INPUT_SCALE);
+    const float *shift = normalised_vector(call, input + NORMALIZATION_INPUT_SHIFT);
+    normalised_line(scale[c], shift[c], mean, inverse, ab);
+    normalised_put_statistics(call, input + NORMALIZATION_INPUT_MEAN, output, c, (double)parts->batch * (double)parts->plane, mean, variance, inverse);
 }
 
 static void forward_channel(const struct kernel_call *call, const struct training_blocks *blocks, const struct normalised_parts *parts, int64_t c)
 {
-    const struct normalised_parts second = second_of(call, SECOND, parts);
-    mitral_tensor *y = call_output(call, 0);
+    const struct normalised_parts second = second_of(call, PAIR_INPUT_SECOND, parts);
+    mitral_tensor *y = call_output(call, PAIR_OUTPUT_Y);
     double first_ab[2], second_ab[2];
-    prepare_one(call, blocks, parts, c, 0, 1, first_ab);
-    prepare_one(call, blocks, &second, c, SECOND, 1 + STATISTICS, second_ab);
+    prepare_one(call, blocks, parts, c, PAIR_INPUT_FIRST, PAIR_OUTPUT_FIRST, first_ab);
+    prepare_one(call, blocks, &second, c, PAIR_INPUT_SECOND, PAIR_OUTPUT_SECOND, second_ab);
     int64_t own = c;
     const mitral_tensor *part = parts->inputs[normalised_part_of(parts, &own)];
     for (int64_t n = parts->batch; y && n-- > 0;) {
@@ -77,7 +77,7 @@ static void forward_channel(const struct kernel_call *call, const struct trainin
 static mitral_status forward_run(struct kernel_call *call)
 {
     struct normalised_parts parts;
-    TRY(normalised_parts_read(call, 0, FORWARD_PARTS, &parts));
+    TRY(normalised_parts_read(call, PAIR_INPUT_FIRST, PAIR_INPUT_PARTS, &parts));
     return normalised_run(call, &parts, forward_channel);
 }
 
@@ -86,21 +86,22 @@ static mitral_status forward_run(struct kernel_call *call)
 static mitral_status backward_shape(struct kernel_call *call)
 {
     struct normalised_parts parts;
-    TRY(normalised_parts_read(call, BACKWARD_PARTS, BACKWARD_PARTS + 1, &parts));
-    TRY(normalised_check_vectors(call, 1, BACKWARD_SECOND, parts.channels));
+    TRY(normalised_parts_read(call, PAIR_GRADIENT_INPUT_PARTS, PAIR_GRADIENT_INPUT_PARTS + 1, &parts));
+    TRY(normalised_check_vectors(call, PAIR_GRADIENT_INPUT_SCALE, PAIR_GRADIENT_INPUT_SECOND, parts.channels));
     const mitral_tensor whole = normalised_whole(&parts);
-    if (!call_input(call, 0))
-        return call_fail(call, MITRAL_INVALID, "input 0: a gradient expected, found none");
-    TRY(normalised_check_whole(call, 0, &whole));
-    TRY(check_second(call, BACKWARD_SECOND, &whole));
-    if (call->output_count > (size_t)(GRADIENT_PARTS + parts.count))
-        return call_fail(call, MITRAL_INVALID, "at most %d outputs expected, found %zu", GRADIENT_PARTS + parts.count, call->output_count);
-    TRY(normalised_check_sums(call, &parts, GRADIENT_PARTS, GRADIENT_PARTS + 1));
-    call_set_output(call, 0, MITRAL_FLOAT, whole.rank, whole.dims);
-    for (size_t i = 1; i < GRADIENT_PARTS; i++)
+    if (!call_input(call, PAIR_GRADIENT_INPUT_DY))
+        return call_fail(call, MITRAL_INVALID, "input %d: a gradient expected, found none", (int)PAIR_GRADIENT_INPUT_DY);
+    TRY(normalised_check_whole(call, PAIR_GRADIENT_INPUT_DY, &whole));
+    TRY(check_second(call, PAIR_GRADIENT_INPUT_SECOND, &whole));
+    if (call->output_count > (size_t)(PAIR_GRADIENT_OUTPUT_PARTS + parts.count))
+        return call_fail(call, MITRAL_INVALID, "at most %d outputs expected, found %zu", PAIR_GRADIENT_OUTPUT_PARTS + parts.count,
+                         call->output_count);
+    TRY(normalised_check_sums(call, &parts, PAIR_GRADIENT_OUTPUT_PARTS, PAIR_GRADIENT_OUTPUT_PARTS + 1));
+    call_set_output(call, PAIR_GRADIENT_OUTPUT_DX2, MITRAL_FLOAT, whole.rank, whole.dims);
+    for (size_t i = PAIR_GRADIENT_OUTPUT_DSCALE; i < PAIR_GRADIENT_OUTPUT_PARTS; i++)
         call_set_output(call, i, MITRAL_FLOAT, 1, &parts.channels);
     for (int i = 0; i < parts.count; i++)
-        call_set_output(call, (size_t)(GRADIENT_PARTS + i), MITRAL_FLOAT, whole.rank, parts.inputs[i]->dims);
+        call_set_output(call, (size_t)(PAIR_GRADIENT_OUTPUT_PARTS + i), MITRAL_FLOAT, whole.rank, parts.inputs[i]->dims);
     return MITRAL_OK;
 }
 
@@ -108,32 +109,39 @@ static mitral_status backward_shape(struct kernel_call *call)
 static size_t backward_shares(const struct kernel_call *call, size_t output)
 {
     (void)call;
-    return output == 0 ? 0 : output >= GRADIENT_PARTS ? BACKWARD_PARTS + output - GRADIENT_PARTS : SIZE_MAX;
+    if (output == PAIR_GRADIENT_OUTPUT_DX2)
+        return PAIR_GRADIENT_INPUT_DY;
+    return output >= PAIR_GRADIENT_OUTPUT_PARTS ? PAIR_GRADIENT_INPUT_PARTS + output - PAIR_GRADIENT_OUTPUT_PARTS : SIZE_MAX;
 }
 
 /* dx = scale r (dz − mean(dz) − x̂ mean(dz x̂)), r the inverse deviation, for both. */
 static void backward_channel(const struct kernel_call *call, const struct training_blocks *blocks, const struct normalised_parts *parts, int64_t c)
 {
     const double count = (double)parts->batch * (double)parts->plane;
-    const float *dy = normalised_vector(call, 0), *second = normalised_vector(call, BACKWARD_SECOND);
+    const float *dy = normalised_vector(call, PAIR_GRADIENT_INPUT_DY), *second = normalised_vector(call, PAIR_GRADIENT_INPUT_SECOND);
     int64_t own = c;
     const int index = normalised_part_of(parts, &own);
-    const mitral_tensor *part = parts->inputs[index], *dx = call_output(call, (size_t)(GRADIENT_PARTS + index)), *dx2 = call_output(call, 0);
-    const mitral_tensor *addend = normalised_addend(call, index, GRADIENT_PARTS + 1);
+    const mitral_tensor *part = parts->inputs[index], *dx = call_output(call, (size_t)(PAIR_GRADIENT_OUTPUT_PARTS + index));
+    const mitral_tensor *dx2 = call_output(call, PAIR_GRADIENT_OUTPUT_DX2);
+    const mitral_tensor *addend = normalised_addend(call, index, PAIR_GRADIENT_OUTPUT_PARTS + 1);
+    float scale[2];
     double sums[3] = {0, 0, 0}, mean[2], inverse[2], line[2][2];
     struct training_denormalise_pair row = {.count = (ptrdiff_t)parts->plane, .relu = attribute_int(call->attributes, "relu", 0) != 0};
     for (size_t k = 0; k < 2; k++) {
-        mean[k] = (double)normalised_vector(call, 3 + STATISTICS * k)[c];
-        inverse[k] = (double)normalised_vector(call, 4 + STATISTICS * k)[c];
+        const size_t before = PAIR_STATISTICS * k;
+        scale[k] = normalised_vector(call, PAIR_GRADIENT_INPUT_SCALE + before)[c];
+        mean[k] = (double)normalised_vector(call, PAIR_GRADIENT_INPUT_MEAN + before)[c];
+        inverse[k] = (double)normalised_vector(call, PAIR_GRADIENT_INPUT_INVERSE + before)[c];
         row.mean[k] = (float)mean[k];
-        normalised_line(normalised_vector(call, 1 + STATISTICS * k)[c], normalised_vector(call, 2 + STATISTICS * k)[c], mean[k], inverse[k], line[k]);
+        normalised_line(scale[k], normalised_vector(call, PAIR_GRADIENT_INPUT_SHIFT + before)[c], mean[k], inverse[k], line[k]);
     }
     row.line[0] = (float)line[0][0];
     row.line[1] = (float)(line[0][1] + line[1][1]);
     row.line[2] = (float)line[1][0];
     for (int pass = 0; pass < 2; pass++) {
         for (int64_t i = 0; i < parts->batch; i++) {
-            const int64_t n = pass ? parts->batch - 1 - i : i, at = (n * parts->channels + c) * parts->plane, at_part = (n * part->dims[1] + own) * parts->plane;
+            const int64_t n = pass ? parts->batch - 1 - i : i;
+            const int64_t at = (n * parts->channels + c) * parts->plane, at_part = (n * part->dims[1] + own) * parts->plane;
             row.dy = dy + at;
             row.x[0] = (const float *)part->data + at_part;
             row.x[1] = second + at;
@@ -147,10 +155,10 @@ static void backward_channel(const struct kernel_call *call, const struct traini
                 blocks->denormalise_pair_sums(&row, sums);
         }
         for (size_t k = 0; k < 2 && pass == 0; k++) {
-            const double product = sums[1 + k] * inverse[k], a = (double)normalised_vector(call, 1 + STATISTICS * k)[c] * inverse[k];
+            const double product = sums[1 + k] * inverse[k], a = (double)scale[k] * inverse[k];
             const double b = -a * inverse[k] * product / count;
-            normalised_put(call, 1 + 2 * k, c, product);
-            normalised_put(call, 2 + 2 * k, c, sums[0]);
+            normalised_put(call, PAIR_GRADIENT_OUTPUT_DSCALE + PAIR_VECTORS * k, c, product);
+            normalised_put(call, PAIR_GRADIENT_OUTPUT_DSHIFT + PAIR_VECTORS * k, c, sums[0]);
             row.a[k] = (float)a;
             row.b[k] = (float)b;
             row.c[k] = (float)(-a * sums[0] / count - b * mean[k]);
@@ -163,7 +171,7 @@ static void backward_channel(const struct kernel_call *call, const struct traini
 static mitral_status backward_run(struct kernel_call *call)
 {
     struct normalised_parts parts;
-    TRY(normalised_parts_read(call, BACKWARD_PARTS, BACKWARD_PARTS + 1, &parts));
+    TRY(normalised_parts_read(call, PAIR_GRADIENT_INPUT_PARTS, PAIR_GRADIENT_INPUT_PARTS + 1, &parts));
     return normalised_run(call, &parts, backward_channel);
 }
 
