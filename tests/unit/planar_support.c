@@ -8,6 +8,7 @@
 #include "missing_isa.h"
 
 bool rig_bench;
+const double rig_exact_tolerance = 5e-6;
 
 double rig_now(void)
 {
@@ -197,13 +198,18 @@ double rig_distance(const mitral_tensor *a, const mitral_tensor *b)
     return range > 0 ? most / range : most;
 }
 
-mitral_tensor rig_check_run(struct rig *rig, const char *kernel)
+void rig_must_run(struct rig *rig, const char *kernel)
 {
-    rig->output.tensor = (mitral_tensor){0};
     mitral_status status = rig_run(rig, kernel);
     if (status != MITRAL_OK)
         print_error("%s: %s\n", kernel, mitral_context_message(rig->context));
     assert_int_equal(status, MITRAL_OK);
+}
+
+mitral_tensor rig_check_run(struct rig *rig, const char *kernel)
+{
+    rig->output.tensor = (mitral_tensor){0};
+    rig_must_run(rig, kernel);
     return rig->output.tensor;
 }
 
