@@ -11,83 +11,93 @@
 #include "runtime/file.h"
 
 #define AT(member) offsetof(struct options, member)
-#define FILE_ROW(name, member, argument, help) {{name, argument, help, false}, OPTION_PATH, AT(member), 0, 0, 0, "", false}
-#define SWITCH(name, member, help, identity) {{name, NULL, help, false}, OPTION_SWITCH, AT(member), 0, 0, 0, "false", identity}
-#define INTEGER(name, member, low, high, initial, help, identity)                                                     \
-    {{name, "N", help " [" initial "]", false}, OPTION_INTEGER, AT(member), 0, low, high, initial, identity}
+/* Which runs have the option, and whether a run that is resumed must agree with it. */
+enum { ANY_RUN = false, TAUGHT_RUN = true };
+enum { MAY_CHANGE = false, MUST_AGREE = true };
+#define ROW(name, argument, help, run, kind, member, low, high, initial, resumed)                                     \
+    {{name, argument, help, run}, kind, AT(member), 0, low, high, initial, resumed}
+#define SHOWN(help, initial) help " [" initial "]"
+/* Empty unless it is given; the help says what that means. */
+#define TEXT(name, member, argument, help, run, resumed) ROW(name, argument, help, run, OPTION_PATH, member, 0, 0, "", resumed)
+#define TEXT_FROM(name, member, argument, initial, help, run, resumed)                                                \
+    ROW(name, argument, SHOWN(help, initial), run, OPTION_PATH, member, 0, 0, initial, resumed)
+#define SWITCH(name, member, help, resumed) ROW(name, NULL, help, ANY_RUN, OPTION_SWITCH, member, 0, 0, "false", resumed)
+#define INTEGER(name, member, low, high, initial, help, run, resumed)                                                 \
+    ROW(name, "N", SHOWN(help, initial), run, OPTION_INTEGER, member, low, high, initial, resumed)
 #define REAL(name, member, low, high, initial, help)                                                                  \
-    {{name, "X", help " [" initial "]", false}, OPTION_REAL, AT(member), 0, low, high, initial, true}
+    ROW(name, "X", SHOWN(help, initial), ANY_RUN, OPTION_REAL, member, low, high, initial, MUST_AGREE)
 #define TEACHER_REAL(name, member, low, high, initial, help)                                                          \
-    {{name, "X", help " [" initial "]", true}, OPTION_REAL, AT(member), 0, low, high, initial, true}
-#define CHOICE(name, member, choices, initial, help) {{name, choices, help " [" initial "]", false}, OPTION_CHOICE, AT(member), 0, 0, 0, initial, true}
+    ROW(name, "X", SHOWN(help, initial), TAUGHT_RUN, OPTION_REAL, member, low, high, initial, MUST_AGREE)
+/* None unless they are given; the help says what that means. */
+#define REALS(name, member, count, low, high, help, run)                                                              \
+    {{name, "X,X,…", help, run}, OPTION_REALS, AT(member), AT(count), low, high, "", MUST_AGREE}
+#define CHOICE(name, member, choices, initial, help, run, resumed)                                                    \
+    ROW(name, choices, SHOWN(help, initial), run, OPTION_CHOICE, member, 0, 0, initial, resumed)
 
 static const struct option_row rows[] = {
-    FILE_ROW("student", student, "S.onnx", "the network to train"),
-    {{"teacher", "T.onnx", "the network to learn from", true}, OPTION_PATH, AT(teacher), 0, 0, 0, "", false},
-    FILE_ROW("data", data, "DIR", "ACDC's layout, or a folder with dataset.json"),
-    {{"unlabelled", "DIR", "scans to learn from the teacher alone: the training images of a folder like data's, label maps are not read [none]",
-      true}, OPTION_PATH, AT(unlabelled), 0, 0, 0, "", false},
-    FILE_ROW("output", output, "OUT.onnx", "the trained network; the configuration goes beside it"),
-    FILE_ROW("checkpoint", checkpoint, "DIR", "folder of the run: checkpoints, log, configuration, example pictures"),
-    FILE_ROW("log", log, "FILE.jsonl", "a JSON line a step [log.jsonl in the run's folder]"),
-    {{"cache-teacher", "DIR", "folder for the teacher's outputs, which runs of one data set share; needs no-augmentation [the run's folder]", true},
-     OPTION_PATH, AT(cache_teacher), 0, 0, 0, "", false},
-    {{"cache-limit", "N", "largest size of the teacher's cached outputs, MB; 0: none in the run's folder [2048]", true}, OPTION_INTEGER,
-     AT(cache_limit), 0, 0, 1e9, "2048", false},
-    SWITCH("resume", resume, "go on from the checkpoint, or start when there is none", false),
-    INTEGER("steps", steps, 1, 1e12, "1000", "updates of the weights", true),
-    INTEGER("batch", batch, 1, 4096, "8", "images a step", true),
-    INTEGER("accumulate", accumulate, 1, 4096, "1", "batches whose gradients make one update", true),
-    INTEGER("seed", seed, 0, 9e15, "0", "of sampling, augmentation and adapters", true),
-    INTEGER("threads", threads, 0, 1024, "0", "0: all cores; the result does not depend on it", false),
-    INTEGER("checkpoint-every", checkpoint_every, 0, 1e12, "50", "steps between checkpoints; 0: only at the end", false),
-    INTEGER("validate-every", validate_every, 0, 1e12, "0", "steps between validations; 0: once every tenth of the run", true),
+    TEXT("student", student, "S.onnx", "the network to train", ANY_RUN, MAY_CHANGE),
+    TEXT("teacher", teacher, "T.onnx", "the network to learn from", TAUGHT_RUN, MAY_CHANGE),
+    TEXT("data", data, "DIR", "ACDC's layout, or a folder with dataset.json", ANY_RUN, MAY_CHANGE),
+    TEXT("unlabelled", unlabelled, "DIR",
+         "scans to learn from the teacher alone: the training images of a folder like data's, label maps are not read [none]", TAUGHT_RUN,
+         MAY_CHANGE),
+    TEXT("output", output, "OUT.onnx", "the trained network; the configuration goes beside it", ANY_RUN, MAY_CHANGE),
+    TEXT("checkpoint", checkpoint, "DIR", "folder of the run: checkpoints, log, configuration, example pictures", ANY_RUN, MAY_CHANGE),
+    TEXT("log", log, "FILE.jsonl", "a JSON line a step [log.jsonl in the run's folder]", ANY_RUN, MAY_CHANGE),
+    TEXT("cache-teacher", cache_teacher, "DIR",
+         "folder for the teacher's outputs, which runs of one data set share; needs no-augmentation [the run's folder]", TAUGHT_RUN, MAY_CHANGE),
+    INTEGER("cache-limit", cache_limit, 0, 1e9, "2048", "largest size of the teacher's cached outputs, MB; 0: none in the run's folder",
+            TAUGHT_RUN, MAY_CHANGE),
+    SWITCH("resume", resume, "go on from the checkpoint, or start when there is none", MAY_CHANGE),
+    INTEGER("steps", steps, 1, 1e12, "1000", "updates of the weights", ANY_RUN, MUST_AGREE),
+    INTEGER("batch", batch, 1, 4096, "8", "images a step", ANY_RUN, MUST_AGREE),
+    INTEGER("accumulate", accumulate, 1, 4096, "1", "batches whose gradients make one update", ANY_RUN, MUST_AGREE),
+    INTEGER("seed", seed, 0, 9e15, "0", "of sampling, augmentation and adapters", ANY_RUN, MUST_AGREE),
+    INTEGER("threads", threads, 0, 1024, "0", "0: all cores; the result does not depend on it", ANY_RUN, MAY_CHANGE),
+    INTEGER("checkpoint-every", checkpoint_every, 0, 1e12, "50", "steps between checkpoints; 0: only at the end", ANY_RUN, MAY_CHANGE),
+    INTEGER("validate-every", validate_every, 0, 1e12, "0", "steps between validations; 0: once every tenth of the run", ANY_RUN, MUST_AGREE),
     REAL("validation", validation, 0, 0.9, "0.2", "share of the training patients that is held back to validate on; 0: none"),
     TEACHER_REAL("unlabelled-share", unlabelled_share, 0, 1, "0.5", "part of each batch that comes from unlabelled"),
-    INTEGER("patience", patience, 0, 1e6, "0", "validations without a better Dice after which training stops; 0: never", true),
-    {{"keep", "best|last", "which weights are written: of the best validation Dice, or of the last step [best]", false}, OPTION_CHOICE,
-     AT(keep), 0, 0, 0, "best", false},
-    CHOICE("optimizer", optimizer, "sgd|adam|adamw", "sgd", "how gradients become updates"),
+    INTEGER("patience", patience, 0, 1e6, "0", "validations without a better Dice after which training stops; 0: never", ANY_RUN, MUST_AGREE),
+    CHOICE("keep", keep, "best|last", "best", "which weights are written: of the best validation Dice, or of the last step", ANY_RUN, MAY_CHANGE),
+    CHOICE("optimizer", optimizer, "sgd|adam|adamw", "sgd", "how gradients become updates", ANY_RUN, MUST_AGREE),
     REAL("lr", rate, 0, 1e38, "0.01", "learning rate"),
     REAL("momentum", momentum, 0, 1, "0.9", "sgd"),
-    SWITCH("nesterov", nesterov, "sgd: look ahead", true),
+    SWITCH("nesterov", nesterov, "sgd: look ahead", MUST_AGREE),
     REAL("weight-decay", weight_decay, 0, 1e6, "0.0001", "not on norms and biases"),
-    SWITCH("decay-all", decay_all, "weight decay on norms and biases too", true),
+    SWITCH("decay-all", decay_all, "weight decay on norms and biases too", MUST_AGREE),
     REAL("beta1", beta1, 0, 1, "0.9", "adam"),
     REAL("beta2", beta2, 0, 1, "0.999", "adam"),
     REAL("epsilon", epsilon, 0, 1, "1e-08", "adam"),
     REAL("clip", clip, 0, 1e12, "0", "largest norm of all gradients together; 0: none"),
     REAL("ema", ema, 0, 0.999999, "0", "decay of a running mean of the weights, which is then validated and written; 0: none"),
-    CHOICE("schedule", schedule, "constant|step|poly|cosine", "poly", "of the learning rate"),
-    INTEGER("warmup", warmup, 0, 1e12, "0", "steps over which the learning rate rises from 0", true),
-    INTEGER("step-size", step_size, 1, 1e12, "1000", "step schedule: steps between decays", true),
+    CHOICE("schedule", schedule, "constant|step|poly|cosine", "poly", "of the learning rate", ANY_RUN, MUST_AGREE),
+    INTEGER("warmup", warmup, 0, 1e12, "0", "steps over which the learning rate rises from 0", ANY_RUN, MUST_AGREE),
+    INTEGER("step-size", step_size, 1, 1e12, "1000", "step schedule: steps between decays", ANY_RUN, MUST_AGREE),
     REAL("lr-gamma", gamma, 0, 1, "0.1", "step schedule: factor of a decay"),
     REAL("power", power, 0, 100, "0.9", "poly schedule: exponent"),
     REAL("final-lr", final_rate, 0, 1e6, "0", "poly and cosine schedule: learning rate at the end"),
-    {{"memory", "normal|low", "low: compute cheap values again in the backward half instead of keeping them; the same results [low]", false},
-     OPTION_CHOICE, AT(memory), 0, 0, 0, "low", false},
-    {{"precision", "f32|bf16", "bf16: operands of convolutions and of their gradients are rounded to bfloat16 where that is faster; needs AMX [f32]", false}, OPTION_CHOICE,
-     AT(precision), 0, 0, 0, "f32", true},
-    SWITCH("freeze-norm", freeze_norm, "batch norms keep their running statistics", true),
+    CHOICE("memory", memory, "normal|low", "low",
+           "low: compute cheap values again in the backward half instead of keeping them; the same results", ANY_RUN, MAY_CHANGE),
+    CHOICE("precision", precision, "f32|bf16", "f32",
+           "bf16: operands of convolutions and of their gradients are rounded to bfloat16 where that is faster; needs AMX", ANY_RUN, MUST_AGREE),
+    SWITCH("freeze-norm", freeze_norm, "batch norms keep their running statistics", MUST_AGREE),
     REAL("cross-entropy", cross_entropy, 0, 1e6, "1", "weight of the cross-entropy"),
     REAL("dice", dice, 0, 1e6, "1", "weight of the soft Dice loss"),
-    {{"deep-supervision", "auto|VALUE,…", "maps of the network that also learn the labels, through heads that are not exported [none]", false},
-     OPTION_PATH, AT(deep), 0, 0, 0, "", true},
+    TEXT("deep-supervision", deep, "auto|VALUE,…",
+         "maps of the network that also learn the labels, through heads that are not exported [none]", ANY_RUN, MUST_AGREE),
     REAL("deep-weight", deep_weight, 0, 1e6, "0.4", "weight of deep supervision, all maps together; each coarser one counts half"),
-    {{"class-weights", "X,X,…", "of the cross-entropy, background first [all 1]", false}, OPTION_REALS, AT(class_weights),
-     AT(class_weight_count), 0, 1e6, "", true},
-    {{"method", "none|logits|fitnet|cwd|at|mavkd", "what is learnt from the teacher [mavkd]", true}, OPTION_CHOICE, AT(method), 0, 0, 0,
-     "mavkd", true},
-    {{"taps", "auto|STUDENT=TEACHER,…", "values whose maps are compared [auto]", true}, OPTION_PATH, AT(taps), 0, 0, 0, "auto", true},
+    REALS("class-weights", class_weights, class_weight_count, 0, 1e6, "of the cross-entropy, background first [all 1]", ANY_RUN),
+    CHOICE("method", method, "none|logits|fitnet|cwd|at|mavkd", "mavkd", "what is learnt from the teacher", TAUGHT_RUN, MUST_AGREE),
+    TEXT_FROM("taps", taps, "auto|STUDENT=TEACHER,…", "auto", "values whose maps are compared", TAUGHT_RUN, MUST_AGREE),
     TEACHER_REAL("logits", logits, 0, 1e6, "0.1", "weight of the logits' divergence (0 leaves it out)"),
     TEACHER_REAL("temperature", temperature, 1e-3, 1e3, "4", "of all soft-max distributions"),
     TEACHER_REAL("feature", feature, 0, 1e6, "1", "fitnet, cwd, at: weight of the method's term"),
     TEACHER_REAL("vector", vector, 0, 1e6, "1", "mavkd: weight of the pooled vectors' distance"),
     TEACHER_REAL("map", map, 0, 1e6, "1", "mavkd: weight of the guided maps' divergence"),
     TEACHER_REAL("guide-temperature", guide_temperature, 1e-3, 1e3, "1", "mavkd: of the guiding vector"),
-    {{"scale-weights", "X,X,…", "of the taps, in their order [all one part]", true}, OPTION_REALS, AT(scale_weights),
-     AT(scale_weight_count), 0, 1e6, "", true},
-    SWITCH("no-augmentation", no_augmentation, "slices as they are", true),
+    REALS("scale-weights", scale_weights, scale_weight_count, 0, 1e6, "of the taps, in their order [all one part]", TAUGHT_RUN),
+    SWITCH("no-augmentation", no_augmentation, "slices as they are", MUST_AGREE),
     REAL("flip", flip, 0, 1, "0.5", "probability of mirroring, each axis"),
     REAL("rotation", rotation, 0, 180, "20", "largest angle, degrees"),
     REAL("scale-min", scale_min, 0.1, 10, "0.7", "smallest size"),
