@@ -42,7 +42,10 @@ bool planar_convolution_of(const struct graph *graph, const struct node *node, s
     if (x == NO_VALUE || !w || w->dtype != MITRAL_FLOAT || w->rank != 4 || node->output_count < 1 || node->outputs[0] == NO_VALUE)
         return false;
     const struct graph_value *from = &graph->values[x], *to = &graph->values[node->outputs[0]];
-    if (from->type.kind != MITRAL_TENSOR || from->type.dtype != (attribute_int(&node->attributes, "input_bfloat16", 0) ? MITRAL_BFLOAT16 : MITRAL_FLOAT) || from->type.rank != 4 || to->type.rank != 4)
+    const int32_t expected = attribute_int(&node->attributes, "input_bfloat16", 0) ? MITRAL_BFLOAT16 : MITRAL_FLOAT;
+    const bool reads_maps = from->type.kind == MITRAL_TENSOR && from->type.dtype == expected && from->type.rank == 4;
+    const bool writes_maps = to->type.rank == 4;
+    if (!reads_maps || !writes_maps)
         return false;
     const char *mode = attribute_string(&node->attributes, "auto_pad", "NOTSET");
     const bool same = strncmp(mode, "SAME", 4) == 0;

@@ -193,7 +193,7 @@ MITRAL_API const float *mitral_call_floats(const mitral_call *call, const char *
 /* Threads that `run` may use, its own among them. */
 MITRAL_API int mitral_call_threads(const mitral_call *call);
 /* Makes the call fail, whatever the function returns then: sets the message, "<domain>:<name> '<node>': " in front, and returns `status`
- * (MITRAL_OK, MITRAL_DEFERRED and numbers that are no status become MITRAL_INVALID): `return mitral_call_fail(call, MITRAL_INVALID, "expected …, found …");` */
+ * (for MITRAL_OK, MITRAL_DEFERRED and what is no status MITRAL_INVALID): `return mitral_call_fail(call, MITRAL_INVALID, "expected …, found …");` */
 MITRAL_API mitral_status mitral_call_fail(mitral_call *call, mitral_status status, const char *format, ...) MITRAL_PRINTF(3, 4);
 
 /* ---- model: an ONNX graph ------------------------------------------------------------------------------------------ */

@@ -19,8 +19,8 @@ typedef mitral_status pass_function(struct graph *graph, const struct pass_optio
 pass_function pass_sink_constants, pass_fold_constants, pass_simplify, pass_merge_equal, pass_dilated_parallel,
     pass_fold_batch_norm, pass_fuse_convolution, pass_fuse_concat, pass_fuse_matmul, pass_fuse_elementwise,
     pass_find_normalization, pass_find_one_hot, pass_find_shuffle, pass_fuse_attention, pass_precision, pass_layout, pass_widen,
-    pass_fuse_normalization, pass_fuse_addend, pass_fuse_pool, pass_fuse_divergence, pass_fuse_points, pass_fuse_branches, pass_round_operands, pass_recompute, pass_mark_open,
-    pass_fuse_quantized, pass_move_quantized, pass_read_parts, pass_choose_branch;
+    pass_fuse_normalization, pass_fuse_addend, pass_fuse_pool, pass_fuse_divergence, pass_fuse_points, pass_fuse_branches,
+    pass_round_operands, pass_recompute, pass_mark_open, pass_fuse_quantized, pass_move_quantized, pass_read_parts, pass_choose_branch;
 
 /* The same sizes, known or by the same symbols. */
 bool type_same_dims(const struct value_type *a, const struct value_type *b);

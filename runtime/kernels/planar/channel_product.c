@@ -252,16 +252,20 @@ struct tile {
     void (*plain)(const struct run *run, const float *input, const float *weights, float *output);
 };
 
+#undef TILE
+#define TILE(ROWS, VECTORS) {ROWS, tile_##ROWS##_##VECTORS, plain_##ROWS##_##VECTORS}
+
 /* By number of vectors, tallest first. */
 static const struct tile tiles[3][14] = {
 #if VECTOR_REGISTERS == 32
-    {{24, tile_24_1, plain_24_1}, {20, tile_20_1, plain_20_1}, {16, tile_16_1, plain_16_1}, {12, tile_12_1, plain_12_1}, {10, tile_10_1, plain_10_1}, {8, tile_8_1, plain_8_1}, {6, tile_6_1, plain_6_1}, {4, tile_4_1, plain_4_1}, {2, tile_2_1, plain_2_1}, {1, tile_1_1, plain_1_1}, {0, NULL, NULL}},
-    {{14, tile_14_2, plain_14_2}, {13, tile_13_2, plain_13_2}, {12, tile_12_2, plain_12_2}, {11, tile_11_2, plain_11_2}, {10, tile_10_2, plain_10_2}, {9, tile_9_2, plain_9_2}, {8, tile_8_2, plain_8_2}, {7, tile_7_2, plain_7_2}, {6, tile_6_2, plain_6_2}, {5, tile_5_2, plain_5_2}, {4, tile_4_2, plain_4_2}, {2, tile_2_2, plain_2_2}, {1, tile_1_2, plain_1_2}, {0, NULL, NULL}},
-    {{9, tile_9_3, plain_9_3}, {8, tile_8_3, plain_8_3}, {7, tile_7_3, plain_7_3}, {6, tile_6_3, plain_6_3}, {4, tile_4_3, plain_4_3}, {3, tile_3_3, plain_3_3}, {2, tile_2_3, plain_2_3}, {1, tile_1_3, plain_1_3}, {0, NULL, NULL}},
+    {TILE(24, 1), TILE(20, 1), TILE(16, 1), TILE(12, 1), TILE(10, 1), TILE(8, 1), TILE(6, 1), TILE(4, 1), TILE(2, 1), TILE(1, 1), {0, NULL, NULL}},
+    {TILE(14, 2), TILE(13, 2), TILE(12, 2), TILE(11, 2), TILE(10, 2), TILE(9, 2), TILE(8, 2), TILE(7, 2),
+     TILE(6, 2), TILE(5, 2), TILE(4, 2), TILE(2, 2), TILE(1, 2), {0, NULL, NULL}},
+    {TILE(9, 3), TILE(8, 3), TILE(7, 3), TILE(6, 3), TILE(4, 3), TILE(3, 3), TILE(2, 3), TILE(1, 3), {0, NULL, NULL}},
 #else
-    {{12, tile_12_1, plain_12_1}, {10, tile_10_1, plain_10_1}, {8, tile_8_1, plain_8_1}, {6, tile_6_1, plain_6_1}, {4, tile_4_1, plain_4_1}, {2, tile_2_1, plain_2_1}, {1, tile_1_1, plain_1_1}, {0, NULL, NULL}},
-    {{6, tile_6_2, plain_6_2}, {5, tile_5_2, plain_5_2}, {4, tile_4_2, plain_4_2}, {2, tile_2_2, plain_2_2}, {1, tile_1_2, plain_1_2}, {0, NULL, NULL}},
-    {{4, tile_4_3, plain_4_3}, {3, tile_3_3, plain_3_3}, {2, tile_2_3, plain_2_3}, {1, tile_1_3, plain_1_3}, {0, NULL, NULL}},
+    {TILE(12, 1), TILE(10, 1), TILE(8, 1), TILE(6, 1), TILE(4, 1), TILE(2, 1), TILE(1, 1), {0, NULL, NULL}},
+    {TILE(6, 2), TILE(5, 2), TILE(4, 2), TILE(2, 2), TILE(1, 2), {0, NULL, NULL}},
+    {TILE(4, 3), TILE(3, 3), TILE(2, 3), TILE(1, 3), {0, NULL, NULL}},
 #endif
 };
 
