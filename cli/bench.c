@@ -144,7 +144,7 @@ int command_bench(int argc, char **argv)
     static struct arguments arguments = {.repeat = 20};
     if (cli_asks_for_training(argc, argv))
         return cli_bench_training(argc, argv);
-    cli_parse(&argp, argc, argv, &arguments);
+    cli_parse(&argp, CLI_LOADS_MODEL, argc, argv, &arguments);
     mitral_context *context = NULL;
     mitral_plan *plan = NULL;
     mitral_session *session = NULL;

@@ -154,7 +154,7 @@ int cli_bench_training(int argc, char **argv)
                                      "Times training steps on random images.\v"
                                      "Example: mitral bench dpu-net.onnx --train --teacher unet.onnx --method mavkd --batch 8 --json", 0, 0, 0};
     struct arguments arguments = {.repeat = 10};
-    cli_parse(&argp, argc, argv, &arguments);
+    cli_parse(&argp, CLI_LOADS_MODEL, argc, argv, &arguments);
     mitral_context *context = NULL;
     mitral_training *training = NULL;
     struct record record = {.full = false};

@@ -44,11 +44,17 @@ mitral_status cli_check_plan_options(const char *path, const mitral_compile_opti
 /* Sees to it that threads which wait leave their cores soon, unless the environment says how they are to wait. May start the program anew. */
 void cli_wait_briefly(char **argv);
 
+/* What a command has to do with models: it has the options of those, beside its own. */
+enum cli_models {
+    CLI_NO_MODEL,
+    CLI_MAKES_MODEL, /* whose weights' size has a limit */
+    CLI_LOADS_MODEL, /* a plan, too: all limits, and operators of one's own */
+};
 /* argp_parse, but errors are one line, "mitral COMMAND: …", and end the program with exit code 64. */
 struct argp;
 struct argp_state;
-extern const struct argp cli_limits, cli_operators; /* cli_parse adds them to every command */
-void cli_parse(const struct argp *argp, int argc, char **argv, void *input);
+extern const struct argp cli_limits, cli_tensor_limit, cli_operators; /* for cli_parse */
+void cli_parse(const struct argp *argp, enum cli_models models, int argc, char **argv, void *input);
 /* Such an error, in place of argp_error: what was expected, what was found. */
 void cli_usage(const struct argp_state *state, const char *format, ...) __attribute__((format(printf, 2, 3), noreturn));
 

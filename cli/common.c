@@ -187,7 +187,7 @@ static int join_files(const struct argp_option *options, int argc, char **argv)
     return argc;
 }
 
-void cli_parse(const struct argp *argp, int argc, char **argv, void *input)
+void cli_parse(const struct argp *argp, enum cli_models models, int argc, char **argv, void *input)
 {
     argc = join_files(argp->options, argc, argv);
     bool help = false; /* argp prints help only where it may print its own errors, which are of two lines */
@@ -196,12 +196,15 @@ void cli_parse(const struct argp *argp, int argc, char **argv, void *input)
     snprintf(command_name, sizeof command_name, "mitral %s", argv[0]);
     argv[0] = command_name;
     enum { MOST = 8 };
-    struct argp_child children[MOST + 3] = {{0}}; /* the command's own, then what all have */
+    struct argp_child children[MOST + 3] = {{0}}; /* the command's own, then what those with models have */
     size_t count = 0;
     while (argp->children && argp->children[count].argp && count < MOST)
         children[count] = argp->children[count], count++;
-    children[count++] = (struct argp_child){&cli_operators, 0, "Operators that ONNX does not have:", 2};
-    children[count] = (struct argp_child){&cli_limits, 0, "Limits; what passes one is refused:", 3};
+    if (models == CLI_LOADS_MODEL)
+        children[count++] = (struct argp_child){&cli_operators, 0, "Operators that ONNX does not have:", 2};
+    if (models != CLI_NO_MODEL)
+        children[count] = (struct argp_child){models == CLI_LOADS_MODEL ? &cli_limits : &cli_tensor_limit, 0,
+                                              "Limits; what passes one is refused:", 3};
     struct argp one_line = *argp;
     one_line.parser = parse_one;
     one_line.children = children;

@@ -53,7 +53,7 @@ int command_compile(int argc, char **argv)
                                      "Example: mitral compile student.onnx -o student.plan --shape image=1x1x224x224", cli_plan_children, 0, 0};
     struct arguments arguments = {0};
     arguments.plan.compile.dump = print_text;
-    cli_parse(&argp, argc, argv, &arguments);
+    cli_parse(&argp, CLI_LOADS_MODEL, argc, argv, &arguments);
     mitral_context *context = NULL;
     mitral_model *model = NULL;
     mitral_plan *plan = NULL;

@@ -220,7 +220,7 @@ int command_conformance(int argc, char **argv)
                                      "scores each: pass, fail or unsupported. Exit 0 when it ran to the end.\v"
                                      "Example: mitral conformance cases --json > scores.jsonl", 0, 0, 0};
     struct arguments arguments = {0};
-    cli_parse(&argp, argc, argv, &arguments);
+    cli_parse(&argp, CLI_LOADS_MODEL, argc, argv, &arguments);
     char **suites = list_folders(arguments.folder);
     if (!suites)
         return cli_error("conformance", "%s: expected a folder that can be read, found none", arguments.folder);

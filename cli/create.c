@@ -106,7 +106,7 @@ int command_create(int argc, char **argv)
                                      "Writes a segmentation network with initial weights as ONNX.\v"
                                      "Example: mitral create dpu-net -o student.onnx", 0, 0, 0};
     struct arguments arguments = {0};
-    cli_parse(&argp, argc, argv, &arguments);
+    cli_parse(&argp, CLI_MAKES_MODEL, argc, argv, &arguments);
     mitral_context *context = NULL;
     mitral_model *model = NULL;
     mitral_status status = cli_context_create(&context);

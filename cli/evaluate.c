@@ -299,7 +299,7 @@ int command_evaluate(int argc, char **argv)
         0,
         0};
     static struct arguments arguments;
-    cli_parse(&argp, argc, argv, &arguments);
+    cli_parse(&argp, CLI_LOADS_MODEL, argc, argv, &arguments);
     struct work work = {.arguments = &arguments};
     mitral_status status = cli_context_create(&work.context);
     if (status == MITRAL_OK)

@@ -44,7 +44,7 @@ int command_inspect(int argc, char **argv)
                                      "Shows inputs, outputs, nodes or steps, memory and metadata.\v"
                                      "Example: mitral inspect student.plan", 0, 0, 0};
     struct arguments arguments = {0};
-    cli_parse(&argp, argc, argv, &arguments);
+    cli_parse(&argp, CLI_LOADS_MODEL, argc, argv, &arguments);
     mitral_context *context = NULL;
     mitral_model *model = NULL;
     mitral_plan *plan = NULL;

@@ -1,4 +1,4 @@
-/* The limits of every command's context: --max-… options that cli_parse adds to each command's own. */
+/* The limits of a command's context: --max-… options that cli_parse adds to the own ones of a command that has to do with models. */
 #include <argp.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -8,8 +8,12 @@
 
 enum { KEY_TENSOR_BYTES = 1024, KEY_RUN_BYTES, KEY_LOOP_TRIPS, KEY_SUBGRAPH_DEPTH, KEY_IMAGE_PIXELS };
 
+#define TENSOR_BYTES {"max-tensor-bytes", KEY_TENSOR_BYTES, "SIZE", 0, "of one tensor [16G]", 0}
+
+static const struct argp_option tensor_option[] = {TENSOR_BYTES, {0}};
+
 static const struct argp_option options[] = {
-    {"max-tensor-bytes", KEY_TENSOR_BYTES, "SIZE", 0, "of one tensor [16G]", 0},
+    TENSOR_BYTES,
     {"max-run-bytes", KEY_RUN_BYTES, "SIZE", 0, "of all that a run computes and works with at a time [64G, or the machine's memory where that is less]", 0},
     {"max-loop-trips", KEY_LOOP_TRIPS, "N", 0, "of one Loop or Scan [2147483648]", 0},
     {"max-subgraph-depth", KEY_SUBGRAPH_DEPTH, "N", 0, "of subgraphs in subgraphs [64]", 0},
@@ -50,6 +54,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
 }
 
 const struct argp cli_limits = {options, parse, 0, 0, 0, 0, 0};
+const struct argp cli_tensor_limit = {tensor_option, parse, 0, 0, 0, 0, 0};
 
 mitral_context_options cli_context_options(void)
 {

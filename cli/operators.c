@@ -1,4 +1,4 @@
-/* Operators of one's own: --custom-operators, which cli_parse adds to every command's options. */
+/* Operators of one's own: --custom-operators, which cli_parse adds to the own options of a command that loads models. */
 #include <argp.h>
 
 #include "cli/command.h"

@@ -40,7 +40,7 @@ int command_optimize(int argc, char **argv)
                                      "Folds constants, takes out nodes that change nothing and merges equal ones; writes ONNX again.\v"
                                      "Example: mitral optimize exported.onnx -o smaller.onnx", 0, 0, 0};
     struct arguments arguments = {0};
-    cli_parse(&argp, argc, argv, &arguments);
+    cli_parse(&argp, CLI_LOADS_MODEL, argc, argv, &arguments);
     mitral_context *context = NULL;
     mitral_model *model = NULL;
     mitral_status status = cli_context_create(&context);

@@ -69,7 +69,7 @@ int command_phantom(int argc, char **argv)
         0,
         0};
     static struct arguments arguments;
-    cli_parse(&argp, argc, argv, &arguments);
+    cli_parse(&argp, CLI_NO_MODEL, argc, argv, &arguments);
     mitral_context *context = NULL;
     mitral_status status = cli_context_create(&context);
     if (status == MITRAL_OK)

@@ -244,7 +244,7 @@ int command_report(int argc, char **argv)
         0,
         0};
     struct arguments arguments = {0};
-    cli_parse(&argp, argc, argv, &arguments);
+    cli_parse(&argp, CLI_NO_MODEL, argc, argv, &arguments);
     struct report report = {0};
     int code = load(&report, &arguments);
     if (code == 0)

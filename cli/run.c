@@ -183,7 +183,7 @@ int command_run(int argc, char **argv)
                                      "Symbolic dimensions take the sizes of the inputs.\v"
                                      "Example: mitral run student.onnx -i image=slice.npy -o out", cli_plan_children, 0, 0};
     static struct arguments arguments;
-    cli_parse(&argp, argc, argv, &arguments);
+    cli_parse(&argp, CLI_LOADS_MODEL, argc, argv, &arguments);
     mitral_context *context = NULL;
     mitral_status status = cli_context_create(&context);
     if (status == MITRAL_OK)

@@ -168,7 +168,7 @@ int command_segment(int argc, char **argv)
         0,
         0};
     static struct arguments arguments;
-    cli_parse(&argp, argc, argv, &arguments);
+    cli_parse(&argp, CLI_LOADS_MODEL, argc, argv, &arguments);
     mitral_context *context = NULL;
     struct work work = {0};
     mitral_status status = cli_context_create(&context);

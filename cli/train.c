@@ -146,7 +146,7 @@ int cli_training(int argc, char **argv, const char *command, const char *documen
     struct argp_option list[MAX_OPTIONS];
     list_options(&arguments, list);
     const struct argp argp = {list, parse, NULL, documentation, 0, 0, 0};
-    cli_parse(&argp, argc, argv, &arguments);
+    cli_parse(&argp, CLI_LOADS_MODEL, argc, argv, &arguments);
 
     struct terminal terminal = {.live = isatty(STDERR_FILENO)};
     mitral_context_options options = cli_context_options();

@@ -4,7 +4,7 @@
  *
  *     cc custom_operator.c -lm -lmitral -o custom_operator && ./custom_operator model.onnx
  *
- * As a library, for every command of mitral:
+ * As a library, for every command of mitral that loads a model:
  *
  *     cc -shared -fPIC custom_operator.c -lm -o operators.so && mitral run model.onnx --custom-operators operators.so */
 #include <math.h>

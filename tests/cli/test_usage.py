@@ -1,4 +1,5 @@
-"""Every command takes --threads, explains itself with an example, and answers wrong usage with one line and exit code 64."""
+"""Every command takes --threads, explains itself with an example, and answers wrong usage with one line and exit code 64. Those that load
+models have the options of those."""
 
 import json
 import os
@@ -8,6 +9,9 @@ import sys
 import tempfile
 
 MITRAL = os.environ.get("MITRAL", "build/mitral")
+MODEL_OPTIONS = {"--custom-operators": "x.so", "--max-tensor-bytes": "1G", "--max-run-bytes": "1G", "--max-loop-trips": "1",
+                 "--max-subgraph-depth": "1", "--max-image-pixels": "1"}
+WITHOUT_MODELS = {"phantom": [], "report": [], "create": ["--max-tensor-bytes"]}  # all others have all of them
 
 
 def run(*arguments, environment=None):
@@ -24,6 +28,14 @@ def check_line(done, start, *codes):
     assert done.stdout == "", f"{done.args}: expected nothing on standard output, found {done.stdout!r}"
     lines = done.stderr.splitlines()
     assert len(lines) == 1 and lines[0].startswith(start) and "expected" in lines[0] and "found" in lines[0], done.stderr
+
+
+def check_model_options(name, text):
+    for option, value in MODEL_OPTIONS.items():
+        has = option in WITHOUT_MODELS.get(name, MODEL_OPTIONS)
+        assert (option in text) == has, f"{name} --help: expected {'' if has else 'no '}{option}: {text}"
+        if not has:
+            check_line(run(name, f"{option}={value}"), f"mitral {name}: expected an option of the command", 64)
 
 
 def check_spinning():
@@ -106,6 +118,7 @@ def main():
     for name in names:
         done = run(name, "--help")
         assert done.returncode == 0 and f"mitral {name}" in done.stdout and "Example" in done.stdout and "--threads" in done.stdout, f"{name} --help: {done.stdout}"
+        check_model_options(name, done.stdout)
         check_line(run(name, "--no-such-option"), f"mitral {name}: ", 64)
         check_line(run(name), f"mitral {name}: ", 64, 1)  # 1: options that may come from a configuration file too
     check_line(run("compile", "a.onnx", "-o"), "mitral compile: ", 64)
