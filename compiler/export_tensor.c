@@ -233,6 +233,7 @@ mitral_status export_attribute(struct exporter *exporter, const struct node *nod
     case ATTRIBUTE_GRAPH:
         break;
     }
-    return mitral_fail(exporter->context, MITRAL_UNSUPPORTED, "%s '%s': attribute '%s' has a kind that cannot be written", node->op->name,
-                       node->name, attribute->name);
+    return mitral_fail(exporter->context, MITRAL_UNSUPPORTED,
+                       "%s '%s': attribute '%s': expected a number, a text, a tensor or a list of these, found a graph", node->op->name, node->name,
+                       attribute->name);
 }

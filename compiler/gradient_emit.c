@@ -36,9 +36,12 @@ mitral_status gradient_emit(struct gradient *gradient, const char *op, const str
         name = op + 7;
     }
     const struct op *row = op_find(domain, name);
+    const struct node *of = gradient->node;
+    if (!row && of)
+        return mitral_fail(gradient->graph->context, MITRAL_UNSUPPORTED, "gradient of %s '%s': expected operator %s, found none of that name",
+                           of->op->name, of->name, op);
     if (!row)
-        return mitral_fail(gradient->graph->context, MITRAL_UNSUPPORTED, "gradient of %s '%s': operator %s is not available",
-                           gradient->node ? gradient->node->op->name : "loss", gradient->node ? gradient->node->name : "", op);
+        return mitral_fail(gradient->graph->context, MITRAL_UNSUPPORTED, "gradient of the loss: expected operator %s, found none of that name", op);
     /* The newest version whatever the model's own opset: hooks are written for it. */
     const struct schema *schema = schema_find(op_domain(row), row->name, schema_newest_opset);
     return gradient_emit_row(gradient, row, schema ? schema->since_version : 1, attributes, inputs, input_count, outputs, output_count);

@@ -186,7 +186,8 @@ static mitral_status add_tables(struct onednn_program *program, const struct ker
         int64_t entries;
         void *index, *weights[2];
         if (!multiply_sizes(table.taps, axis->out, &entries) || entries > INT32_MAX)
-            return call_fail(call, MITRAL_LIMIT, "axis %d needs too many samples", (int)i + 2);
+            return call_fail(call, MITRAL_LIMIT, "axis %d: at most %d samples expected, found %lld for each of %lld outputs", (int)i + 2, INT32_MAX,
+                             (long long)table.taps, (long long)axis->out);
         TRY(onednn_add_buffer(program, call, (size_t)entries * sizeof(int32_t), &index, &where));
         TRY(onednn_add_buffer(program, call, (size_t)entries * sizeof(float), &weights[0], &where));
         TRY(onednn_add_buffer(program, call, (size_t)entries * sizeof(double), &weights[1], &where));

@@ -67,9 +67,11 @@ static size_t packed_floats(int64_t depth, int64_t columns)
 static mitral_status prepare(struct kernel_call *call, void **out, size_t *scratch_bytes)
 {
     const mitral_tensor *q = call_input(call, Q), *k = call_input(call, K), *v = call_input(call, V);
-    for (int i = 0; i < 2; i++)
-        if (last(q, 1 + i) > INT32_MAX / 64 || last(k, 1) > INT32_MAX / 64 || last(v, 1) > INT32_MAX / 64)
-            return call_fail(call, MITRAL_LIMIT, "smaller matrices expected");
+    enum { MOST = INT32_MAX / 64 };
+    const int64_t sizes[] = {last(q, 2), last(q, 1), last(k, 1), last(v, 1)};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        if (sizes[i] > MOST)
+            return call_fail(call, MITRAL_LIMIT, "matrices of at most %d rows and columns expected, found %lld", (int)MOST, (long long)sizes[i]);
     struct state *state = mitral_allocate(call->context, sizeof *state);
     if (!state)
         return MITRAL_NO_MEMORY;

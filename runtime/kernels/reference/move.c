@@ -105,8 +105,10 @@ static mitral_status shape_concat(struct kernel_call *call)
                              (long long)axis, tensor_describe(first, left, sizeof(left)),
                              tensor_describe(next, right, sizeof(right)));
         }
-        if (__builtin_add_overflow(dims[axis], next->dims[axis], &dims[axis]))
-            return call_fail(call, MITRAL_LIMIT, "the output's axis %lld is too long", (long long)axis);
+        const int64_t before = dims[axis];
+        if (__builtin_add_overflow(before, next->dims[axis], &dims[axis]))
+            return call_fail(call, MITRAL_LIMIT, "an output of at most 2^63 - 1 along axis %lld expected, found %lld and %lld more", (long long)axis,
+                             (long long)before, (long long)next->dims[axis]);
     }
     return set_output(call, 0, first->dtype, first->rank, dims);
 }
@@ -228,8 +230,10 @@ static mitral_status shape_tile(struct kernel_call *call)
     for (int32_t i = 0; i < data->rank; i++) {
         if (dims[i] < 0)
             return call_fail(call, MITRAL_INVALID, "repeats of at least 0 expected, found %lld", (long long)dims[i]);
-        if (__builtin_mul_overflow(dims[i], data->dims[i], &dims[i]))
-            return call_fail(call, MITRAL_LIMIT, "output dimension %d is too large", (int)i);
+        const int64_t repeats = dims[i];
+        if (__builtin_mul_overflow(repeats, data->dims[i], &dims[i]))
+            return call_fail(call, MITRAL_LIMIT, "an output of at most 2^63 - 1 along axis %d expected, found %lld times %lld", (int)i,
+                             (long long)repeats, (long long)data->dims[i]);
     }
     return set_output(call, 0, data->dtype, data->rank, dims);
 }
@@ -281,7 +285,8 @@ static mitral_status block_view(const struct kernel_call *call, bool to_space, i
         memcpy(order, crd ? (int[]){0, 1, 4, 2, 5, 3} : (int[]){0, 3, 4, 1, 5, 2}, 6 * sizeof(*order));
         dims[1] = depth;
         if (__builtin_mul_overflow(h, block, &dims[2]) || __builtin_mul_overflow(w, block, &dims[3]))
-            return call_fail(call, MITRAL_LIMIT, "the output is too large");
+            return call_fail(call, MITRAL_LIMIT, "an output of at most 2^63 - 1 along axes 2 and 3 expected, found %lld and %lld, each times %lld",
+                             (long long)h, (long long)w, (long long)block);
     } else {
         if (h % block || w % block)
             return call_fail(call, MITRAL_INVALID, "height and width that divide by %lld expected, found %lld and %lld",
@@ -289,7 +294,8 @@ static mitral_status block_view(const struct kernel_call *call, bool to_space, i
         memcpy(view, (int64_t[]){n, c, h / block, block, w / block, block}, 6 * sizeof(*view));
         memcpy(order, crd ? (int[]){0, 1, 3, 5, 2, 4} : (int[]){0, 3, 5, 1, 2, 4}, 6 * sizeof(*order));
         if (__builtin_mul_overflow(c, area, &dims[1]))
-            return call_fail(call, MITRAL_LIMIT, "the output is too large");
+            return call_fail(call, MITRAL_LIMIT, "an output of at most 2^63 - 1 along axis 1 expected, found %lld times %lld", (long long)c,
+                             (long long)area);
         dims[2] = h / block;
         dims[3] = w / block;
     }

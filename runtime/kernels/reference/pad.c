@@ -93,10 +93,12 @@ static mitral_status padded_dims(const struct kernel_call *call, const mitral_te
     const int64_t bound = (int64_t)1 << 62; /* keeps every later negation and difference in range */
     for (int32_t i = 0; i < data->rank; i++) {
         if (pads->begin[i] < -bound || pads->begin[i] > bound || pads->end[i] < -bound || pads->end[i] > bound)
-            return call_fail(call, MITRAL_LIMIT, "pads of axis %d of at most 2^62 expected", (int)i);
+            return call_fail(call, MITRAL_LIMIT, "pads of at most 2^62 along axis %d expected, found %lld and %lld", (int)i,
+                             (long long)pads->begin[i], (long long)pads->end[i]);
         if (__builtin_add_overflow(data->dims[i], pads->begin[i], &dims[i]) ||
             __builtin_add_overflow(dims[i], pads->end[i], &dims[i]))
-            return call_fail(call, MITRAL_LIMIT, "output dimension %d is too large", (int)i);
+            return call_fail(call, MITRAL_LIMIT, "an output of at most 2^63 - 1 along axis %d expected, found %lld with pads of %lld and %lld",
+                             (int)i, (long long)data->dims[i], (long long)pads->begin[i], (long long)pads->end[i]);
         if (dims[i] < 0)
             return call_fail(call, MITRAL_INVALID, "pads that leave dimension %d at 0 or more expected, found %lld", (int)i,
                              (long long)dims[i]);

@@ -144,7 +144,8 @@ static mitral_status prepare(struct kernel_call *call, const struct places *plac
     *state = NULL;
     if (!add_bytes(scratch_bytes, p.features, sizes.window, sizeof(int16_t))
         || !add_bytes(scratch_bytes, (int64_t)call->threads * POSITIONS, sizes.window, sizeof(int16_t)))
-        return call_fail(call, MITRAL_LIMIT, "weights are too large");
+        return call_fail(call, MITRAL_LIMIT, "weights and windows that can be addressed expected, found %lld weights of each of %lld features",
+                         (long long)sizes.window, (long long)p.features);
     return MITRAL_OK;
 }
 

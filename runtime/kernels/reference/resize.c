@@ -109,15 +109,18 @@ static mitral_status size_stages(struct kernel_call *call, struct resize_state *
         count = 1;
         for (int32_t i = state->first; i < data->rank; i++)
             if (!multiply_sizes(count, dims[i], &count))
-                return call_fail(call, MITRAL_LIMIT, "intermediate results are too large");
+                return call_fail(call, MITRAL_LIMIT, "intermediate results of at most 2^63 - 1 elements expected, found %lld times %lld of axis %d",
+                                 (long long)count, (long long)dims[i], (int)i);
         state->plane = larger(state->plane, count);
     }
     size_t team = call->threads > 1 ? (size_t)call->threads : 1, element = compute_size(state->compute);
+    const size_t most = 4 * (size_t)call->context->options.max_tensor_bytes;
     if (__builtin_mul_overflow((size_t)state->plane, 2 * element, &state->plane_bytes) ||
         __builtin_add_overflow(state->plane_bytes, (size_t)127, &state->plane_bytes) ||
         __builtin_mul_overflow(state->plane_bytes & ~(size_t)127, team, scratch_bytes) ||
-        *scratch_bytes / team > 4 * (size_t)call->context->options.max_tensor_bytes)
-        return call_fail(call, MITRAL_LIMIT, "intermediate results are too large");
+        *scratch_bytes / team > most)
+        return call_fail(call, MITRAL_LIMIT, "intermediate results of at most %zu bytes a thread (four times max_tensor_bytes, --max-tensor-bytes) "
+                         "expected, found twice %lld elements of %zu bytes", most, (long long)state->plane, element);
     state->plane_bytes &= ~(size_t)127;
     return MITRAL_OK;
 }
@@ -138,7 +141,8 @@ static mitral_status prepare_request(struct kernel_call *call, const struct resi
             continue;
         if (__builtin_mul_overflow(taps, (size_t)axis->out, &entries[i]) || (entries[i] += 16) < 16 ||
             __builtin_mul_overflow(entries[i], entry, &list) || __builtin_add_overflow(bytes, list, &bytes))
-            return call_fail(call, MITRAL_LIMIT, "axis %d needs too many samples", (int)i);
+            return call_fail(call, MITRAL_LIMIT, "axis %d: samples that can be addressed expected, found %zu for each of %lld outputs", (int)i, taps,
+                             (long long)axis->out);
     }
     struct resize_state *state = mitral_allocate(call->context, bytes);
     if (!state)

@@ -106,7 +106,7 @@ static mitral_status prepare_top_k(struct kernel_call *call, void **state, size_
     size_t team = call->threads > 1 ? (size_t)call->threads : 1;
     TRY(top_k(call, &k));
     if (__builtin_mul_overflow((size_t)k * team, sizeof(struct ranked), scratch_bytes))
-        return call_fail(call, MITRAL_LIMIT, "K of %lld is too large", (long long)k);
+        return call_fail(call, MITRAL_LIMIT, "K of at most %zu expected, found %lld", SIZE_MAX / sizeof(struct ranked) / team, (long long)k);
     return MITRAL_OK;
 }
 

@@ -235,8 +235,10 @@ static mitral_status run_concat_from_sequence(struct kernel_call *call)
             return call_fail(call, MITRAL_INVALID, "items that fit %s expected, found %s",
                              tensor_describe(first, left, sizeof(left)), tensor_describe(item, right, sizeof(right)));
         }
-        if (__builtin_add_overflow(total, stack ? 1 : item->dims[axis], &total))
-            return call_fail(call, MITRAL_LIMIT, "the output's axis is too long");
+        const int64_t before = total, more = stack ? 1 : item->dims[axis];
+        if (__builtin_add_overflow(before, more, &total))
+            return call_fail(call, MITRAL_LIMIT, "an output of at most 2^63 - 1 along axis %lld expected, found %lld and %lld more", (long long)axis,
+                             (long long)before, (long long)more);
     }
     for (int32_t i = 0, from = 0; i < rank; i++)
         dims[i] = i == axis && stack ? total : first->dims[from++];
