@@ -126,6 +126,7 @@ struct training_unpool {
 struct training_blocks {
     const char *name;
     int lanes;
+    int outer_rows, outer_depth; /* of a tile, whose sums `outer` makes at once */
     void (*spread_input)(const struct training_spread *spread);
     void (*spread_gradient)(const struct training_spread *spread);
     void (*spread_columns)(const struct training_columns *columns); /* rows to tiles; NULL where it would be no quicker, or is not known to be */

@@ -5,6 +5,13 @@
 #include "runtime/kernels/planar/vector.h"
 #include "runtime/kernels/training/blocks.h"
 
+/* A tile of what BLOCK(training_outer) sums up. */
+#if VECTOR_REGISTERS == 32
+enum { OUTER_ROWS = 4, OUTER_DEPTH = 6 }; /* 24 sums; or 3 by 8, where that takes fewer tiles */
+#else
+enum { OUTER_ROWS = 4, OUTER_DEPTH = 3 };
+#endif
+
 void BLOCK(training_spread_input)(const struct training_spread *spread);
 void BLOCK(training_spread_gradient)(const struct training_spread *spread);
 #if LANES == 8

@@ -103,9 +103,9 @@ void BLOCK(training_spread_gradient)(const struct training_spread *whole)
 /* ---- sums of products of rows ------------------------------------------------------------------------------------------ */
 
 #if VECTOR_REGISTERS == 32
-enum { MOST_ROWS = 4, MOST_DEPTH = 8 }; /* 24 sums: 4 by 6 or 3 by 8 */
+enum { MOST_ROWS = OUTER_ROWS, MOST_DEPTH = 8 };
 #else
-enum { ROWS = 4, DEPTH = 3, MOST_ROWS = ROWS, MOST_DEPTH = DEPTH, PANEL_FLOATS = 5 << 10, PAGE_FLOATS = 1024, PAGES_DEPTH = 16 };
+enum { MOST_ROWS = OUTER_ROWS, MOST_DEPTH = OUTER_DEPTH, PANEL_FLOATS = 5 << 10, PAGE_FLOATS = 1024, PAGES_DEPTH = 16 };
 #endif
 
 /* The sums over the lanes of `count` vectors, up to LANES of them, halving their number by one addition in each step. */
@@ -188,7 +188,7 @@ INLINE vec sum_lanes(const vec square[LANES], int count)
             v[j] = load_b;                                                                                             \
             IN_REGISTER(v[j]);                                                                                         \
         }                                                                                                              \
-        _Pragma("GCC unroll 4") for (int r = 0; r < ROWS; r++) {                                                       \
+        _Pragma("GCC unroll 4") for (int r = 0; r < OUTER_ROWS; r++) {                                                 \
             vec y = load_a;                                                                                            \
             IN_REGISTER(y);                                                                                            \
             _Pragma("GCC unroll 3") for (int j = 0; j < width; j++)                                                    \
@@ -316,10 +316,10 @@ static int tiles(const struct training_outer *o, int height, int width)
 /* The panel's rows stay in the second level, which wide vectors seldom wait for. */
 void BLOCK(training_outer)(const struct training_outer *o)
 {
-    if (tiles(o, 3, 8) < tiles(o, 4, 6))
+    if (tiles(o, 3, 8) < tiles(o, OUTER_ROWS, OUTER_DEPTH))
         outer_tiles(o, 63, 3, 8, tile_3_8, fetching_3_8);
     else
-        outer_tiles(o, 64, 4, 6, tile_4_6, fetching_4_6);
+        outer_tiles(o, 64, OUTER_ROWS, OUTER_DEPTH, tile_4_6, fetching_4_6);
 }
 #else
 /* Rows that are pages apart would share a few places in the first cache level: a panel of them, which all tiles read, has a copy. */
@@ -333,17 +333,17 @@ static void outer_pages(const struct training_outer *o, int panel, ptrdiff_t pit
         part.rows = o->rows - first < panel ? o->rows - first : panel;
         for (int r = 0; r < part.rows; r++)
             memcpy(rows + r * pitch, o->a + (first + r) * o->pitch, (size_t)o->columns * sizeof *rows);
-        outer_tiles(&part, panel, ROWS, DEPTH, tile_4_3, fetching_4_3);
+        outer_tiles(&part, panel, OUTER_ROWS, OUTER_DEPTH, tile_4_3, fetching_4_3);
     }
 }
 
 void BLOCK(training_outer)(const struct training_outer *o)
 {
     const ptrdiff_t pitch = ((o->columns + 15) / 16 | 1) * 16; /* an odd number of lines */
-    const int fits = (int)(PANEL_FLOATS / pitch) / ROWS * ROWS;
-    if (o->pitch % PAGE_FLOATS == 0 && o->depth >= PAGES_DEPTH && fits >= ROWS)
+    const int fits = (int)(PANEL_FLOATS / pitch) / OUTER_ROWS * OUTER_ROWS;
+    if (o->pitch % PAGE_FLOATS == 0 && o->depth >= PAGES_DEPTH && fits >= OUTER_ROWS)
         outer_pages(o, fits, pitch);
     else
-        outer_tiles(o, fits > ROWS ? fits : ROWS, ROWS, DEPTH, tile_4_3, fetching_4_3);
+        outer_tiles(o, fits > OUTER_ROWS ? fits : OUTER_ROWS, OUTER_ROWS, OUTER_DEPTH, tile_4_3, fetching_4_3);
 }
 #endif

@@ -11,6 +11,8 @@
 const struct training_blocks BLOCK(training_blocks) = {
     .name = NAME,
     .lanes = LANES,
+    .outer_rows = OUTER_ROWS,
+    .outer_depth = OUTER_DEPTH,
     .spread_input = BLOCK(training_spread_input),
     .spread_gradient = BLOCK(training_spread_gradient),
 #if LANES == 8
