@@ -47,16 +47,21 @@ bool region_only_read_inside(const struct region *r, value_id value)
 bool region_is_map(const struct region *r, value_id value)
 {
     const struct value_type *type = &r->graph->values[value].type;
-    return type->kind == MITRAL_TENSOR && type->dtype == MITRAL_FLOAT && type->rank == 4 && type->dims[1] > 0;
+    const int64_t *dims = type->dims;
+    return type->kind == MITRAL_TENSOR && type->dtype == MITRAL_FLOAT && type->rank == 4 && dims[1] > 0 && dims[1] <= DILATED_CHANNELS
+           && dims[0] <= DILATED_SIZE && dims[2] <= DILATED_SIZE && dims[3] <= DILATED_SIZE
+           && (dims[0] < 0 || dims[2] < 0 || dims[0] * dims[2] <= INT32_MAX);
+}
+
+static bool same_dim(const struct value_type *a, const struct value_type *b, int32_t i)
+{
+    return a->dims[i] == b->dims[i]
+           && (a->dims[i] >= 0 || (a->symbols[i] && *a->symbols[i] && b->symbols[i] && strcmp(a->symbols[i], b->symbols[i]) == 0));
 }
 
 static bool same_dims(const struct value_type *a, const struct value_type *b)
 {
-    for (int32_t i = 0; i < 4; i++)
-        if (a->dims[i] != b->dims[i]
-            || (a->dims[i] < 0 && (!a->symbols[i] || !*a->symbols[i] || !b->symbols[i] || strcmp(a->symbols[i], b->symbols[i]) != 0)))
-            return false;
-    return true;
+    return same_dim(a, b, 0) && same_dim(a, b, 1) && same_dim(a, b, 2) && same_dim(a, b, 3);
 }
 
 bool region_is_sum(const struct region *r, const struct node *node)
@@ -68,22 +73,40 @@ bool region_is_sum(const struct region *r, const struct node *node)
 
 /* ---- convolutions ------------------------------------------------------------------------------------------------------ */
 
+static bool all_within(const struct node *node, const char *name, size_t count, int64_t low, int64_t high, int64_t fallback)
+{
+    for (size_t i = 0; i < count; i++) {
+        const int64_t value = node_int_at(node, name, i, fallback);
+        if (value < low || value > high)
+            return false;
+    }
+    return true;
+}
+
+static bool all_are(const struct node *node, const char *name, size_t count, int64_t value, int64_t fallback)
+{
+    return all_within(node, name, count, value, value, fallback);
+}
+
+/* What the kernel takes (dilated_decode): a convolution of more stays a node of its own. */
+static bool is_within_limits(const struct node *node, const mitral_tensor *weights)
+{
+    const int64_t *kernel = weights->dims + 2;
+    return weights->dims[0] <= DILATED_CHANNELS && kernel[0] <= DILATED_KERNEL && kernel[1] <= DILATED_KERNEL
+           && all_within(node, "strides", 2, 1, DILATED_STRIDE, 1) && all_within(node, "dilations", 2, 1, DILATED_DILATION, 1)
+           && all_within(node, "pads", 4, 0, DILATED_PAD, 0);
+}
+
 bool region_is_convolution(const struct region *r, const struct node *node)
 {
     if (!node || !node_is(node, "Conv"))
         return false;
     const mitral_tensor *weights = node_input(node, 1) == NO_VALUE ? NULL : graph_constant(r->graph, node->inputs[1]);
     bool bias = node_input(node, 2) == NO_VALUE || graph_constant(r->graph, node->inputs[2]);
+    const char *auto_pad = attribute_string(&node->attributes, "auto_pad", "NOTSET");
+    const bool pads_are_read = strcmp(auto_pad, "NOTSET") == 0 || (strcmp(auto_pad, "VALID") == 0 && all_are(node, "pads", 4, 0, 0));
     return weights && weights->dtype == MITRAL_FLOAT && weights->rank == 4 && weights->layout == LAYOUT_PLAIN && bias
-           && region_is_map(r, node->inputs[0]) && strncmp(attribute_string(&node->attributes, "auto_pad", "NOTSET"), "SAME", 4) != 0;
-}
-
-static bool all_are(const struct node *node, const char *name, size_t count, int64_t value, int64_t fallback)
-{
-    for (size_t i = 0; i < count; i++)
-        if (node_int_at(node, name, i, fallback) != value)
-            return false;
-    return true;
+           && is_within_limits(node, weights) && region_is_map(r, node->inputs[0]) && pads_are_read;
 }
 
 static const int64_t *kernel_of(const struct region *r, const struct node *node)
@@ -179,6 +202,10 @@ static size_t read_stage(const struct region *r, value_id value, struct region_s
     if (spread) {
         const struct node *mean = region_producer(r, node->inputs[0]);
         if (!region_is_mean(r, mean) || !region_is_pointwise(r, node, true))
+            return 0;
+        /* The kernel gives it to every pixel of what the mean is of; other branches may have strides. */
+        const struct value_type *whole = &r->graph->values[mean->inputs[0]].type, *to = &r->graph->values[value].type;
+        if (!same_dim(whole, to, 0) || !same_dim(whole, to, 2) || !same_dim(whole, to, 3))
             return 0;
         nodes[count++] = region_node_id(r, mean);
         out->kind = STAGE_GLOBAL;
@@ -389,11 +416,17 @@ static bool find_branches(struct region *r)
 static bool is_fused(const struct region *r)
 {
     const int reduce = r->stages[r->branches[0]].from;
+    int dilations[DILATED_BRANCHES];
     if (r->stage_count != r->branch_count + (reduce >= 0))
         return false;
-    for (int k = 0; k < r->branch_count; k++)
-        if (r->stages[r->branches[k]].from != reduce || !is_fused_branch(r, &r->stages[r->branches[k]]))
+    for (int k = 0; k < r->branch_count; k++) {
+        const struct region_stage *stage = &r->stages[r->branches[k]];
+        if (stage->from != reduce || !is_fused_branch(r, stage))
             return false;
+        dilations[k] = (int)node_int_at(&r->graph->nodes[stage->weights], "dilations", 0, 1);
+    }
+    if (!dilated_span(dilations, r->branch_count))
+        return false;
     return reduce < 0 || (r->stages[reduce].from == FROM_X && region_is_pointwise(r, &r->graph->nodes[r->stages[reduce].weights], true));
 }
 

@@ -17,6 +17,10 @@
 #include "runtime/kernels/planar/micro.h"
 
 enum { DILATED_SOURCES = 8, DILATED_STAGES = 48, DILATED_BRANCHES = 16, DILATED_PLANES = 64 };
+/* Limits, so that kernels count in int. All but sizes are known from the graph, of which nothing larger is made a block. A size may be known only
+ * when the block runs: its limit is that of planar convolutions, so that no block is refused a map that its convolutions would take. */
+enum { DILATED_KERNEL = 64, DILATED_STRIDE = 64, DILATED_DILATION = 4096, DILATED_PAD = 1 << 20, DILATED_CHANNELS = 1 << 20,
+       DILATED_SIZE = INT32_MAX / 4 };
 
 enum dilated_scale { SCALE_POOLED = -2, SCALE_SAME = 1, SCALE_UPSAMPLED = 2 };
 enum dilated_merge { MERGE_CONCAT, MERGE_SUM, MERGE_RUNNING }; /* running: branch k is given the sum of the branches up to k */
@@ -114,6 +118,8 @@ void dilated_place_branches(const struct dilated_form *form, struct dilated_bran
 bool dilated_prefers_planes(int channels, bool bfloat16);
 /* How many sources are (or are not) upsampled. */
 int dilated_sources(const struct dilated_block *block, bool upsampled);
+/* Rows and columns that the tiles of all these dilations divide; 0: more than one loop walks. */
+int dilated_span(const int *dilations, int count);
 /* False when the form is not of that kind. */
 bool dilated_block_of(const struct dilated_form *form, struct dilated_block *out);
 

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-enum { STAGE_FIELDS = 12, SIZE_LIMIT = 1 << 20 };
+enum { STAGE_FIELDS = 12, LARGEST_SPAN = WINOGRAD_OUTPUTS * DILATED_DILATION };
 
 static mitral_status bounded(const struct kernel_call *call, const char *what, int64_t value, int64_t low, int64_t high, int *out)
 {
@@ -63,11 +63,13 @@ static mitral_status decode_sources(const struct kernel_call *call, struct dilat
         if (!x || (x->dtype != MITRAL_FLOAT && x->dtype != MITRAL_BFLOAT16) || x->rank != 4)
             return call_fail(call, MITRAL_INVALID, "source %zu: a float32 or bfloat16 tensor of rank 4 expected", i);
         for (int d = 0; d < 4; d++)
-            TRY(bounded(call, "a size", x->dims[d], d == 1, SIZE_LIMIT, &size[d]));
+            TRY(bounded(call, "a size", x->dims[d], d == 1, d == 1 ? DILATED_CHANNELS : DILATED_SIZE, &size[d]));
         form->sources[i].height = size[2];
         form->sources[i].width = size[3];
         for (int d = 2; d < 4; d++)
-            size[d] = scale == SCALE_POOLED ? size[d] / 2 : size[d] * scale;
+            TRY(bounded(call, "a size", scale == SCALE_POOLED ? size[d] / 2 : size[d] * scale, 0, DILATED_SIZE, &size[d]));
+        if ((int64_t)size[0] * size[2] > INT32_MAX)
+            return call_fail(call, MITRAL_LIMIT, "fewer images or rows expected");
         form->sources[i].channels = size[1];
         form->sources[i].scale = scale;
         form->sources[i].rounded = x->dtype == MITRAL_BFLOAT16;
@@ -109,7 +111,7 @@ static mitral_status decode_stage(const struct kernel_call *call, struct dilated
     char text[160];
     TRY(bounded(call, "a stage's input", fields[0], FROM_Y, DILATED_STAGES, &stage->from));
     TRY(bounded(call, "a stage's kind", fields[1], STAGE_CONVOLUTION, STAGE_ACTIVATION, &stage->kind));
-    TRY(bounded(call, "a stage's groups", fields[2], 1, SIZE_LIMIT, &stage->groups));
+    TRY(bounded(call, "a stage's groups", fields[2], 1, DILATED_CHANNELS, &stage->groups));
     TRY(stage_input(call, form, index, stage));
     stage->weights = call_input(call, input);
     stage->bias = call_input(call, input + 1);
@@ -129,16 +131,16 @@ static mitral_status decode_stage(const struct kernel_call *call, struct dilated
         || stage->channels % stage->groups || w->dims[0] % stage->groups)
         return call_fail(call, MITRAL_INVALID, "stage %d: weights of %d channels in %d groups expected, found %s", index, stage->channels,
                          stage->groups, w ? tensor_describe(w, text, sizeof text) : "none");
-    TRY(bounded(call, "a stage's channels", w->dims[0], 1, SIZE_LIMIT, &stage->outputs));
+    TRY(bounded(call, "a stage's channels", w->dims[0], 1, DILATED_CHANNELS, &stage->outputs));
     TRY(vector(call, "a stage's bias", stage->bias, stage->outputs));
     TRY(vector(call, "a stage's slope", stage->slope, stage->outputs));
     TRY(activation(call, "a stage's activation", fields[11], stage->slope, &stage->activation));
     for (int d = 0; d < 2; d++) {
-        TRY(bounded(call, "a kernel", w->dims[2 + d], 1, 64, &stage->kernel[d]));
-        TRY(bounded(call, "a stride", fields[3 + d], 1, 64, &stage->stride[d]));
-        TRY(bounded(call, "a dilation", fields[5 + d], 1, 4096, &stage->dilation[d]));
-        TRY(bounded(call, "a pad", fields[7 + d], 0, SIZE_LIMIT, &stage->pad_begin[d]));
-        TRY(bounded(call, "a pad", fields[9 + d], 0, SIZE_LIMIT, &stage->pad_end[d]));
+        TRY(bounded(call, "a kernel", w->dims[2 + d], 1, DILATED_KERNEL, &stage->kernel[d]));
+        TRY(bounded(call, "a stride", fields[3 + d], 1, DILATED_STRIDE, &stage->stride[d]));
+        TRY(bounded(call, "a dilation", fields[5 + d], 1, DILATED_DILATION, &stage->dilation[d]));
+        TRY(bounded(call, "a pad", fields[7 + d], 0, DILATED_PAD, &stage->pad_begin[d]));
+        TRY(bounded(call, "a pad", fields[9 + d], 0, DILATED_PAD, &stage->pad_end[d]));
         int size = stage->kind == STAGE_GLOBAL ? 1 : stage->input_size[d];
         int free = size + stage->pad_begin[d] + stage->pad_end[d] - (stage->kernel[d] - 1) * stage->dilation[d] - 1;
         if (free < 0)
@@ -331,15 +333,21 @@ static bool is_branch(const struct dilated_stage *s)
            && s->pad_end[1] == d && s->activation == PLANAR_LINEAR && !s->bias;
 }
 
-static int least_common_multiple(int a, int b)
+int dilated_span(const int *dilations, int count)
 {
-    int x = a, y = b;
-    while (y) {
-        int rest = x % y;
-        x = y;
-        y = rest;
+    int64_t span = WINOGRAD_OUTPUTS;
+    for (int k = 0; k < count; k++) {
+        int64_t x = span, y = WINOGRAD_OUTPUTS * (int64_t)dilations[k];
+        while (y) {
+            const int64_t rest = x % y;
+            x = y;
+            y = rest;
+        }
+        span = span / x * WINOGRAD_OUTPUTS * dilations[k]; /* their least common multiple */
+        if (span > LARGEST_SPAN)
+            return 0;
     }
-    return a / x * b;
+    return (int)span;
 }
 
 void dilated_place_branches(const struct dilated_form *form, struct dilated_branch branches[DILATED_BRANCHES])
@@ -358,8 +366,7 @@ void dilated_place_branches(const struct dilated_form *form, struct dilated_bran
 
 static bool check_branches(const struct dilated_form *form, struct dilated_block *block)
 {
-    int from = form->stages[form->branches[0]].from;
-    block->span = 4;
+    int from = form->stages[form->branches[0]].from, dilations[DILATED_BRANCHES];
     for (int k = 0; k < form->branch_count; k++) {
         const struct dilated_stage *s = &form->stages[form->branches[k]];
         if (!is_branch(s) || s->from != from)
@@ -369,12 +376,12 @@ static bool check_branches(const struct dilated_form *form, struct dilated_block
                 return false;
         if (s->dilation[0] > block->widest)
             block->widest = s->dilation[0];
-        if (block->span < SIZE_LIMIT)
-            block->span = least_common_multiple(block->span, 4 * s->dilation[0]);
+        dilations[k] = s->dilation[0];
     }
+    block->span = dilated_span(dilations, form->branch_count);
     block->branch_count = form->branch_count;
     dilated_place_branches(form, block->branches);
-    return true;
+    return block->span > 0;
 }
 
 int dilated_sources(const struct dilated_block *block, bool upsampled)

@@ -1,0 +1,155 @@
+/* What the kernel of dilated-parallel blocks does not take stays as nodes: parts that are too large for it, and what only resembles parts
+ * of a block. */
+#include <stdio.h>
+
+#include "results.h"
+
+static const char *const passes[] = {"dilated-parallel"};
+/* Winograd's transforms and sums in another order: a few 1e-6 of values around 1. */
+static const double tolerance = 3e-5;
+
+static value_id named(struct graph *graph, const char *op, const struct attributes *attributes, const value_id *inputs, size_t count)
+{
+    char name[64];
+    snprintf(name, sizeof name, "%s%zu", op, graph->value_count);
+    return test_node(graph, op, name, attributes, inputs, count);
+}
+
+static value_id unary(struct graph *graph, const char *op, value_id x)
+{
+    return named(graph, op, NULL, &x, 1);
+}
+
+static value_id constant(struct graph *graph, int32_t rank, const int64_t *dims)
+{
+    char name[64];
+    snprintf(name, sizeof name, "c%zu", graph->value_count);
+    return test_random_constant(graph, name, rank, dims, 0, 0.5f);
+}
+
+static value_id integers(struct graph *graph, const int64_t *values, int64_t count)
+{
+    char name[64];
+    snprintf(name, sizeof name, "i%zu", graph->value_count);
+    return test_integers(graph, name, values, count);
+}
+
+/* Two numbers each: along the rows, along the columns. */
+struct window {
+    int64_t kernel[2], dilation[2], stride[2], pad[2];
+};
+
+static value_id convolution(struct graph *graph, value_id x, int64_t from, int64_t to, int64_t groups, const struct window *w)
+{
+    struct attributes attributes = test_ints(graph, "dilations", w->dilation, 2);
+    const int64_t pads[] = {w->pad[0], w->pad[1], w->pad[0], w->pad[1]};
+    assert_ok(graph->context, attributes_set_ints(&attributes, graph->arena, "pads", pads, 4));
+    assert_ok(graph->context, attributes_set_ints(&attributes, graph->arena, "strides", w->stride, 2));
+    assert_ok(graph->context, attributes_set_int(&attributes, graph->arena, "group", groups));
+    value_id weights = constant(graph, 4, (int64_t[]){to, from / groups, w->kernel[0], w->kernel[1]});
+    return named(graph, "Conv", &attributes, (value_id[]){x, weights}, 2);
+}
+
+static value_id concatenation(struct graph *graph, const value_id *inputs, size_t count)
+{
+    struct attributes attributes = {0};
+    assert_ok(graph->context, attributes_set_int(&attributes, graph->arena, "axis", 1));
+    return named(graph, "Concat", &attributes, inputs, count);
+}
+
+static void finish(struct graph *graph, value_id y, size_t blocks, size_t nodes)
+{
+    assert_ok(graph->context, graph_add_output(graph, y));
+    test_passes_keep_results(graph, passes, 1, tolerance);
+    if (graph->node_count != nodes) {
+        char *text;
+        assert_ok(graph->context, graph_dump(graph, &text));
+        print_error("%s", text);
+        mitral_release(graph->context, text);
+    }
+    assert_int_equal(test_count(graph, "mitral", "DilatedParallelBlock"), blocks);
+    assert_int_equal(graph->node_count, nodes);
+    test_close(graph);
+}
+
+/* One part as large as the kernel takes, then larger. */
+static void large_parts(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t width;
+        struct window first, second;
+        bool is_block;
+    } cases[] = {
+        {200, {{1, 3}, {1, 1}, {1, 1}, {0, 1}}, {{1, 63}, {1, 2}, {1, 1}, {0, 62}}, true},
+        {200, {{1, 3}, {1, 1}, {1, 1}, {0, 1}}, {{1, 65}, {1, 2}, {1, 1}, {0, 64}}, false},
+        {9000, {{1, 3}, {1, 1}, {1, 1}, {0, 1}}, {{1, 3}, {1, 4096}, {1, 1}, {0, 4096}}, true},
+        {9000, {{1, 3}, {1, 1}, {1, 1}, {0, 1}}, {{1, 3}, {1, 4097}, {1, 1}, {0, 4097}}, false},
+        {700, {{1, 3}, {1, 1}, {1, 64}, {0, 1}}, {{1, 3}, {1, 3}, {1, 64}, {0, 3}}, true},
+        {700, {{1, 3}, {1, 1}, {1, 65}, {0, 1}}, {{1, 3}, {1, 3}, {1, 65}, {0, 3}}, false},
+        {60, {{1, 3}, {1, 1}, {1, 64}, {0, (1 << 20) - 1}}, {{1, 3}, {1, 2}, {1, 64}, {0, 1 << 20}}, true},
+        {60, {{1, 3}, {1, 1}, {1, 64}, {0, 1 << 20}}, {{1, 3}, {1, 2}, {1, 64}, {0, 1 + (1 << 20)}}, false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct graph *graph = test_open();
+        value_id x = test_input(graph, "x", 4, (int64_t[]){1, 4, 1, cases[i].width});
+        value_id both[] = {convolution(graph, x, 4, 6, 1, &cases[i].first), convolution(graph, x, 4, 6, 1, &cases[i].second)};
+        finish(graph, named(graph, "Add", NULL, both, 2), cases[i].is_block, cases[i].is_block ? 1 : 3);
+    }
+}
+
+/* How large a map is may be known only when the block runs: that is no reason to refuse it. */
+static void large_maps(void **state)
+{
+    (void)state;
+    struct graph *graph = test_open();
+    value_id x = test_input(graph, "x", 4, (int64_t[]){1, 1, 1, (1 << 20) + 5});
+    value_id both[] = {convolution(graph, x, 1, 2, 1, &(struct window){{1, 3}, {1, 1}, {1, 1}, {0, 1}}),
+                       convolution(graph, x, 1, 2, 1, &(struct window){{1, 3}, {1, 2}, {1, 1}, {0, 2}})};
+    finish(graph, named(graph, "Add", NULL, both, 2), 1, 1);
+}
+
+/* Tiles that all these dilations divide would be larger than one loop walks: it is a block of stages, whose last one is no head. */
+static void dilations_without_common_tiles(void **state)
+{
+    (void)state;
+    static const int64_t dilations[] = {17, 19, 23};
+    struct graph *graph = test_open();
+    value_id x = test_input(graph, "x", 4, (int64_t[]){1, 4, 6, 7}), branches[3];
+    for (size_t k = 0; k < 3; k++)
+        branches[k] = convolution(graph, x, 4, 4, 1,
+                                  &(struct window){{3, 3}, {dilations[k], dilations[k]}, {1, 1}, {dilations[k], dilations[k]}});
+    value_id y = convolution(graph, concatenation(graph, branches, 3), 12, 5, 1, &(struct window){{1, 1}, {1, 1}, {1, 1}, {0, 0}});
+    assert_ok(graph->context, graph_add_output(graph, y));
+    test_passes_keep_results(graph, passes, 1, tolerance);
+    char *text;
+    assert_ok(graph->context, graph_dump(graph, &text));
+    assert_int_equal(graph->node_count, 1);
+    assert_non_null(strstr(text, "tail=3"));
+    mitral_release(graph->context, text);
+    test_close(graph);
+}
+
+/* The mean over x, spread over a map of another size than x has: beside branches of stride 2. */
+static void a_mean_beside_strided_branches(void **state)
+{
+    (void)state;
+    for (int64_t stride = 1; stride <= 2; stride++) {
+        struct graph *graph = test_open();
+        value_id x = test_input(graph, "x", 4, (int64_t[]){1, 8, 16, 18});
+        value_id mean = convolution(graph, unary(graph, "GlobalAveragePool", x), 8, 5, 1, &(struct window){{1, 1}, {1, 1}, {1, 1}, {0, 0}});
+        value_id sizes = integers(graph, (int64_t[]){1, 5, 16 / stride, 18 / stride}, 4);
+        value_id all[] = {convolution(graph, x, 8, 6, 1, &(struct window){{3, 3}, {1, 1}, {stride, stride}, {1, 1}}),
+                          convolution(graph, x, 8, 6, 1, &(struct window){{3, 3}, {2, 2}, {stride, stride}, {2, 2}}),
+                          named(graph, "Resize", NULL, (value_id[]){unary(graph, "Relu", mean), NO_VALUE, NO_VALUE, sizes}, 4)};
+        finish(graph, concatenation(graph, all, 3), stride == 1, stride == 1 ? 1 : 7);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(large_parts), cmocka_unit_test(large_maps),
+                                       cmocka_unit_test(dilations_without_common_tiles),
+                                       cmocka_unit_test(a_mean_beside_strided_branches)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
