@@ -98,10 +98,19 @@ static int take_pointwise(struct region *r, value_id value, int from)
 
 /* ---- the gate ------------------------------------------------------------------------------------------------------------ */
 
-/* The only reader of `value`, past nodes that only give it another shape; those are taken. */
-static const struct node *reader_past_shapes(struct region *r, value_id value)
+/* [N, channels] or [N, channels, 1, 1], of a gate's values of N images: nodes that only give another shape keep their number, so N need
+ * not be looked at. */
+static bool is_by_channel(const struct region *r, value_id value, int64_t channels)
 {
-    for (;;) {
+    const struct value_type *type = &r->graph->values[value].type;
+    return type->kind == MITRAL_TENSOR && (type->rank == 2 || (type->rank == 4 && type->dims[2] == 1 && type->dims[3] == 1))
+           && type->dims[1] == channels;
+}
+
+/* The only reader of `value`, past nodes that only give it another shape, but never one that mixes images and channels; those are taken. */
+static const struct node *reader_past_shapes(struct region *r, value_id value, int64_t channels)
+{
+    while (is_by_channel(r, value, channels)) {
         const node_id reader = only_reader(r->graph, r->uses, value);
         if (reader == NO_NODE)
             return NULL;
@@ -112,9 +121,10 @@ static const struct node *reader_past_shapes(struct region *r, value_id value)
             return NULL;
         value = node->outputs[0];
     }
+    return NULL;
 }
 
-/* A Gemm with weights [out, in] or a 1×1 convolution. */
+/* A Gemm with weights [out, in] and a bias by output, or a 1×1 convolution. */
 static bool is_fully_connected(const struct region *r, const struct node *node)
 {
     if (region_is_pointwise(r, node, true))
@@ -124,8 +134,10 @@ static bool is_fully_connected(const struct region *r, const struct node *node)
         return false;
     const mitral_tensor *weights = graph_constant(r->graph, node->inputs[1]);
     const mitral_tensor *bias = node_input(node, 2) == NO_VALUE ? NULL : graph_constant(r->graph, node->inputs[2]);
-    return weights && weights->dtype == MITRAL_FLOAT && weights->rank == 2
-           && (node_input(node, 2) == NO_VALUE || (bias && tensor_count(bias) == weights->dims[0]));
+    if (!weights || weights->dtype != MITRAL_FLOAT || weights->rank != 2 || weights->dims[0] > DILATED_CHANNELS)
+        return false;
+    return node_input(node, 2) == NO_VALUE
+           || (bias && bias->rank >= 1 && bias->dims[bias->rank - 1] == weights->dims[0] && tensor_count(bias) == weights->dims[0]);
 }
 
 static int add_gate_stage(struct region *r, const struct node *node, int from)
@@ -152,17 +164,22 @@ static bool find_gate(struct region *r, value_id merged)
         const node_id mean = r->uses->nodes[r->uses->offsets[merged] + i], product = r->uses->nodes[r->uses->offsets[merged] + 1 - i];
         if (!region_is_mean(r, &r->graph->nodes[mean]) || !node_is(&r->graph->nodes[product], "Mul") || !region_take(r, mean))
             continue;
-        const struct node *first = reader_past_shapes(r, r->graph->nodes[mean].outputs[0]);
+        const int64_t channels = r->graph->values[merged].type.dims[1];
+        const struct node *first = reader_past_shapes(r, r->graph->nodes[mean].outputs[0], channels);
         if (!is_fully_connected(r, first) || (r->gate[0] = add_gate_stage(r, first, FROM_GATE)) < 0)
             return false;
-        const struct node *second = reader_past_shapes(r, r->stages[r->gate[0]].result);
+        const value_id hidden = r->stages[r->gate[0]].result;
+        const struct node *second = reader_past_shapes(r, hidden, r->graph->values[hidden].type.dims[1]);
         if (!is_fully_connected(r, second) || (r->gate[1] = add_gate_stage(r, second, r->gate[0])) < 0)
             return false;
-        const struct node *sigmoid = reader_past_shapes(r, second->outputs[0]);
+        const struct node *sigmoid = reader_past_shapes(r, second->outputs[0], channels);
         if (!sigmoid || !node_is(sigmoid, "Sigmoid") || !region_take(r, region_node_id(r, sigmoid)))
             return false;
-        const struct node *end = reader_past_shapes(r, sigmoid->outputs[0]);
+        const struct node *end = reader_past_shapes(r, sigmoid->outputs[0], channels);
         if (!end || region_node_id(r, end) != product || !region_take(r, product))
+            return false;
+        const value_id factor = end->inputs[end->inputs[0] == merged];
+        if (r->graph->values[factor].type.rank != 4) /* of rank 2 it would be a factor by row and column */
             return false;
         r->result = end->outputs[0];
         return true;

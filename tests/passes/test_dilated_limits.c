@@ -146,10 +146,67 @@ static void a_mean_beside_strided_branches(void **state)
     }
 }
 
+/* ---- gates --------------------------------------------------------------------------------------------------------------- */
+
+/* The gate of a block's merged map [images, 8, 8, 8]: what shapes its nodes have on the way. */
+struct gate {
+    int64_t images, before[2], features[3], bias[2], after[4];
+    int32_t bias_rank;
+    bool is_gate;
+};
+
+static value_id fully_connected(struct graph *graph, value_id x, int64_t from, int64_t to, int32_t bias_rank, const int64_t *bias)
+{
+    struct attributes attributes = {0};
+    assert_ok(graph->context, attributes_set_int(&attributes, graph->arena, "transB", 1));
+    return named(graph, "Gemm", &attributes, (value_id[]){x, constant(graph, 2, (int64_t[]){to, from}), constant(graph, bias_rank, bias)}, 3);
+}
+
+static void gates(void **state)
+{
+    (void)state;
+    static const struct gate gates[] = {
+        {2, {2, 8}, {8, 5, 8}, {8}, {2, 8, 1, 1}, 1, true},
+        {8, {8, 8}, {8, 5, 8}, {1, 8}, {8, 8, 1, 1}, 2, true},
+        {8, {8, 8}, {8, 5, 8}, {8, 1}, {8, 8, 1, 1}, 2, false},  /* a bias by image */
+        {1, {1, 8}, {8, 5, 8}, {8}, {1, 1, 1, 8}, 1, false},     /* a factor by column */
+        {1, {1, 8}, {8, 5, 8}, {8}, {1, 1, 8, 1}, 1, false},     /* by row */
+        {1, {2, 4}, {4, 3, 4}, {4}, {1, 8, 1, 1}, 1, false},     /* halves of the channels go through one perceptron */
+        {2, {1, 16}, {16, 3, 8}, {8}, {1, 8, 1, 1}, 1, false},   /* images together */
+    };
+    for (size_t i = 0; i < sizeof gates / sizeof *gates; i++) {
+        const struct gate *g = &gates[i];
+        struct graph *graph = test_open();
+        value_id x = test_input(graph, "x", 4, (int64_t[]){g->images, 4, 8, 8});
+        value_id both[] = {convolution(graph, x, 4, 4, 4, &(struct window){{3, 3}, {1, 1}, {1, 1}, {1, 1}}),
+                           convolution(graph, x, 4, 4, 4, &(struct window){{3, 3}, {2, 2}, {1, 1}, {2, 2}})};
+        value_id merged = concatenation(graph, both, 2), mean = unary(graph, "GlobalAveragePool", merged);
+        value_id y = named(graph, "Reshape", NULL, (value_id[]){mean, integers(graph, g->before, 2)}, 2);
+        y = unary(graph, "Relu", fully_connected(graph, y, g->features[0], g->features[1], 1, &g->features[1]));
+        y = unary(graph, "Sigmoid", fully_connected(graph, y, g->features[1], g->features[2], g->bias_rank, g->bias));
+        y = named(graph, "Reshape", NULL, (value_id[]){y, integers(graph, g->after, 4)}, 2);
+        finish(graph, named(graph, "Mul", NULL, (value_id[]){merged, y}, 2), 1, g->is_gate ? 1 : 9);
+    }
+}
+
+/* [8, 8] of 8 images of 8 channels, without further dimensions, is a factor by row and column. */
+static void a_gate_of_rank_two(void **state)
+{
+    (void)state;
+    struct graph *graph = test_open();
+    value_id x = test_input(graph, "x", 4, (int64_t[]){8, 4, 8, 8});
+    value_id both[] = {convolution(graph, x, 4, 4, 4, &(struct window){{3, 3}, {1, 1}, {1, 1}, {1, 1}}),
+                       convolution(graph, x, 4, 4, 4, &(struct window){{3, 3}, {2, 2}, {1, 1}, {2, 2}})};
+    value_id merged = concatenation(graph, both, 2), y = unary(graph, "Flatten", unary(graph, "GlobalAveragePool", merged));
+    y = fully_connected(graph, unary(graph, "Relu", fully_connected(graph, y, 8, 5, 1, (int64_t[]){5})), 5, 8, 1, (int64_t[]){8});
+    finish(graph, named(graph, "Mul", NULL, (value_id[]){merged, unary(graph, "Sigmoid", y)}, 2), 1, 8);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(large_parts), cmocka_unit_test(large_maps),
                                        cmocka_unit_test(dilations_without_common_tiles),
-                                       cmocka_unit_test(a_mean_beside_strided_branches)};
+                                       cmocka_unit_test(a_mean_beside_strided_branches), cmocka_unit_test(gates),
+                                       cmocka_unit_test(a_gate_of_rank_two)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
