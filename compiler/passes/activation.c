@@ -18,7 +18,8 @@ node_id only_reader(const struct graph *graph, const struct graph_uses *uses, va
     return graph->nodes[node].op ? node : NO_NODE;
 }
 
-/* A constant of one element, or `fallback` when the input is absent; false when it is not known. */
+/* A constant of one element, or `fallback` when the input is absent; false when it is not known, or has more dimensions than what it goes
+ * with, which the result then has too. */
 static bool scalar_input(const struct graph *graph, const struct node *node, size_t index, double fallback, double *out)
 {
     value_id value = node_input(node, index);
@@ -26,7 +27,9 @@ static bool scalar_input(const struct graph *graph, const struct node *node, siz
     if (value == NO_VALUE)
         return true;
     const mitral_tensor *constant = graph_constant(graph, value);
-    if (!constant || tensor_count(constant) != 1 || !dtype_is_float(constant->dtype))
+    const value_id data = node_input(node, index == 0 ? 1 : 0);
+    if (!constant || tensor_count(constant) != 1 || !dtype_is_float(constant->dtype)
+        || (constant->rank > 0 && (data == NO_VALUE || constant->rank > graph->values[data].type.rank)))
         return false;
     *out = tensor_get_double(constant, 0);
     return true;

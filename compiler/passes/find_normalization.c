@@ -184,10 +184,12 @@ static value_id mean_of(struct finding *f, value_id value)
     return type && count == 1 && (axis == -1 || axis == type->rank - 1) ? node->inputs[0] : NO_VALUE;
 }
 
+/* A constant of one number, of no more dimensions than what it goes with: those the result would have too. */
 static bool scalar_beside(const struct graph *graph, const struct node *node, size_t side, float *out)
 {
     const mitral_tensor *constant = graph_constant(graph, node->inputs[side]);
-    if (!constant || constant->dtype != MITRAL_FLOAT || tensor_count(constant) != 1)
+    if (!constant || constant->dtype != MITRAL_FLOAT || tensor_count(constant) != 1
+        || constant->rank > graph->values[node->inputs[1 - side]].type.rank)
         return false;
     *out = (float)tensor_get_double(constant, 0);
     return true;

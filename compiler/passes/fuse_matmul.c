@@ -43,8 +43,8 @@ static mitral_status fuse_factor(struct fusion *fusion, node_id id, bool *done)
         return MITRAL_OK;
     const size_t side = node->inputs[0] == graph->nodes[id].outputs[0] ? 1 : 0;
     const mitral_tensor *factor = graph_constant(graph, node->inputs[side]);
-    if (!factor || tensor_count(factor) != 1 || factor->rank > graph->values[node->outputs[0]].type.rank || (divide && side == 0)
-        || factor->dtype != MITRAL_FLOAT)
+    if (!factor || tensor_count(factor) != 1 || factor->rank > graph->values[graph->nodes[id].outputs[0]].type.rank
+        || (divide && side == 0) || factor->dtype != MITRAL_FLOAT)
         return MITRAL_OK;
     const double value = tensor_get_double(factor, 0), before = (double)attribute_float(&graph->nodes[id].attributes, "alpha", 1);
     if (divide && value == 0)

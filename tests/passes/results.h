@@ -38,6 +38,8 @@ static inline value_id test_random_constant(struct graph *graph, const char *nam
 struct test_results {
     float *data[8];
     size_t counts[8];
+    int32_t ranks[8];
+    int64_t dims[8][MITRAL_MAX_RANK];
 };
 
 static inline void test_run(const struct graph *graph, struct test_results *out)
@@ -64,6 +66,9 @@ static inline void test_run(const struct graph *graph, struct test_results *out)
     assert_ok(context, mitral_session_run(session, in, graph->input_count, results, graph->output_count));
     for (size_t i = 0; i < graph->output_count; i++) {
         out->counts[i] = (size_t)tensor_count(&results[i]->tensor);
+        out->ranks[i] = results[i]->tensor.rank;
+        for (int32_t d = 0; d < out->ranks[i]; d++)
+            out->dims[i][d] = results[i]->tensor.dims[d];
         out->data[i] = malloc((out->counts[i] + 1) * sizeof(float));
         assert_int_equal(results[i]->tensor.dtype, MITRAL_FLOAT);
         assert_int_equal(results[i]->tensor.layout, LAYOUT_PLAIN);
@@ -75,7 +80,7 @@ static inline void test_run(const struct graph *graph, struct test_results *out)
     mitral_plan_destroy(&plan);
 }
 
-/* Runs the passes on the graph; the outputs stay within `tolerance` · (1 + |value|). */
+/* Runs the passes on the graph; the outputs keep their shapes and stay within `tolerance` · (1 + |value|). */
 static inline void test_passes_keep_results_in(struct graph *graph, const char *const *passes, size_t count, double tolerance,
                                                mitral_precision precision)
 {
@@ -87,7 +92,9 @@ static inline void test_passes_keep_results_in(struct graph *graph, const char *
         assert_ok(graph->context, pipeline_run_one(graph, passes[i], &options));
     test_run(graph, &after);
     for (size_t i = 0; i < graph->output_count; i++) {
-        assert_int_equal(before.counts[i], after.counts[i]);
+        assert_int_equal(before.ranks[i], after.ranks[i]);
+        for (int32_t d = 0; d < before.ranks[i]; d++)
+            assert_int_equal(before.dims[i][d], after.dims[i][d]);
         for (size_t k = 0; k < before.counts[i]; k++) {
             double distance = fabs((double)after.data[i][k] - (double)before.data[i][k]) / (1 + fabs((double)before.data[i][k]));
             if (!(distance <= tolerance))

@@ -63,7 +63,8 @@ static value_id layer(struct graph *graph, value_id x, int form)
     const int64_t axis = form & 4 ? 2 : -1, wrong = 1;
     struct attributes axes = test_ints(graph, "axes", form & 32 ? &wrong : &axis, 1);
     value_id list = test_integers(graph, "axes", &axis, 1), two = test_constant(graph, "two", 0, NULL, (float[]){2});
-    value_id epsilon = test_constant(graph, "epsilon", 0, NULL, (float[]){1e-3f}), mean, variance, square;
+    const int32_t rank = form & 128 ? 4 : form & 64 ? 3 : 0;
+    value_id epsilon = test_constant(graph, "epsilon", rank, (int64_t[]){1, 1, 1, 1}, (float[]){1e-3f}), mean, variance, square;
     assert_ok(graph->context, graph_add_value(graph, "mean", NULL, &mean));
     assert_ok(graph->context, graph_add_value(graph, "variance", NULL, &variance));
     const bool given = form & 8; /* axes as an input */
@@ -92,6 +93,10 @@ static void layers(void **state)
     }
     struct graph *graph = test_open(); /* along another dimension */
     finish(graph, layer(graph, test_input(graph, "x", 3, (int64_t[]){4, 9, 33}), 32 + 2), 9, "LayerNormalization");
+    for (int form = 64; form <= 128; form *= 2) { /* an ε of more dimensions gives them to the result */
+        graph = test_open();
+        finish(graph, layer(graph, test_input(graph, "x", 3, (int64_t[]){4, 9, 33}), form), form == 64 ? 1 : 7, "LayerNormalization");
+    }
 }
 
 static void golden(void **state)

@@ -133,6 +133,36 @@ static void hard_swish_in_several_nodes(void **state)
     }
 }
 
+/* A number of more dimensions than the map gives them to the result: its node stays, in whichever place it is. */
+static void numbers_of_higher_rank(void **state)
+{
+    (void)state;
+    for (int place = 0; place < 8; place++) {
+        struct graph *graph = test_open();
+        value_id c = convolution(graph, input(graph), "c", 4), y, numbers[3];
+        const bool gelu = place < 4;
+        for (int i = 0; i < 3; i++)
+            numbers[i] = test_constant(graph, (const char *[]){"first", "second", "third"}[i], place % 4 == i ? 5 : 4, (int64_t[]){1, 1, 1, 1, 1},
+                                       gelu ? (float[][1]){{1.41421356f}, {1}, {0.5f}}[i] : (float[][1]){{3}, {6}, {6}}[i]);
+        if (gelu) {
+            y = test_node(graph, "Div", "d", NULL, (value_id[]){c, numbers[0]}, 2);
+            y = test_node(graph, "Erf", "e", NULL, &y, 1);
+            y = test_node(graph, "Add", "a", NULL, (value_id[]){y, numbers[1]}, 2);
+            y = test_node(graph, "Mul", "m", NULL, (value_id[]){c, y}, 2);
+            y = test_node(graph, "Mul", "y", NULL, (value_id[]){y, numbers[2]}, 2);
+        } else {
+            value_id low = test_constant(graph, "low", 0, NULL, (float[]){0}), high = test_constant(graph, "high", 0, NULL, (float[]){6});
+            y = test_node(graph, "Add", "a", NULL, (value_id[]){c, numbers[0]}, 2);
+            y = test_node(graph, "Clip", "p", NULL, (value_id[]){y, low, high}, 3);
+            y = place & 1 ? test_node(graph, "Div", "s", NULL, (value_id[]){y, numbers[1]}, 2) : y;
+            y = test_node(graph, "Mul", "m", NULL, (value_id[]){c, y}, 2);
+            y = place & 1 ? y : test_node(graph, "Div", "s", NULL, (value_id[]){y, numbers[2]}, 2);
+        }
+        const bool whole = place % 4 == 3;
+        finish(graph, y, whole ? 1 : gelu ? 6 : 5, whole);
+    }
+}
+
 /* Numbers that multiply and shift an activation's result go along; a tensor does not. */
 static void numbers_after_an_activation(void **state)
 {
@@ -296,6 +326,7 @@ int main(void)
         cmocka_unit_test(prelu_by_channel_and_by_number),
         cmocka_unit_test(activations_of_several_nodes),
         cmocka_unit_test(hard_swish_in_several_nodes),
+        cmocka_unit_test(numbers_of_higher_rank),
         cmocka_unit_test(numbers_after_an_activation),
         cmocka_unit_test(infinite_products_of_numbers_stay),
         cmocka_unit_test(residuals_before_and_after),

@@ -65,6 +65,18 @@ static void other_orders_stay(void **state)
     }
 }
 
+/* The result of a factor of more dimensions has those too. */
+static void a_factor_of_higher_rank_stays(void **state)
+{
+    (void)state;
+    for (int32_t rank = 3; rank <= 4; rank++) {
+        struct graph *graph = test_open();
+        value_id factor = test_constant(graph, "factor", rank, (int64_t[]){1, 1, 1, 1}, (float[]){2});
+        value_id y = test_node(graph, "Mul", "m", NULL, (value_id[]){factor, product(graph, input(graph))}, 2);
+        finish(graph, y, rank == 3 ? 1 : 2, rank == 3 ? "MatMul" : NULL);
+    }
+}
+
 static void gemm_takes_an_activation(void **state)
 {
     (void)state;
@@ -89,6 +101,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(factor_bias_residual_and_activation),
         cmocka_unit_test(other_orders_stay),
+        cmocka_unit_test(a_factor_of_higher_rank_stays),
         cmocka_unit_test(gemm_takes_an_activation),
         cmocka_unit_test(products_of_two_inputs),
     };
