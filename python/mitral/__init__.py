@@ -10,6 +10,7 @@ The library is found through MITRAL_LIBRARY, or as libmitral.so.0 where the syst
 
 import ctypes
 import os
+import weakref
 from collections.abc import Mapping
 
 import numpy as np
@@ -95,17 +96,33 @@ def _lib():
     return _library
 
 
+class _Token:
+    """Stands for one object of the library; whoever holds it keeps that object alive."""
+
+
+def _destroy(destroy, pointer, *_used):
+    destroy(ctypes.byref(pointer))
+
+
 class _Handle:
-    """Owns one object of the library, destroyed with it."""
+    """Owns one object of the library, destroyed when neither this is left nor an object that uses it.
+
+    Not by __del__: Python runs those of a reference cycle in any order. A finalizer waits in weakref's own list, outside of all cycles, with the
+    tokens of what its object uses: so what is used is always destroyed after its users. At exit nothing is destroyed: a daemon thread
+    may be inside a run, and the system takes the memory back."""
 
     kind = ""
 
-    def __init__(self, handle, parent=None):
-        self._handle, self._parent = handle, parent
+    def __init__(self, pointer, *used):
+        self._pointer, self._token = pointer, _Token()
+        destroy = getattr(_lib(), f"mitral_{self.kind}_destroy")
+        weakref.finalize(self._token, _destroy, destroy, pointer, *[other._token for other in used]).atexit = False
 
-    def __del__(self):
-        if getattr(self, "_handle", None) and _library is not None:
-            getattr(_library, f"mitral_{self.kind}_destroy")(ctypes.byref(self._handle))
+    @property
+    def _handle(self):
+        if not self._pointer:  # a __del__ of the same cycle may still call
+            raise Error(f"expected a {self.kind} in use, found one that was collected already")
+        return self._pointer
 
 
 class _Context(_Handle):
@@ -159,7 +176,7 @@ class Session(_Handle):
         handle = ctypes.c_void_p()
         options = _SessionOptions(threads, keep_denormals, pin)
         self._context.check(_lib().mitral_session_create(ctypes.byref(handle), self._context._handle, plan._handle, ctypes.byref(options)))
-        super().__init__(handle, plan)
+        super().__init__(handle, self._context, plan)
         self._values = (_Value * max(1, len(self._inputs)))()
         self._in = (ctypes.POINTER(_Value) * max(1, len(self._inputs)))()
         self._out = (ctypes.POINTER(_Value) * max(1, self._outputs))()
@@ -196,7 +213,7 @@ class Plan(_Handle):
     kind = "plan"
 
     def __init__(self, handle, context):
-        super().__init__(handle)
+        super().__init__(handle, context)
         self._context = context
         lib = _lib()
         self.inputs = [lib.mitral_plan_input(handle, i).name.decode() for i in range(lib.mitral_plan_input_count(handle))]
@@ -220,8 +237,6 @@ def compile(path, shapes=None, precision="f32", threads=0, interpret=False, tune
     """Compiles an ONNX file. shapes: by input name, for inputs with symbolic dimensions."""
     if precision not in PRECISIONS:
         raise Error(f"precision: expected {' or '.join(PRECISIONS)}, found {precision}")
-    context, model, handle = _Context(), ctypes.c_void_p(), ctypes.c_void_p()
-    context.check(_lib().mitral_model_load(ctypes.byref(model), context._handle, _chars(os.fsencode(path))))
     shapes = shapes or {}
     array = (_Shape * max(1, len(shapes)))()
     for entry, (name, dims) in zip(array, shapes.items()):
@@ -232,7 +247,9 @@ def compile(path, shapes=None, precision="f32", threads=0, interpret=False, tune
     names = (ctypes.c_char_p * max(1, len(taps)))(*[_chars(t.encode()) for t in taps])
     options = _CompileOptions(shapes=array, shape_count=len(shapes), precision=PRECISIONS[precision], interpret=interpret, tune=tune,
                               taps=names, tap_count=len(taps), threads=threads)
-    try:
+    context, model, handle = _Context(), ctypes.c_void_p(), ctypes.c_void_p()
+    context.check(_lib().mitral_model_load(ctypes.byref(model), context._handle, _chars(os.fsencode(path))))
+    try:  # nothing before it may raise with the model loaded
         context.check(_lib().mitral_compile(ctypes.byref(handle), context._handle, model, ctypes.byref(options)))
     finally:
         _lib().mitral_model_destroy(ctypes.byref(model))

@@ -1,7 +1,10 @@
 """The Python layer: NumPy arrays in and out, one plan in several threads, and refusals that say what was expected and found."""
 
+import contextlib
+import gc
 import pathlib
 import subprocess
+import sys
 import tempfile
 import threading
 
@@ -82,6 +85,81 @@ def test_refusals():
     refused("expected a path or name without NUL", mitral.compile, MODEL, taps=["image\0"])
     refused("expected a path or name without NUL", session.value, "image\0")
     assert session.run({"image": IMAGE})[0].shape == (1, 4, 32, 32), "a refusal spoils the session"
+
+
+# Says at each destruction what is destroyed; the library's functions are looked up by these names.
+WATCH = """
+import os, mitral
+def watch(kind, say):
+    library, name = mitral._lib(), f"mitral_{kind}_destroy"
+    destroy = getattr(library, name)
+    def watched(pointer):
+        say(kind)
+        destroy(pointer)
+    setattr(library, name, watched)
+    return lambda: setattr(library, name, destroy)
+"""
+
+
+class Net:
+    """Plan and session in one reference cycle, found by the collector in either order; with `asks`, it runs while it is collected."""
+
+    def __init__(self, order, asks=None):
+        self.asks = asks
+        parts = {"plan": mitral.compile(MODEL)}
+        parts["session"] = parts["plan"].session(threads=1)
+        parts["plan"].owner = parts["session"].owner = self
+        for name in order:
+            setattr(self, name, parts[name])
+
+    def __del__(self):
+        if self.asks is not None:
+            try:
+                self.asks.append(self.session.run({"image": IMAGE})[0].shape)
+            except mitral.Error as error:
+                self.asks.append(str(error))
+
+
+def test_cycles():
+    names, destroyed, asked = {}, [], []
+    exec(WATCH, names)
+    with contextlib.ExitStack() as stack:
+        for kind in ("context", "plan", "session"):
+            stack.callback(names["watch"](kind, destroyed.append))
+        for order in (("plan", "session"), ("session", "plan"), ("session",)):
+            for asks in (None, asked):
+                gc.collect()
+                destroyed.clear()
+                Net(order, asks)
+                gc.collect()
+                assert destroyed in ["session context plan context".split(), "session plan context context".split()], (order, destroyed)
+        plan = mitral.compile(MODEL)
+        session = plan.session(threads=1)
+        destroyed.clear()
+        del plan
+        gc.collect()
+        assert not destroyed and session.run({"image": IMAGE})[0].shape == (1, 4, 32, 32)
+        del session
+        assert destroyed[0] == "session" and sorted(destroyed) == ["context", "context", "plan", "session"], destroyed
+    assert len(asked) == 3 and all("found one that was collected already" in str(answer) or answer == (1, 4, 32, 32) for answer in asked), asked
+
+
+def test_exit():
+    for order in ("PLAN, SESSION", "SESSION, PLAN"):
+        for owner in ("", "PLAN.owner = SESSION.owner = run", "import gc; gc.disable(); run.own = run, PLAN, SESSION"):
+            code = f"""{WATCH}
+import numpy
+for kind in ("plan", "session"):
+    watch(kind, lambda kind, write=os.write: write(1, (kind + " ").encode()))
+def run(): return SESSION.run({{"image": numpy.zeros((1, 1, 32, 32), numpy.float32)}}), PLAN
+plan = mitral.compile({str(MODEL)!r})
+{order} = (plan, plan.session(threads=2))[::{1 if order.startswith("PLAN") else -1}]
+del plan
+run()
+{owner}
+"""
+            found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+            assert found.returncode == 0 and not found.stderr and not found.stdout.startswith("plan"), (code, found)
 
 
 if __name__ == "__main__":
