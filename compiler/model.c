@@ -76,6 +76,7 @@ static mitral_status infer_and_check(struct graph *graph)
 
 mitral_status mitral_model_optimize(mitral_context *context, mitral_model *model, int threads)
 {
+    TRY(check_threads(context, threads));
     struct pass_options options = {.threads = threads > 0 ? threads : 1, .onnx = true};
     mitral_context *before = model->graph->context;
     model->graph->context = context;
@@ -199,8 +200,10 @@ mitral_status compile_graph(mitral_plan **out, mitral_context *context, struct g
     *out = NULL;
     if (!options)
         options = &defaults;
-    if (options->threads > MOST_THREADS)
-        return mitral_fail(context, MITRAL_INVALID, "threads: expected at most %d, found %d", MOST_THREADS, options->threads);
+    TRY(check_threads(context, options->threads));
+    if (options->precision != MITRAL_PRECISION_F32 && options->precision != MITRAL_PRECISION_BF16)
+        return mitral_fail(context, MITRAL_INVALID, "precision: expected %d (float32) or %d (bfloat16), found %d", MITRAL_PRECISION_F32,
+                           MITRAL_PRECISION_BF16, (int)options->precision);
     int threads = options->threads > 0 ? options->threads : omp_get_num_procs();
     struct pass_options pass_options = {.precision = options->precision, .threads = threads, .training = training, .tune = options->tune,
                                         .low_memory = options->low_memory};

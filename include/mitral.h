@@ -254,7 +254,7 @@ typedef struct mitral_compile_options {
     const char *stop_after;    /* name of the last pass to run; then the remaining nodes are lowered as they are */
     void (*dump)(void *user, const char *text);
     void *dump_user;
-    int threads;               /* that the choices are made for; 0: all cores */
+    int threads;               /* that the choices are made for, at most 4096; 0: all cores */
     bool low_memory;           /* training: values that are cheap to compute again are not kept for the backward half */
 } mitral_compile_options;
 
@@ -281,7 +281,7 @@ MITRAL_API const char *mitral_plan_metadata(const mitral_plan *plan, const char 
 typedef struct mitral_session mitral_session;
 
 typedef struct mitral_session_options {
-    int threads;         /* 0: all cores the process may use. On a machine with other work start the process with GOMP_SPINCOUNT=4000, as
+    int threads;         /* At most 4096; 0: all cores the process may use. On a machine with other work start the process with GOMP_SPINCOUNT=4000, as
                             the command does for itself: threads that wait for each other then leave their cores sooner */
     bool keep_denormals; /* false: flushed to zero in compute threads during a run; the caller's mode is restored */
     bool pin;            /* each thread on a core of its own during a run, of those that the process may use; the caller's own

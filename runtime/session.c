@@ -7,12 +7,19 @@
 #include <immintrin.h>
 #endif
 
+mitral_status check_threads(mitral_context *context, int threads)
+{
+    if (threads >= 0 && threads <= MOST_THREADS)
+        return MITRAL_OK;
+    return mitral_fail(context, MITRAL_INVALID, "threads: expected 0 to %d, found %d", MOST_THREADS, threads);
+}
+
 mitral_status mitral_session_create(mitral_session **out, mitral_context *context, mitral_plan *plan,
                                     const mitral_session_options *options)
 {
     *out = NULL;
-    if (options && options->threads > MOST_THREADS)
-        return mitral_fail(context, MITRAL_INVALID, "threads: expected at most %d, found %d", MOST_THREADS, options->threads);
+    if (options)
+        TRY(check_threads(context, options->threads));
     mitral_session *session = mitral_allocate(context, sizeof *session);
     if (!session)
         return MITRAL_NO_MEMORY;

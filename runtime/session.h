@@ -7,6 +7,9 @@
 /* More than any machine has; so many can be asked for without harm. */
 enum { MOST_THREADS = 4096 };
 
+/* Refuses a number of threads that no caller can mean; 0 stands for a default. */
+mitral_status check_threads(mitral_context *context, int threads);
+
 /* One plan being run: its values bound to memory, its steps bound to their values. */
 struct frame {
     mitral_context *context;

@@ -9,6 +9,7 @@ The library is found through MITRAL_LIBRARY, or as libmitral.so.0 where the syst
 """
 
 import ctypes
+import operator
 import os
 import weakref
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from collections.abc import Mapping
 import numpy as np
 
 MAX_RANK = 12
+MOST_THREADS = 4096
 _DTYPES = {1: np.float32, 2: np.uint8, 3: np.int8, 4: np.uint16, 5: np.int16, 6: np.int32, 7: np.int64, 9: np.bool_, 10: np.float16,
            11: np.float64, 12: np.uint32, 13: np.uint64, 14: np.complex64, 15: np.complex128}
 _NUMBERS = {np.dtype(v): k for k, v in _DTYPES.items()}
@@ -146,6 +148,13 @@ def _chars(text):
     return text
 
 
+def _threads(number):
+    """A number of threads for the library's int, which ctypes would cut to 32 bits."""
+    if not 0 <= operator.index(number) <= MOST_THREADS:
+        raise Error(f"threads: expected 0 to {MOST_THREADS}, found {number}")
+    return operator.index(number)
+
+
 def _array(value):
     """The array of a tensor value, copied; lists for sequences, None for an empty optional, a dict for a map."""
     if value.kind == 1:
@@ -174,7 +183,7 @@ class Session(_Handle):
         self._context, self._inputs = _Context(), plan.inputs
         self._outputs = len(plan.outputs)
         handle = ctypes.c_void_p()
-        options = _SessionOptions(threads, keep_denormals, pin)
+        options = _SessionOptions(_threads(threads), keep_denormals, pin)
         self._context.check(_lib().mitral_session_create(ctypes.byref(handle), self._context._handle, plan._handle, ctypes.byref(options)))
         super().__init__(handle, self._context, plan)
         self._values = (_Value * max(1, len(self._inputs)))()
@@ -246,7 +255,7 @@ def compile(path, shapes=None, precision="f32", threads=0, interpret=False, tune
         entry.dims[: len(dims)] = dims
     names = (ctypes.c_char_p * max(1, len(taps)))(*[_chars(t.encode()) for t in taps])
     options = _CompileOptions(shapes=array, shape_count=len(shapes), precision=PRECISIONS[precision], interpret=interpret, tune=tune,
-                              taps=names, tap_count=len(taps), threads=threads)
+                              taps=names, tap_count=len(taps), threads=_threads(threads))
     context, model, handle = _Context(), ctypes.c_void_p(), ctypes.c_void_p()
     context.check(_lib().mitral_model_load(ctypes.byref(model), context._handle, _chars(os.fsencode(path))))
     try:  # nothing before it may raise with the model loaded

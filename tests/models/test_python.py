@@ -28,11 +28,13 @@ def refused(words, function, *arguments, **options):
 
 
 def test_arrays():
-    session = mitral.compile(MODEL).session(threads=1)
+    plan = mitral.compile(MODEL)
+    session = plan.session(threads=1)
     expected, = session.run({"image": IMAGE})
     assert expected.shape == (1, 4, 32, 32) and np.isfinite(expected).all()
     other, = session.run({"image": -IMAGE})
     assert not np.array_equal(other, expected), "outputs are not copies"
+    assert np.array_equal(plan.session(threads=np.int64(1)).run({"image": IMAGE})[0], expected)
     for array in (np.asfortranarray(IMAGE), np.repeat(IMAGE, 2, 3)[..., ::2]):
         assert np.array_equal(session.run({"image": array})[0], expected)
     for batch in (3, 0, 1):
@@ -71,8 +73,9 @@ def test_refusals():
     refused("expected arrays by name (image), found list", session.run, [IMAGE])
     refused("expected arrays by name (image), found image, mask", session.run, {"image": IMAGE, "mask": IMAGE})
     refused("input 'image': expected an array, found none", session.run, {})
-    refused("threads: expected at most 4096, found 100000", plan.session, threads=100000)
-    refused("threads: expected at most 4096, found 100000", mitral.compile, MODEL, threads=100000)
+    for threads in (-1, 4097, 2**32 + 1, 2**40, -(2**32) + 1):
+        refused(f"threads: expected 0 to 4096, found {threads}", plan.session, threads=threads)
+        refused(f"threads: expected 0 to 4096, found {threads}", mitral.compile, MODEL, threads=threads)
     refused("precision: expected f32 or bf16, found int8", mitral.compile, MODEL, precision="int8")
     refused("expected the name of an input (image), found 'picture'", mitral.compile, MODEL, shapes={"picture": (1, 1, 32, 32)})
     refused("expected 32 in dimension 2, found 16", mitral.compile, MODEL, shapes={"image": (1, 1, 16, 16)})

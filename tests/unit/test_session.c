@@ -2,6 +2,7 @@
 #include "build.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -203,6 +204,37 @@ static void wrong_inputs_are_refused(void **state)
     mitral_context_destroy(&context);
 }
 
+static void wrong_options_are_refused(void **state)
+{
+    (void)state;
+    mitral_context *context = test_context();
+    const mitral_network_options network = {.widths = {8, 8, 8, 8, 8}, .size = 16, .batch = 1};
+    mitral_model *model = NULL;
+    mitral_plan *plan = NULL, *none;
+    mitral_session *session;
+    char expected[100];
+    assert_ok(context, mitral_create_dpu_net(&model, context, &network));
+    assert_ok(context, mitral_compile(&plan, context, model, NULL));
+    static const int threads[] = {-1, INT32_MIN, 4097, INT32_MAX};
+    for (size_t i = 0; i < sizeof threads / sizeof *threads; i++) {
+        snprintf(expected, sizeof expected, "threads: expected 0 to 4096, found %d", threads[i]);
+        assert_int_equal(mitral_session_create(&session, context, plan, &(mitral_session_options){.threads = threads[i]}), MITRAL_INVALID);
+        assert_null(session);
+        assert_string_equal(mitral_context_message(context), expected);
+        assert_int_equal(mitral_compile(&none, context, model, &(mitral_compile_options){.threads = threads[i]}), MITRAL_INVALID);
+        assert_null(none);
+        assert_string_equal(mitral_context_message(context), expected);
+        assert_int_equal(mitral_model_optimize(context, model, threads[i]), MITRAL_INVALID);
+        assert_string_equal(mitral_context_message(context), expected);
+    }
+    assert_int_equal(mitral_compile(&none, context, model, &(mitral_compile_options){.precision = (mitral_precision)9}), MITRAL_INVALID);
+    assert_null(none);
+    assert_string_equal(mitral_context_message(context), "precision: expected 0 (float32) or 1 (bfloat16), found 9");
+    mitral_plan_destroy(&plan);
+    mitral_model_destroy(&model);
+    mitral_context_destroy(&context);
+}
+
 /* Memory may run out anywhere: each failure is a status, and nothing leaks (the sanitizer looks). */
 struct budget {
     size_t left;
@@ -366,6 +398,7 @@ int main(void)
         cmocka_unit_test(threads_share_a_plan),
         cmocka_unit_test(every_value_of_the_interpreter_can_be_read),
         cmocka_unit_test(wrong_inputs_are_refused),
+        cmocka_unit_test(wrong_options_are_refused),
         cmocka_unit_test(out_of_memory_is_a_status),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
