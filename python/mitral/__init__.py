@@ -200,6 +200,8 @@ class Session(_Handle):
             if name not in inputs:
                 raise Error(f"input '{name}': expected an array, found none")
             array = np.asarray(inputs[name], order="C") # a scalar stays one
+            if not array.dtype.isnative:  # the other byte order, as in files of other machines
+                array = array.astype(array.dtype.newbyteorder("="))
             if array.dtype not in _NUMBERS:
                 raise Error(f"input '{name}': expected a numeric array, found {array.dtype}")
             if array.ndim > MAX_RANK:

@@ -35,7 +35,7 @@ def test_arrays():
     other, = session.run({"image": -IMAGE})
     assert not np.array_equal(other, expected), "outputs are not copies"
     assert np.array_equal(plan.session(threads=np.int64(1)).run({"image": IMAGE})[0], expected)
-    for array in (np.asfortranarray(IMAGE), np.repeat(IMAGE, 2, 3)[..., ::2]):
+    for array in (np.asfortranarray(IMAGE), np.repeat(IMAGE, 2, 3)[..., ::2], IMAGE.astype(">f4"), np.asfortranarray(IMAGE.astype(">f4"))):
         assert np.array_equal(session.run({"image": array})[0], expected)
     for batch in (3, 0, 1):
         found, = session.run({"image": np.repeat(IMAGE, batch, 0)})
@@ -70,6 +70,9 @@ def test_refusals():
     refused("expected float32[-1,1,32,32] (-1 is any size), found float64", session.run, {"image": IMAGE.astype(np.float64)})
     refused("found float32[1,1,31,32]", session.run, {"image": IMAGE[:, :, 1:]})
     refused("expected a numeric array", session.run, {"image": np.array(["a"])})
+    for dtype in ([("a", ">f4")], ">U1", np.dtypes.StringDType()):
+        refused("expected a numeric array", session.run, {"image": np.zeros(2, dtype)})
+    refused("(-1 is any size), found float64", session.run, {"image": IMAGE.astype(">f8")})
     refused("expected arrays by name (image), found list", session.run, [IMAGE])
     refused("expected arrays by name (image), found image, mask", session.run, {"image": IMAGE, "mask": IMAGE})
     refused("input 'image': expected an array, found none", session.run, {})
