@@ -41,7 +41,9 @@ static size_t place(const struct buffer *buffers, const struct rank *order, size
         }
         offset = best != SIZE_MAX ? best : offset;
         offsets[order[i].index] = offset;
-        total = offset + buffer->bytes > total ? offset + buffer->bytes : total;
+        /* Sizes count as rounded up, here as in the bound: so that the bound is one. */
+        const size_t top = (offset + buffer->bytes + ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1);
+        total = top > total ? top : total;
         if (!buffer->bytes)
             continue;
         while (at > 0 && offsets[placed[at - 1]] > offset)

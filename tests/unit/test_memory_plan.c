@@ -19,7 +19,8 @@ static void check(struct buffer *buffers, size_t count, uint32_t steps, size_t *
         for (size_t j = 0; j < i; j++)
             assert_false(overlap(&buffers[i], &buffers[j]));
     }
-    assert_true(*total >= *bound - 64 * count);
+    assert_int_equal(*total % 64, 0);
+    assert_true(*total >= *bound);
     mitral_context_destroy(&context);
 }
 
@@ -33,6 +34,16 @@ static void chain_uses_two_buffers(void **state)
     check(buffers, 10, 11, &total, &bound);
     assert_int_equal(total, 2048);
     assert_int_equal(bound, 2048);
+}
+
+static void sizes_round_up_in_total_and_bound(void **state)
+{
+    (void)state;
+    struct buffer buffers[2] = {{65, 0, 1, 0}, {1, 1, 2, 0}};
+    size_t total, bound;
+    check(buffers, 2, 3, &total, &bound);
+    assert_int_equal(total, 192);
+    assert_int_equal(bound, 192);
 }
 
 static void random_lifetimes_never_overlap(void **state)
@@ -77,6 +88,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(chain_uses_two_buffers),
+        cmocka_unit_test(sizes_round_up_in_total_and_bound),
         cmocka_unit_test(random_lifetimes_never_overlap),
         cmocka_unit_test(nothing_needs_nothing),
         cmocka_unit_test(sizes_beyond_addresses_are_refused),
