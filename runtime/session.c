@@ -84,6 +84,24 @@ static mitral_status run_guarded(mitral_session *session, const mitral_value *co
     return status;
 }
 
+/* What can be told of a value without the plan, items of sequences and maps too: kernels trust ranks and pointers. */
+static mitral_status check_given(mitral_context *context, const char *name, const mitral_value *value)
+{
+    const mitral_tensor *tensor = &value->tensor;
+    if (value->kind == MITRAL_TENSOR) {
+        if (tensor->rank < 0 || tensor->rank > MITRAL_MAX_RANK)
+            return mitral_fail(context, MITRAL_INVALID, "input '%s': expected 0 to %d dimensions, found %d", name, MITRAL_MAX_RANK, tensor->rank);
+        if (!tensor->data && mitral_tensor_count(tensor) != 0)
+            return mitral_fail(context, MITRAL_INVALID, "input '%s': expected data, found a null pointer", name);
+        return MITRAL_OK;
+    }
+    if (value->count > 0 && !value->items)
+        return mitral_fail(context, MITRAL_INVALID, "input '%s': expected %d items, found a null pointer", name, value->count);
+    for (int32_t i = 0; i < value->count; i++)
+        TRY(check_given(context, name, &value->items[i]));
+    return MITRAL_OK;
+}
+
 mitral_status mitral_session_run(mitral_session *session, const mitral_value *const *inputs, size_t input_count,
                                  const mitral_value **outputs, size_t output_count)
 {
@@ -93,10 +111,9 @@ mitral_status mitral_session_run(mitral_session *session, const mitral_value *co
     if (output_count > plan->output_count)
         return mitral_fail(session->context, MITRAL_INVALID, "expected at most %zu outputs, found %zu", plan->output_count, output_count);
     for (size_t i = 0; i < input_count; i++)
-        if (inputs[i] && inputs[i]->kind == MITRAL_TENSOR && !inputs[i]->tensor.data && mitral_tensor_count(&inputs[i]->tensor) != 0)
-            return mitral_fail(session->context, MITRAL_INVALID, "input '%s': expected data, found a null pointer",
-                               plan->values[plan->inputs[i]].name);
-        else if (!inputs[i] && plan->values[plan->inputs[i]].kind != MITRAL_OPTIONAL)
+        if (inputs[i])
+            TRY(check_given(session->context, plan->values[plan->inputs[i]].name, inputs[i]));
+        else if (plan->values[plan->inputs[i]].kind != MITRAL_OPTIONAL)
             return mitral_fail(session->context, MITRAL_INVALID, "input '%s': expected a value, found none",
                                plan->values[plan->inputs[i]].name);
     session->ran = false;

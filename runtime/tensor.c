@@ -129,6 +129,10 @@ void tensor_set(mitral_tensor *tensor, int32_t dtype, int32_t rank, const int64_
 const char *tensor_describe(const mitral_tensor *tensor, char *text, size_t size)
 {
     const char *name = mitral_dtype_name((mitral_dtype)tensor->dtype);
+    if (tensor->rank < 0 || tensor->rank > MITRAL_MAX_RANK) { /* a caller's mistake; -1 also where a plan declares none */
+        snprintf(text, size, tensor->rank == -1 ? "%s of any rank" : "%s of rank %d", name ? name : "?", tensor->rank);
+        return text;
+    }
     int length = snprintf(text, size, "%s[", name ? name : "?");
     for (int32_t i = 0; i < tensor->rank && length >= 0 && (size_t)length < size; i++)
         length += snprintf(text + length, size - (size_t)length, "%s%lld", i ? "," : "", (long long)tensor->dims[i]);

@@ -32,7 +32,7 @@ bool tensor_same_shape(const mitral_tensor *a, const mitral_tensor *b);
 void tensor_strides(const mitral_tensor *tensor, int64_t strides[MITRAL_MAX_RANK]);
 /* Sets dtype, rank, dims; data NULL, plain layout. */
 void tensor_set(mitral_tensor *tensor, int32_t dtype, int32_t rank, const int64_t *dims);
-/* "float32[1,3,224,224]" into `text`; returns text. */
+/* "float32[1,3,224,224]" into `text`; returns text. Any rank may be given: of one out of bounds the dimensions are not read. */
 const char *tensor_describe(const mitral_tensor *tensor, char *text, size_t size);
 /* Checks that every size fits in the context's limit. */
 mitral_status tensor_check_size(mitral_context *context, const mitral_tensor *tensor);

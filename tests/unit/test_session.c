@@ -204,6 +204,41 @@ static void wrong_inputs_are_refused(void **state)
     mitral_context_destroy(&context);
 }
 
+/* Whatever rank a caller says, no more dimensions are read than there are. */
+static void ranks_out_of_bounds_are_refused(void **state)
+{
+    (void)state;
+    mitral_context *context = test_context();
+    struct graph *graph = NULL;
+    mitral_plan *plan = NULL;
+    mitral_session *session = NULL;
+    assert_ok(context, graph_create(&graph, context));
+    assert_ok(context, graph_add_output(graph, test_node(graph, "Neg", "y", NULL, (value_id[]){test_input(graph, "x", 1, (int64_t[]){3})}, 1)));
+    assert_ok(context, graph_infer(graph));
+    assert_ok(context, lower_graph(&plan, context, graph, 0, 1, MITRAL_PRECISION_F32, false));
+    assert_ok(context, mitral_session_create(&session, context, plan, &(mitral_session_options){.threads = 1}));
+    static const int32_t ranks[] = {13, INT32_MAX, -1, INT32_MIN};
+    for (size_t i = 0; i < sizeof ranks / sizeof *ranks; i++) {
+        char expected[100], text[100];
+        mitral_value element = {.tensor = {.dtype = MITRAL_FLOAT, .rank = ranks[i], .data = (float[]){1, 2, 3}}};
+        const mitral_value sequence = {.kind = MITRAL_SEQUENCE, .count = 1, .items = &element}, *inputs[] = {&element, &sequence};
+        snprintf(expected, sizeof expected, "input 'x': expected 0 to 12 dimensions, found %d", ranks[i]);
+        for (size_t j = 0; j < 2; j++) {
+            assert_int_equal(mitral_session_run(session, inputs + j, 1, NULL, 0), MITRAL_INVALID);
+            assert_string_equal(mitral_context_message(context), expected);
+        }
+        snprintf(expected, sizeof expected, ranks[i] == -1 ? "float32 of any rank" : "float32 of rank %d", ranks[i]);
+        assert_string_equal(tensor_describe(&element.tensor, text, sizeof text), expected);
+    }
+    const mitral_value *none[] = {&(mitral_value){.kind = MITRAL_SEQUENCE, .count = 1}};
+    assert_int_equal(mitral_session_run(session, none, 1, NULL, 0), MITRAL_INVALID);
+    assert_string_equal(mitral_context_message(context), "input 'x': expected 1 items, found a null pointer");
+    mitral_session_destroy(&session);
+    mitral_plan_destroy(&plan);
+    graph_destroy(&graph);
+    mitral_context_destroy(&context);
+}
+
 static void wrong_options_are_refused(void **state)
 {
     (void)state;
@@ -398,6 +433,7 @@ int main(void)
         cmocka_unit_test(threads_share_a_plan),
         cmocka_unit_test(every_value_of_the_interpreter_can_be_read),
         cmocka_unit_test(wrong_inputs_are_refused),
+        cmocka_unit_test(ranks_out_of_bounds_are_refused),
         cmocka_unit_test(wrong_options_are_refused),
         cmocka_unit_test(out_of_memory_is_a_status),
     };
