@@ -78,7 +78,6 @@ struct schema_constraint {
 struct schema {
     const char *domain, *name;   /* domain "" is ai.onnx */
     int since_version;
-    bool deprecated;
     int min_input, max_input, min_output, max_output;
     const struct schema_attribute *attributes;
     size_t attribute_count;

@@ -151,7 +151,7 @@ def schema_row(pool, schema):
     inputs, outputs = parameter_rows(schema.inputs), parameter_rows(schema.outputs)
     constraints = constraint_rows(pool, schema.type_constraints)
     body = function_body(schema)
-    return (f"    {{{c_string(schema.domain)}, {c_string(schema.name)}, {schema.since_version}, {int(schema.deprecated)}, "
+    return (f"    {{{c_string(schema.domain)}, {c_string(schema.name)}, {schema.since_version}, "
             f"{schema.min_input}, {schema.max_input}, {schema.min_output}, {schema.max_output}, "
             f"{pool.array('a', 'struct schema_attribute', attributes)}, {len(attributes)}, "
             f"{pool.array('p', 'struct schema_parameter', inputs)}, {len(inputs)}, "
