@@ -43,11 +43,6 @@ static const struct pass {
 
 enum { PASS_COUNT = sizeof passes / sizeof *passes };
 
-const char *pipeline_pass_name(size_t index)
-{
-    return index < PASS_COUNT ? passes[index].name : NULL;
-}
-
 static mitral_status run_pass(struct graph *graph, const struct pass *pass, const struct pass_options *options)
 {
     bool changed = false;

@@ -120,6 +120,5 @@ mitral_status call_int_values(struct kernel_call *call, size_t index, const int6
 /* Ready-made shape functions. */
 mitral_status shape_same_as_first(struct kernel_call *call); /* one output like the first input, its layout too */
 mitral_status shape_broadcast(struct kernel_call *call);     /* one output: all inputs broadcast, first input's dtype */
-mitral_status shape_broadcast_bool(struct kernel_call *call);
 
 #endif

@@ -113,16 +113,6 @@ value_id numbers(struct composer *c, const double *values, int32_t rank, const i
     return constant(c, &tensor);
 }
 
-value_id bools(struct composer *c, const bool *values, int32_t rank, const int64_t *dims)
-{
-    mitral_tensor tensor;
-    if (!new_tensor(c, &tensor, MITRAL_BOOL, rank, dims))
-        return NO_VALUE;
-    for (int64_t i = 0, count = tensor_count(&tensor); i < count; i++)
-        ((uint8_t *)tensor.data)[i] = values[i];
-    return constant(c, &tensor);
-}
-
 static void set_int(struct composer *c, struct attributes *attributes, const char *name, int64_t value)
 {
     if (c->status == MITRAL_OK)

@@ -58,7 +58,6 @@ value_id scaled(struct composer *c, value_id a, double factor);
 value_id integers(struct composer *c, const int64_t *values, size_t count);
 /* A constant of the composer's dtype. */
 value_id numbers(struct composer *c, const double *values, int32_t rank, const int64_t *dims);
-value_id bools(struct composer *c, const bool *values, int32_t rank, const int64_t *dims);
 value_id reshaped(struct composer *c, value_id a, int32_t rank, const int64_t *dims); /* -1: what is left over; 0: zero */
 value_id with_axis(struct composer *c, value_id a, int64_t axis);
 value_id without_axis(struct composer *c, value_id a, int64_t axis);
@@ -86,7 +85,7 @@ compose_hook compose_projected_attention, compose_separate_attention, compose_gr
 compose_hook compose_fused_gemm, compose_fused_matmul, compose_skip_normalization,
     compose_simplified_normalization, compose_embedding;
 /* compose_moves.c */
-compose_hook compose_cumulative_product, compose_affine_grid, compose_one_hot, compose_range, compose_compress, compose_col2im,
+compose_hook compose_cumulative_product, compose_affine_grid, compose_one_hot, compose_range, compose_compress,
     compose_unique, compose_tensor_scatter, compose_top_k, compose_dropout, compose_gather_nd, compose_swiglu,
     compose_dequantize;
 /* compose_products.c */
@@ -94,7 +93,7 @@ compose_hook compose_einsum, compose_deformable_convolution, compose_causal_conv
 /* compose_spatial.c: more than three spatial dimensions */
 compose_hook compose_convolution, compose_transposed_convolution, compose_pooling, compose_global_pooling;
 /* compose_signal.c */
-compose_hook compose_dft, compose_stft;
+compose_hook compose_stft;
 /* compose_control.c */
 compose_hook compose_if, compose_loop, compose_scan;
 /* compose_sequence.c */

@@ -25,7 +25,7 @@ struct equation {
     size_t count;
     char output[MAX_LETTERS];
     int64_t sizes[128];
-    bool used[128], seen_twice[128];
+    bool used[128];
     int32_t under;          /* axes under an ellipsis */
     char ellipsis[MAX_LETTERS];
     bool changed;

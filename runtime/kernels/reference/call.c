@@ -126,7 +126,7 @@ mitral_status shape_same_as_first(struct kernel_call *call)
 
 /* The layout of the output is that of the first input that has its shape: elementwise kernels walk the elements in that
  * order, whatever the others' layouts. */
-static mitral_status broadcast_all(struct kernel_call *call, int32_t dtype)
+mitral_status shape_broadcast(struct kernel_call *call)
 {
     mitral_tensor result = {0};
     size_t present = 0;
@@ -135,7 +135,7 @@ static mitral_status broadcast_all(struct kernel_call *call, int32_t dtype)
         if (!input)
             continue;
         if (present++ == 0) {
-            tensor_set(&result, dtype ? dtype : input->dtype, input->rank, input->dims);
+            tensor_set(&result, input->dtype, input->rank, input->dims);
             continue;
         }
         TRY(call_broadcast(call, &result, input, &result.rank, result.dims));
@@ -151,14 +151,4 @@ static mitral_status broadcast_all(struct kernel_call *call, int32_t dtype)
     }
     call_set_output_like(call, 0, &result);
     return MITRAL_OK;
-}
-
-mitral_status shape_broadcast(struct kernel_call *call)
-{
-    return broadcast_all(call, MITRAL_UNDEFINED);
-}
-
-mitral_status shape_broadcast_bool(struct kernel_call *call)
-{
-    return broadcast_all(call, MITRAL_BOOL);
 }
