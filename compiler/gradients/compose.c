@@ -97,7 +97,7 @@ static bool new_tensor(struct composer *c, mitral_tensor *out, int32_t dtype, in
     if (c->status != MITRAL_OK)
         return false;
     tensor_set(out, dtype, rank, dims);
-    out->data = arena_allocate(gradient_graph(c->gradient)->arena, tensor_bytes(out) + 1);
+    out->data = arena_allocate(arena_of(c), tensor_bytes(out) + 1);
     if (!out->data)
         c->status = MITRAL_NO_MEMORY;
     return out->data != NULL;
@@ -111,12 +111,6 @@ value_id numbers(struct composer *c, const double *values, int32_t rank, const i
     for (int64_t i = 0, count = tensor_count(&tensor); i < count; i++)
         tensor_set_double(&tensor, i, values[i], true);
     return constant(c, &tensor);
-}
-
-static void set_int(struct composer *c, struct attributes *attributes, const char *name, int64_t value)
-{
-    if (c->status == MITRAL_OK)
-        c->status = attributes_set_int(attributes, gradient_graph(c->gradient)->arena, name, value);
 }
 
 value_id reshaped(struct composer *c, value_id a, int32_t rank, const int64_t *dims)
@@ -144,7 +138,7 @@ value_id permuted(struct composer *c, value_id a, int32_t rank, const int64_t *p
 {
     struct attributes attributes = {0};
     if (c->status == MITRAL_OK)
-        c->status = attributes_set_ints(&attributes, gradient_graph(c->gradient)->arena, "perm", permutation, (size_t)rank);
+        c->status = attributes_set_ints(&attributes, arena_of(c), "perm", permutation, (size_t)rank);
     return apply(c, "Transpose", &attributes, &a, 1);
 }
 
@@ -192,7 +186,7 @@ value_id activated(struct composer *c, const char *function, double alpha, doubl
 {
     static const char *const plain[] = {"Relu", "Tanh", "Sigmoid", "Softsign", "Softplus", "Elu", "LeakyRelu", "ThresholdedRelu",
                                         "Celu", "HardSigmoid", "Selu"};
-    struct arena *arena = gradient_graph(c->gradient)->arena;
+    struct arena *arena = arena_of(c);
     struct attributes attributes = {0};
     if (c->status != MITRAL_OK)
         return NO_VALUE;

@@ -25,6 +25,16 @@ static inline value_id input_of(const struct composer *c, size_t index)
     return node_input(c->node, index);
 }
 void become(struct composer *c, size_t output, value_id value);
+/* The graph's: what a hook allocates lives as long as the graph. */
+static inline struct arena *arena_of(const struct composer *c)
+{
+    return gradient_graph(c->gradient)->arena;
+}
+static inline void set_int(struct composer *c, struct attributes *attributes, const char *name, int64_t value)
+{
+    if (c->status == MITRAL_OK)
+        c->status = attributes_set_int(attributes, arena_of(c), name, value);
+}
 
 value_id apply(struct composer *c, const char *op, const struct attributes *attributes, const value_id *inputs, size_t count);
 /* The same for several outputs. */

@@ -50,7 +50,7 @@ static bool position_is_out(const struct heads *h, int64_t i, int64_t j)
 static value_id position_bias(struct composer *c, const struct heads *h)
 {
     const int64_t dims[2] = {h->queries, h->keys};
-    double *values = arena_allocate(gradient_graph(c->gradient)->arena, (size_t)(h->queries * h->keys + 1) * sizeof *values);
+    double *values = arena_allocate(arena_of(c), (size_t)(h->queries * h->keys + 1) * sizeof *values);
     if (!values) {
         c->status = MITRAL_NO_MEMORY;
         return NO_VALUE;
@@ -65,7 +65,7 @@ static value_id position_bias(struct composer *c, const struct heads *h)
 
 value_id attention_positions(struct composer *c, int64_t count, bool column)
 {
-    int64_t *values = arena_allocate(gradient_graph(c->gradient)->arena, (size_t)(count + 1) * sizeof *values);
+    int64_t *values = arena_allocate(arena_of(c), (size_t)(count + 1) * sizeof *values);
     const int64_t dims[2] = {column ? count : 1, column ? 1 : count};
     if (!values) {
         c->status = MITRAL_NO_MEMORY;
@@ -192,7 +192,7 @@ static value_id modified(struct composer *c, const char *name, value_id a)
     if (c->status != MITRAL_OK || index < 0 || (size_t)index >= node->subgraph_count)
         return a;
     const struct graph *body = node->subgraphs[index];
-    value_id *inputs = arena_allocate(gradient_graph(c->gradient)->arena, (node->capture_count + 1) * sizeof *inputs), out = NO_VALUE;
+    value_id *inputs = arena_allocate(arena_of(c), (node->capture_count + 1) * sizeof *inputs), out = NO_VALUE;
     if (!inputs) {
         c->status = MITRAL_NO_MEMORY;
         return NO_VALUE;

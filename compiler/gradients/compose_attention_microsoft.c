@@ -138,8 +138,7 @@ static value_id with_cache(struct composer *c, const struct grouped *g, size_t c
     value_id fresh = add(c, subtract(c, j, g->past), room), behind = integers(c, &behind_all, 1);
     value_id place = where(c, binary(c, "Less", j, g->past), j, where(c, binary(c, "Less", j, g->total), fresh, behind));
     struct attributes axis = {0};
-    if (c->status == MITRAL_OK)
-        c->status = attributes_set_int(&axis, gradient_graph(c->gradient)->arena, "axis", 2);
+    set_int(c, &axis, "axis", 2);
     place = binary(c, "Expand", reshaped(c, place, 4, column), integers(c, whole, 4));
     return apply(c, "GatherElements", &axis, (value_id[]){all, place}, 2);
 }

@@ -6,11 +6,6 @@
 
 enum { MAX_TRIPS = 4096 };
 
-static struct arena *arena_of(struct gradient *gradient)
-{
-    return gradient_graph(gradient)->arena;
-}
-
 static const struct graph *subgraph_of(const struct node *node, const char *name)
 {
     const int32_t index = attribute_subgraph(&node->attributes, name);
@@ -36,7 +31,7 @@ mitral_status compose_if(struct gradient *gradient, const struct node *node, boo
     if (!constant_bool(gradient_graph(gradient), node_input(node, 0), &condition))
         return MITRAL_OK;
     const struct graph *branch = subgraph_of(node, condition ? "then_branch" : "else_branch");
-    value_id *outputs = arena_allocate(arena_of(gradient), (node->output_count + 1) * sizeof *outputs);
+    value_id *outputs = arena_allocate(gradient_graph(gradient)->arena, (node->output_count + 1) * sizeof *outputs);
     if (!outputs)
         return MITRAL_NO_MEMORY;
     if (!branch || branch->output_count != node->output_count || branch->input_count + 1 != node->input_count)
@@ -118,7 +113,7 @@ static mitral_status make_branch(struct gradient *gradient, const struct graph *
 mitral_status differentiate_if(struct gradient *gradient, const struct node *node)
 {
     static const char *const names[2] = {"then_branch", "else_branch"};
-    struct arena *arena = arena_of(gradient);
+    struct arena *arena = gradient_graph(gradient)->arena;
     const size_t captures = node->input_count - 1;
     bool *wanted = arena_allocate(arena, captures + 1), *arriving = arena_allocate(arena, node->output_count + 1);
     value_id *inputs = arena_allocate(arena, (node->input_count + node->output_count + 1) * sizeof *inputs);
@@ -181,7 +176,7 @@ struct trips {
 
 static mitral_status start_trips(struct gradient *gradient, const struct node *node, const struct graph *body, int64_t count, struct trips *out)
 {
-    struct arena *arena = arena_of(gradient);
+    struct arena *arena = gradient_graph(gradient)->arena;
     if (count < 1 || count > MAX_TRIPS)
         return gradient_fail(gradient, node, MITRAL_LIMIT, "expected 1 to %d trips, to be unrolled, found %lld", MAX_TRIPS, (long long)count);
     *out = (struct trips){.body = body, .count = count,

@@ -3,21 +3,10 @@
 
 #include "compiler/gradients/compose.h"
 
-static struct arena *arena_of(const struct composer *c)
-{
-    return gradient_graph(c->gradient)->arena;
-}
-
 static void set_float(struct composer *c, struct attributes *attributes, const char *name, float value)
 {
     if (c->status == MITRAL_OK)
         c->status = attributes_set_float(attributes, arena_of(c), name, value);
-}
-
-static void set_int(struct composer *c, struct attributes *attributes, const char *name, int64_t value)
-{
-    if (c->status == MITRAL_OK)
-        c->status = attributes_set_int(attributes, arena_of(c), name, value);
 }
 
 /* The activation of the name that the node gives; parameters that are not given have their usual values. */

@@ -4,11 +4,6 @@
 
 #include "compiler/gradients/compose.h"
 
-static struct arena *arena_of(const struct composer *c)
-{
-    return gradient_graph(c->gradient)->arena;
-}
-
 /* The input as floating-point numbers: of its own type, or of float32 where it holds integers. */
 static value_id features_of(struct composer *c, size_t index)
 {

@@ -3,17 +3,6 @@
 
 #include "compiler/gradients/compose.h"
 
-static struct arena *arena_of(const struct composer *c)
-{
-    return gradient_graph(c->gradient)->arena;
-}
-
-static void set_int(struct composer *c, struct attributes *attributes, const char *name, int64_t value)
-{
-    if (c->status == MITRAL_OK)
-        c->status = attributes_set_int(attributes, arena_of(c), name, value);
-}
-
 static mitral_status fail_symbolic(const struct composer *c)
 {
     return gradient_fail(c->gradient, c->node, MITRAL_UNSUPPORTED, "expected inputs of fixed shape and constant settings");

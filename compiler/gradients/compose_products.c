@@ -5,11 +5,6 @@
 
 #include "compiler/gradients/compose.h"
 
-static struct arena *arena_of(const struct composer *c)
-{
-    return gradient_graph(c->gradient)->arena;
-}
-
 static mitral_status fail_symbolic(const struct composer *c)
 {
     return gradient_fail(c->gradient, c->node, MITRAL_UNSUPPORTED, "expected inputs of fixed shape");

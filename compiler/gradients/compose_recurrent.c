@@ -33,11 +33,8 @@ static value_id gate(struct unrolled *u, int function, value_id a)
 static void split(struct composer *c, value_id a, size_t count, value_id *parts)
 {
     struct attributes attributes = {0};
-    struct arena *arena = gradient_graph(c->gradient)->arena;
-    if (c->status == MITRAL_OK)
-        c->status = attributes_set_int(&attributes, arena, "axis", 1);
-    if (c->status == MITRAL_OK)
-        c->status = attributes_set_int(&attributes, arena, "num_outputs", (int64_t)count);
+    set_int(c, &attributes, "axis", 1);
+    set_int(c, &attributes, "num_outputs", (int64_t)count);
     apply_many(c, "Split", &attributes, &a, 1, parts, count);
 }
 
@@ -103,13 +100,10 @@ static value_id backwards(struct unrolled *u, value_id a)
 {
     value_id lengths = input_of(u->c, 4);
     struct attributes attributes = {0};
-    struct arena *arena = gradient_graph(u->c->gradient)->arena;
     if (lengths == NO_VALUE)
         return reversed(u->c, a, 0);
-    if (u->c->status == MITRAL_OK)
-        u->c->status = attributes_set_int(&attributes, arena, "time_axis", 0);
-    if (u->c->status == MITRAL_OK)
-        u->c->status = attributes_set_int(&attributes, arena, "batch_axis", 1);
+    set_int(u->c, &attributes, "time_axis", 0);
+    set_int(u->c, &attributes, "batch_axis", 1);
     return apply(u->c, "ReverseSequence", &attributes, (value_id[]){a, cast(u->c, lengths, MITRAL_INT64)}, 2);
 }
 
@@ -125,7 +119,7 @@ static value_id start_state(struct unrolled *u, size_t input, int64_t direction)
     const int64_t dims[2] = {u->p.batch, u->p.hidden}, axis = u->p.batch_first ? 1 : 0;
     if (input_of(c, input) != NO_VALUE)
         return without_axis(c, part(c, input_of(c, input), axis, direction, direction + 1), axis);
-    double *zeros = arena_allocate(gradient_graph(c->gradient)->arena, (size_t)(u->p.batch * u->p.hidden + 1) * sizeof *zeros);
+    double *zeros = arena_allocate(arena_of(c), (size_t)(u->p.batch * u->p.hidden + 1) * sizeof *zeros);
     if (!zeros) {
         c->status = MITRAL_NO_MEMORY;
         return NO_VALUE;

@@ -16,11 +16,6 @@ struct items {
     size_t count;
 };
 
-static struct arena *arena_of(const struct composer *c)
-{
-    return gradient_graph(c->gradient)->arena;
-}
-
 static bool reserve(struct composer *c, struct items *items, size_t count)
 {
     if (c->status == MITRAL_OK) {

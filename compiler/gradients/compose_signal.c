@@ -4,17 +4,6 @@
 #include "compiler/gradients/compose.h"
 #include "compiler/gradients/gradients.h"
 
-static struct arena *arena_of(const struct composer *c)
-{
-    return gradient_graph(c->gradient)->arena;
-}
-
-static void set_int(struct composer *c, struct attributes *attributes, const char *name, int64_t value)
-{
-    if (c->status == MITRAL_OK)
-        c->status = attributes_set_int(attributes, arena_of(c), name, value);
-}
-
 static value_id transform(struct composer *c, value_id a, int64_t axis, bool inverse, bool onesided)
 {
     struct attributes attributes = {0};

@@ -6,11 +6,6 @@
 
 enum { KERNEL_DIMENSIONS = 3 };
 
-static struct arena *arena_of(const struct composer *c)
-{
-    return gradient_graph(c->gradient)->arena;
-}
-
 static int64_t entry(const struct attributes *attributes, const char *name, int32_t index, int64_t fallback)
 {
     size_t count;

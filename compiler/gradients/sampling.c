@@ -4,16 +4,11 @@
 #include "compiler/gradients/compose.h"
 #include "compiler/gradients/gradients.h"
 
-static struct arena *arena_of(struct gradient *gradient)
-{
-    return gradient_graph(gradient)->arena;
-}
-
 /* The forward operator's attributes and its version, which says what they mean. */
 static mitral_status with_version(struct gradient *gradient, const struct node *node, struct attributes *out)
 {
-    TRY(attributes_copy(out, arena_of(gradient), &node->attributes));
-    return attributes_set_int(out, arena_of(gradient), "forward_version", node->version);
+    TRY(attributes_copy(out, gradient_graph(gradient)->arena, &node->attributes));
+    return attributes_set_int(out, gradient_graph(gradient)->arena, "forward_version", node->version);
 }
 
 mitral_status differentiate_grid_sample(struct gradient *gradient, const struct node *node)
@@ -80,7 +75,7 @@ static int64_t entry(const struct node *node, const char *name, size_t index, in
 /* Places of the padded map, for every tap of every block. */
 static int64_t *places(struct gradient *gradient, const struct folding *f)
 {
-    int64_t *out = arena_allocate(arena_of(gradient), (size_t)(f->taps * f->positions + 1) * sizeof *out);
+    int64_t *out = arena_allocate(gradient_graph(gradient)->arena, (size_t)(f->taps * f->positions + 1) * sizeof *out);
     for (int64_t i = 0; out && i < f->taps * f->positions; i++) {
         int64_t tap = i / f->positions, block = i % f->positions, scale = 1;
         out[i] = 0;
@@ -119,7 +114,7 @@ mitral_status differentiate_col2im(struct gradient *gradient, const struct node 
     const int64_t *indices = places(gradient, &f);
     if (!indices)
         return MITRAL_NO_MEMORY;
-    TRY(attributes_set_int(&along, arena_of(gradient), "axis", 2));
+    TRY(attributes_set_int(&along, gradient_graph(gradient)->arena, "axis", 2));
     value_id map = apply(&c, "Pad", NULL, (value_id[]){gradient_of(gradient, node, 0), integers(&c, pads, 2 * (size_t)y.rank), number(&c, 0)}, 3);
     value_id list = integers(&c, indices, (size_t)(f.taps * f.positions));
     value_id columns = apply(&c, "Gather", &along, (value_id[]){reshaped(&c, map, 3, flat), list}, 2);

@@ -14,19 +14,18 @@ struct scattering {
 static value_id gathered(struct scattering *s, value_id a)
 {
     struct attributes attributes = {0};
-    if (s->elements && s->c.status == MITRAL_OK)
-        s->c.status = attributes_set_int(&attributes, gradient_graph(s->c.gradient)->arena, "axis", s->axis);
+    if (s->elements)
+        set_int(&s->c, &attributes, "axis", s->axis);
     return apply(&s->c, s->elements ? "GatherElements" : "GatherND", &attributes, (value_id[]){a, s->indices}, 2);
 }
 
 static value_id scattered(struct scattering *s, value_id into, value_id updates, const char *reduction)
 {
     struct attributes attributes = {0};
-    struct arena *arena = gradient_graph(s->c.gradient)->arena;
-    if (s->elements && s->c.status == MITRAL_OK)
-        s->c.status = attributes_set_int(&attributes, arena, "axis", s->axis);
+    if (s->elements)
+        set_int(&s->c, &attributes, "axis", s->axis);
     if (s->c.status == MITRAL_OK)
-        s->c.status = attributes_set_string(&attributes, arena, "reduction", reduction);
+        s->c.status = attributes_set_string(&attributes, arena_of(&s->c), "reduction", reduction);
     return apply(&s->c, s->elements ? "ScatterElements" : "ScatterND", &attributes, (value_id[]){into, s->indices, updates}, 3);
 }
 
