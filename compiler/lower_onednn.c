@@ -84,7 +84,7 @@ mitral_status lower_gemm(struct lowering *lowering, const struct node *node, boo
 mitral_status lower_max_pool(struct lowering *lowering, const struct node *node, bool *done)
 {
     const int32_t dtype = node_input(node, 0) == NO_VALUE ? MITRAL_UNDEFINED : lowering_type(lowering, node_input(node, 0))->dtype;
-    if (dtype == MITRAL_UINT8 || dtype == MITRAL_INT8)
+    if (dtype_is_byte(dtype))
         return lower_node(lowering, node, "onednn.max_pool", done);
     if (lowering->training && lowers_to_training_max_pool(lowering, node))
         return lower_node(lowering, node, "training.max_pool", done);

@@ -60,6 +60,11 @@ size_t mitral_dtype_size(mitral_dtype dtype)
 }
 
 bool dtype_is_float(int32_t dtype) { return row_of(dtype) && dtypes[dtype].is_float; }
+bool dtype_is_real(int32_t dtype)
+{
+    return dtype == MITRAL_FLOAT || dtype == MITRAL_DOUBLE || dtype == MITRAL_FLOAT16 || dtype == MITRAL_BFLOAT16;
+}
+bool dtype_is_byte(int32_t dtype) { return dtype == MITRAL_INT8 || dtype == MITRAL_UINT8; }
 bool dtype_is_integer(int32_t dtype) { return row_of(dtype) && dtypes[dtype].is_integer; }
 bool dtype_is_signed(int32_t dtype) { return row_of(dtype) && dtypes[dtype].is_signed; }
 int dtype_bits(int32_t dtype) { return row_of(dtype) ? dtypes[dtype].bits : 0; }

@@ -21,7 +21,9 @@ struct mitral_packing {
 
 /* Floor of a kernel's element-type checks. */
 bool dtype_is_float(int32_t dtype);   /* float16, bfloat16, float, double and the 8- and 4-bit floats */
+bool dtype_is_real(int32_t dtype);    /* of those: float16, bfloat16, float and double */
 bool dtype_is_integer(int32_t dtype); /* signed and unsigned, every width; not bool */
+bool dtype_is_byte(int32_t dtype);    /* of those: int8 and uint8 */
 bool dtype_is_signed(int32_t dtype);
 int dtype_bits(int32_t dtype);        /* as stored in files: 4 for int4, … */
 

@@ -116,7 +116,7 @@ static mitral_status prepare(struct kernel_call *call, const struct request *req
     struct onednn_program *program;
     struct pool_parameters p;
     const mitral_tensor *x = call_input(call, 0), *y = call_output(call, 0);
-    const bool only_values = y && !call_output(call, 1), bytes = x->dtype == MITRAL_INT8 || x->dtype == MITRAL_UINT8;
+    const bool only_values = y && !call_output(call, 1), bytes = dtype_is_byte(x->dtype);
     const bool own = request->algorithm == dnnl_pooling_max && (x->dtype == MITRAL_FLOAT || x->dtype == MITRAL_BFLOAT16 || x->dtype == MITRAL_FLOAT16);
     const bool fits = only_values && tensor_count(y) && tensor_count(x) && (own || bytes || onednn_computes(x->dtype)) && window_of(call, request, &p);
     if (fits && own && (p.channels > FEW_CHANNELS || x->layout != LAYOUT_PLAIN || y->layout != LAYOUT_PLAIN))

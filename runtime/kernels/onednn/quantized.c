@@ -5,11 +5,6 @@
 #include "runtime/cpu.h"
 #include "runtime/kernels/onednn/program.h"
 
-static bool is_byte(const mitral_tensor *tensor)
-{
-    return tensor->dtype == MITRAL_INT8 || tensor->dtype == MITRAL_UINT8;
-}
-
 static bool is_known_list(const mitral_tensor *tensor, int64_t columns)
 {
     return tensor->data && (tensor_count(tensor) == 1 || tensor_count(tensor) == columns);
@@ -21,7 +16,7 @@ bool quantized_fits(const struct kernel_call *call, const struct quantized_place
     const mitral_tensor *w_zero = call_input(call, places->w_zero), *y_zero = call_input(call, places->y_zero);
     const mitral_tensor *scales[] = {call_input(call, places->x_scale), call_input(call, places->y_scale)};
     const mitral_tensor *w_scale = call_input(call, places->w_scale), *bias = call_input(call, places->bias);
-    if (!is_byte(x) || !is_byte(w) || !w->data || w->layout != LAYOUT_PLAIN || (x_zero && tensor_count(x_zero) != 1)
+    if (!dtype_is_byte(x->dtype) || !dtype_is_byte(w->dtype) || !w->data || w->layout != LAYOUT_PLAIN || (x_zero && tensor_count(x_zero) != 1)
         || (y_zero && (!y_zero->data || tensor_count(y_zero) != 1)) || (w_zero && !is_known_list(w_zero, columns))
         || (w_scale && (w_scale->dtype != MITRAL_FLOAT || !is_known_list(w_scale, columns))) || (bias && (!bias->data || tensor_count(bias) != columns)))
         return false;

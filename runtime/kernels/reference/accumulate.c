@@ -28,8 +28,7 @@ mitral_status reduced_axes(struct kernel_call *call, int input_since, bool reduc
 
 static bool is_number(int32_t dtype)
 {
-    return dtype == MITRAL_FLOAT || dtype == MITRAL_DOUBLE || dtype == MITRAL_FLOAT16 || dtype == MITRAL_BFLOAT16
-           || (dtype_is_integer(dtype) && dtype_bits(dtype) >= 8);
+    return dtype_is_real(dtype) || (dtype_is_integer(dtype) && dtype_bits(dtype) >= 8);
 }
 
 /* The tensor as outer × length × inner around the axis. */

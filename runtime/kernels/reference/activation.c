@@ -72,11 +72,6 @@ static mitral_status Gelu_run(struct kernel_call *call)
 
 /* ---- Dropout ----------------------------------------------------------------------------------------------------- */
 
-static bool is_floating(int32_t dtype)
-{
-    return dtype == MITRAL_FLOAT || dtype == MITRAL_DOUBLE || dtype == MITRAL_FLOAT16 || dtype == MITRAL_BFLOAT16;
-}
-
 static mitral_status Dropout_shape(struct kernel_call *call)
 {
     const mitral_tensor *input = call_input(call, 0);
@@ -86,7 +81,7 @@ static mitral_status Dropout_shape(struct kernel_call *call)
     for (size_t i = 1; i < 3; i++) {
         const mitral_tensor *scalar = call_input(call, i);
         if (scalar
-            && (tensor_count(scalar) != 1 || (i == 1 ? !is_floating(scalar->dtype) : scalar->dtype != MITRAL_BOOL))) {
+            && (tensor_count(scalar) != 1 || (i == 1 ? !dtype_is_real(scalar->dtype) : scalar->dtype != MITRAL_BOOL))) {
             char text[160];
             return call_fail(call, MITRAL_INVALID, "input %zu: one %s expected, found %s", i, i == 1 ? "float" : "bool",
                              tensor_describe(scalar, text, sizeof(text)));

@@ -85,11 +85,6 @@ static mitral_status decode_step(const struct kernel_call *call, struct chain *c
     return MITRAL_OK;
 }
 
-static bool is_byte(int32_t dtype)
-{
-    return dtype == MITRAL_UINT8 || dtype == MITRAL_INT8;
-}
-
 /* How 8-bit inputs and an 8-bit output count. */
 static mitral_status decode_types(const struct kernel_call *call, struct chain *chain)
 {
@@ -98,7 +93,7 @@ static mitral_status decode_types(const struct kernel_call *call, struct chain *
     const int64_t *zeros = attribute_ints(call->attributes, "zeros", &zero_count);
     const int64_t output = attribute_int(call->attributes, "output_dtype", MITRAL_FLOAT);
     const bool quantized = scale_count == call->input_count + 1 && zero_count == scale_count;
-    if (output != MITRAL_FLOAT && !(quantized && (output == MITRAL_UINT8 || output == MITRAL_INT8)))
+    if (output != MITRAL_FLOAT && !(quantized && dtype_is_byte(output)))
         return call_fail(call, MITRAL_INVALID, "an output of float32, or of 8 bits with a scale and a zero point, expected, found type %lld",
                          (long long)output);
     for (size_t i = 0; quantized && i < zero_count; i++)
@@ -106,7 +101,7 @@ static mitral_status decode_types(const struct kernel_call *call, struct chain *
             return call_fail(call, MITRAL_INVALID, "zero points of 8 bits expected, found %lld", (long long)zeros[i]);
     for (size_t i = 0; i <= call->input_count; i++) {
         const mitral_tensor *input = i < call->input_count ? call_input(call, i) : NULL;
-        if (i < call->input_count && (!input || (input->dtype != MITRAL_FLOAT && !(quantized && is_byte(input->dtype)))))
+        if (i < call->input_count && (!input || (input->dtype != MITRAL_FLOAT && !(quantized && dtype_is_byte(input->dtype)))))
             return input ? fail_type(call, i, input) : call_fail(call, MITRAL_INVALID, "input %zu expected, found none", i);
         chain->affine[i < call->input_count ? i : CHAIN_INPUTS] = (struct affine){.dtype = input ? input->dtype : (int32_t)output,
                                                                                .scale = quantized ? scales[i] : 1,

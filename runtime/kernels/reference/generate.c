@@ -132,16 +132,11 @@ static mitral_status EyeLike_run(struct kernel_call *call)
 
 /* ---- Range ------------------------------------------------------------------------------------------------------- */
 
-static bool is_real(int32_t dtype)
-{
-    return dtype == MITRAL_FLOAT || dtype == MITRAL_DOUBLE || dtype == MITRAL_FLOAT16 || dtype == MITRAL_BFLOAT16;
-}
-
 static mitral_status Range_count(const struct kernel_call *call, int64_t *out)
 {
     const mitral_tensor *start = call_input(call, 0), *limit = call_input(call, 1), *delta = call_input(call, 2);
     uint64_t count = 0;
-    if (is_real(start->dtype)) {
+    if (dtype_is_real(start->dtype)) {
         double step = tensor_get_double(delta, 0);
         double steps = ceil((tensor_get_double(limit, 0) - tensor_get_double(start, 0)) / step);
         if (step == 0 || isnan(steps))
@@ -175,7 +170,7 @@ static mitral_status Range_shape(struct kernel_call *call)
         const mitral_tensor *input = call_input(call, i);
         if (!input)
             return call_fail(call, MITRAL_INVALID, "3 inputs expected, input %zu is missing", i);
-        bool number = is_real(input->dtype) || (dtype_is_integer(input->dtype) && dtype_bits(input->dtype) >= 8);
+        bool number = dtype_is_real(input->dtype) || (dtype_is_integer(input->dtype) && dtype_bits(input->dtype) >= 8);
         if (!number || input->dtype != start->dtype)
             return fail_type(call, i, input);
         if (tensor_count(input) != 1)
@@ -197,7 +192,7 @@ static mitral_status Range_run(struct kernel_call *call)
     mitral_tensor *output = call_output(call, 0);
     const mitral_tensor *start = call_input(call, 0), *delta = call_input(call, 2);
     int64_t count = output ? tensor_count(output) : 0;
-    if (is_real(start->dtype)) {
+    if (dtype_is_real(start->dtype)) {
         double from = tensor_get_double(start, 0), step = tensor_get_double(delta, 0);
         for (int64_t i = 0; i < count; i++)
             tensor_set_double(output, i, from + (double)i * step, true);

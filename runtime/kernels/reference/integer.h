@@ -4,11 +4,6 @@
 
 #include "runtime/kernel.h"
 
-static inline bool is_byte(int32_t dtype)
-{
-    return dtype == MITRAL_INT8 || dtype == MITRAL_UINT8;
-}
-
 /* Sum of a[i] * b[i], modulo 2^32. Differences of bytes are at most 255: 2^14 products stay within 31 bits. */
 static inline int32_t integer_dot(const int16_t *a, const int16_t *b, int64_t count)
 {

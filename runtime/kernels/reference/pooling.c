@@ -180,17 +180,12 @@ mitral_status shape_pool(struct kernel_call *call)
     return shape_windows(call, false);
 }
 
-static bool is_byte(int32_t dtype)
-{
-    return dtype == MITRAL_INT8 || dtype == MITRAL_UINT8;
-}
-
 static void place(const struct kernel_call *call, struct work *work, enum compute compute, const void **x, void **y)
 {
     const mitral_tensor *input = call_input(call, 0);
     mitral_tensor *output = call_output(call, 0);
-    *x = is_byte(input->dtype) ? input->data : work_operand(work, compute, input);
-    *y = !output ? NULL : is_byte(input->dtype) ? output->data : work_result(work, compute, output);
+    *x = dtype_is_byte(input->dtype) ? input->data : work_operand(work, compute, input);
+    *y = !output ? NULL : dtype_is_byte(input->dtype) ? output->data : work_result(work, compute, output);
 }
 
 static mitral_status prepare(struct kernel_call *call, void **state, size_t *scratch_bytes)
@@ -233,7 +228,7 @@ static mitral_status run_max_pool(struct kernel_call *call)
         else
             max_pool_double(&p, call->threads, x, y);
     }
-    if (y && !is_byte(dtype))
+    if (y && !dtype_is_byte(dtype))
         work_store(compute, output, y);
     return MITRAL_OK;
 }

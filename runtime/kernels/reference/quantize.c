@@ -176,7 +176,7 @@ VECTORISED static void round_and_clamp(const float *x, const float *zeros, float
 /* Bytes and float32 by one scale. */
 static bool is_plain(const struct linear *q, int64_t step, const mitral_tensor *floats, const mitral_tensor *bytes)
 {
-    return step == 0 && floats->dtype == MITRAL_FLOAT && q->scale->dtype == MITRAL_FLOAT && (bytes->dtype == MITRAL_UINT8 || bytes->dtype == MITRAL_INT8);
+    return step == 0 && floats->dtype == MITRAL_FLOAT && q->scale->dtype == MITRAL_FLOAT && dtype_is_byte(bytes->dtype);
 }
 
 static void quantize_row(const void *context, int64_t at, size_t count, int64_t scale, int64_t step)

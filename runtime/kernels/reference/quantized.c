@@ -9,7 +9,7 @@ mitral_status affine_check(const struct kernel_call *call, size_t scale, size_t 
 {
     const mitral_tensor *s = call_input(call, scale), *z = call_input(call, zero);
     char first[160], second[160];
-    if (is_byte(dtype) && s && s->dtype == MITRAL_FLOAT && tensor_count(s) == 1
+    if (dtype_is_byte(dtype) && s && s->dtype == MITRAL_FLOAT && tensor_count(s) == 1
         && (!z || (z->dtype == dtype && tensor_count(z) == 1)))
         return MITRAL_OK;
     return call_fail(
@@ -69,7 +69,7 @@ mitral_status quantized_check_matmul(const struct kernel_call *call, const struc
     const mitral_tensor *b_zero = call_input(call, places->b_zero);
     const bool dynamic = places->a_scale == SIZE_MAX;
     char first[160], second[160];
-    if (!a || !b || !is_byte(b->dtype) || (dynamic ? a->dtype != MITRAL_FLOAT : !is_byte(a->dtype)))
+    if (!a || !b || !dtype_is_byte(b->dtype) || (dynamic ? a->dtype != MITRAL_FLOAT : !dtype_is_byte(a->dtype)))
         return call_fail(call, MITRAL_INVALID, "%s and 8-bit operands expected, found %s and %s",
                          dynamic ? "float" : "8-bit", a ? tensor_describe(a, first, sizeof(first)) : "none",
                          b ? tensor_describe(b, second, sizeof(second)) : "none");

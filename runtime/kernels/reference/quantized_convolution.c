@@ -40,7 +40,7 @@ static mitral_status integer_shape(struct kernel_call *call, const struct places
         const mitral_tensor *zero = call_input(call, i ? places->w_zero : places->x_zero);
         if (!tensor)
             return call_fail(call, MITRAL_INVALID, "data and weights expected, one is missing");
-        if (!is_byte(tensor->dtype))
+        if (!dtype_is_byte(tensor->dtype))
             return fail_type(call, i ? places->w : places->x, tensor);
         if (zero && zero->dtype != tensor->dtype)
             return fail_type(call, i ? places->w_zero : places->x_zero, zero);
@@ -78,7 +78,7 @@ static mitral_status QLinearConv_shape(struct kernel_call *call)
             return scale ? fail_type(call, i, scale)
                          : call_fail(call, MITRAL_INVALID, "8 inputs expected, input %zu is missing", i);
     }
-    if (!zero || !is_byte(zero->dtype))
+    if (!zero || !dtype_is_byte(zero->dtype))
         return zero ? fail_type(call, 7, zero)
                     : call_fail(call, MITRAL_INVALID, "8 inputs expected, input 7 is missing");
     struct convolution_parameters p;
@@ -103,7 +103,7 @@ static mitral_status QuantizedConvolution_shape(struct kernel_call *call)
         if (scale && scale->dtype != MITRAL_FLOAT)
             return fail_type(call, i, scale);
     }
-    if (!zero != !y_scale || (zero && !is_byte(zero->dtype)))
+    if (!zero != !y_scale || (zero && !dtype_is_byte(zero->dtype)))
         return call_fail(call, MITRAL_INVALID, "a scale and an 8-bit zero point of the output, or neither, expected");
     struct convolution_parameters p;
     TRY(linear_shape(call, zero ? zero->dtype : MITRAL_FLOAT, &p));

@@ -20,7 +20,7 @@ static mitral_status decode_lstm(const struct kernel_call *call, struct recurren
         inputs[i] = i < call->input_count ? call->inputs[i] : NULL;
     for (size_t i = 0; i < 2; i++) {
         const mitral_tensor *w = call_input(call, 1 + i);
-        if (!w || w->rank != 3 || !is_byte(w->dtype))
+        if (!w || w->rank != 3 || !dtype_is_byte(w->dtype))
             return call_fail(call, MITRAL_INVALID, "8-bit weights [directions, size, 4·hidden] expected, found %s",
                              w ? tensor_describe(w, text, sizeof(text)) : "none");
         const int64_t dims[3] = {w->dims[0], w->dims[2], w->dims[1]};

@@ -61,7 +61,7 @@ static mitral_status product_shape(struct kernel_call *call, const struct places
         return call_fail(call, MITRAL_INVALID, "two matrices expected, one is missing");
     for (size_t i = 0; i < 2; i++) {
         const mitral_tensor *matrix = i ? b : a, *zero = call_input(call, i ? places->b_zero : places->a_zero);
-        if (!is_byte(matrix->dtype) && !(float_allowed && is_float8(matrix->dtype)))
+        if (!dtype_is_byte(matrix->dtype) && !(float_allowed && is_float8(matrix->dtype)))
             return fail_type(call, i ? places->b : places->a, matrix);
         if (zero && zero->dtype != matrix->dtype)
             return fail_type(call, i ? places->b_zero : places->a_zero, zero);
@@ -85,11 +85,11 @@ static mitral_status QLinearMatMul_shape(struct kernel_call *call)
     struct steps steps;
     TRY(product_shape(call, &linear_places, true, &parameters));
     const mitral_tensor *zero = call_input(call, 7);
-    if (!zero || (!is_byte(zero->dtype) && !is_float8(zero->dtype)))
+    if (!zero || (!dtype_is_byte(zero->dtype) && !is_float8(zero->dtype)))
         return zero ? fail_type(call, 7, zero)
                     : call_fail(call, MITRAL_INVALID, "8 inputs expected, input 7 is missing");
-    if (is_byte(call_input(call, 0)->dtype) != is_byte(zero->dtype)
-        || is_byte(call_input(call, 3)->dtype) != is_byte(zero->dtype))
+    if (dtype_is_byte(call_input(call, 0)->dtype) != dtype_is_byte(zero->dtype)
+        || dtype_is_byte(call_input(call, 3)->dtype) != dtype_is_byte(zero->dtype))
         return call_fail(call, MITRAL_UNSUPPORTED,
                          "8-bit integers or 8-bit floats throughout expected, found a mixture");
     mitral_tensor y;
@@ -126,7 +126,7 @@ static mitral_status MatMulInteger_prepare(struct kernel_call *call, void **stat
 static mitral_status QLinearMatMul_prepare(struct kernel_call *call, void **state, size_t *scratch_bytes)
 {
     *state = NULL;
-    return is_byte(call_input(call, 0)->dtype) ? product_prepare(call, &linear_places, scratch_bytes) : MITRAL_OK;
+    return dtype_is_byte(call_input(call, 0)->dtype) ? product_prepare(call, &linear_places, scratch_bytes) : MITRAL_OK;
 }
 
 static int64_t value_at(const mitral_tensor *tensor, const struct steps *steps, int64_t batch, int64_t index)
@@ -257,7 +257,7 @@ static mitral_status QLinearMatMul_run(struct kernel_call *call)
     TRY(find_steps(call, 4, call_input(call, 3), false, &q.b_steps));
     TRY(find_steps(call, 6, q.y, true, &q.y_steps));
     TRY(find_steps(call, 7, q.y, true, &q.zero_steps));
-    if (is_byte(q.y->dtype))
+    if (dtype_is_byte(q.y->dtype))
         return integer_product(call, &linear_places, store_requantized, &q);
     return float_product(call, &q);
 }

@@ -106,7 +106,7 @@ static mitral_status open_gemm(const struct kernel_call *call, struct work *work
         out->inputs[i] = i < call->input_count ? call->inputs[i] : NULL;
     for (size_t i = 0; i < 2; i++) {
         const mitral_tensor *from = call_input(call, 3 * i);
-        if (!from || from->rank != 2 || !is_byte(from->dtype))
+        if (!from || from->rank != 2 || !dtype_is_byte(from->dtype))
             return call_fail(call, MITRAL_INVALID, "8-bit matrices expected, found rank %d",
                              from ? (int)from->rank : -1);
         if (!out->turned[i])
@@ -142,7 +142,7 @@ static mitral_status shape_gemm_quantized(struct kernel_call *call)
     }
     if (scale
         && (!zero || scale->dtype != MITRAL_FLOAT || tensor_count(scale) != 1 || tensor_count(zero) != 1
-            || !is_byte(zero->dtype)))
+            || !dtype_is_byte(zero->dtype)))
         return call_fail(call, MITRAL_INVALID, "one scale and one 8-bit zero point for Y expected");
     call_set_output(call, 0, scale ? zero->dtype : MITRAL_FLOAT, 2, p.dims);
     return MITRAL_OK;

@@ -9,15 +9,10 @@
 
 enum { BLOCK = 256 };
 
-static bool is_real(int32_t dtype)
-{
-    return dtype == MITRAL_FLOAT || dtype == MITRAL_DOUBLE || dtype == MITRAL_FLOAT16 || dtype == MITRAL_BFLOAT16;
-}
-
 static mitral_status random_type(const struct kernel_call *call, int32_t fallback, int32_t *out)
 {
     int64_t dtype = attribute_int(call->attributes, "dtype", fallback);
-    if (dtype <= 0 || dtype >= MITRAL_DTYPE_COUNT || !is_real((int32_t)dtype))
+    if (dtype <= 0 || dtype >= MITRAL_DTYPE_COUNT || !dtype_is_real((int32_t)dtype))
         return call_fail(call, MITRAL_INVALID, "a dtype of float32, float64, float16 or bfloat16 expected, found %lld",
                          (long long)dtype);
     *out = (int32_t)dtype;
@@ -91,12 +86,12 @@ static mitral_status uniform_run(struct kernel_call *call)
 static mitral_status Bernoulli_shape(struct kernel_call *call)
 {
     const mitral_tensor *input = call_input(call, 0);
-    if (!input || !is_real(input->dtype))
+    if (!input || !dtype_is_real(input->dtype))
         return input ? fail_type(call, 0, input)
                      : call_fail(call, MITRAL_INVALID, "a first input expected, found none");
     int64_t dtype = attribute_int(call->attributes, "dtype", input->dtype);
     bool known = dtype > 0 && dtype < MITRAL_DTYPE_COUNT
-                 && (is_real((int32_t)dtype) || dtype == MITRAL_BOOL || dtype_is_integer((int32_t)dtype));
+                 && (dtype_is_real((int32_t)dtype) || dtype == MITRAL_BOOL || dtype_is_integer((int32_t)dtype));
     if (!known)
         return call_fail(call, MITRAL_INVALID, "a numeric or boolean dtype expected, found %lld", (long long)dtype);
     call_set_output(call, 0, (int32_t)dtype, input->rank, input->dims);
@@ -126,7 +121,7 @@ static mitral_status Bernoulli_run(struct kernel_call *call)
 static mitral_status Multinomial_shape(struct kernel_call *call)
 {
     const mitral_tensor *input = call_input(call, 0);
-    if (!input || !is_real(input->dtype))
+    if (!input || !dtype_is_real(input->dtype))
         return input ? fail_type(call, 0, input)
                      : call_fail(call, MITRAL_INVALID, "a first input expected, found none");
     int64_t dtype = attribute_int(call->attributes, "dtype", MITRAL_INT32);

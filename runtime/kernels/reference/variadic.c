@@ -214,19 +214,14 @@ static inline int64_t real_power(int64_t base, double exponent)
 POW_INTEGER(int32_t)
 POW_INTEGER(int64_t)
 
-static bool is_real(int32_t dtype)
-{
-    return dtype == MITRAL_FLOAT || dtype == MITRAL_DOUBLE || dtype == MITRAL_FLOAT16 || dtype == MITRAL_BFLOAT16;
-}
-
 static mitral_status Pow_shape(struct kernel_call *call)
 {
     const mitral_tensor *base = call_input(call, 0), *exponent = call_input(call, 1);
     if (!base || !exponent)
         return call_fail(call, MITRAL_INVALID, "2 inputs expected, one is missing");
-    if (!is_real(base->dtype) && base->dtype != MITRAL_INT32 && base->dtype != MITRAL_INT64)
+    if (!dtype_is_real(base->dtype) && base->dtype != MITRAL_INT32 && base->dtype != MITRAL_INT64)
         return fail_type(call, 0, base);
-    if (!is_real(exponent->dtype) && !dtype_is_integer(exponent->dtype))
+    if (!dtype_is_real(exponent->dtype) && !dtype_is_integer(exponent->dtype))
         return fail_type(call, 1, exponent);
     return shape_broadcast(call);
 }
@@ -237,8 +232,8 @@ static mitral_status Pow_exponent(struct kernel_call *call, mitral_tensor *conve
 {
     const mitral_tensor *base = call_input(call, 0), *exponent = call_input(call, 1);
     int32_t wanted = base->dtype == MITRAL_DOUBLE    ? MITRAL_DOUBLE
-                     : is_real(base->dtype)          ? MITRAL_FLOAT
-                     : is_real(exponent->dtype)      ? MITRAL_DOUBLE
+                     : dtype_is_real(base->dtype)          ? MITRAL_FLOAT
+                     : dtype_is_real(exponent->dtype)      ? MITRAL_DOUBLE
                                                      : MITRAL_INT64;
     *converted = *exponent;
     if (exponent->dtype == wanted)
