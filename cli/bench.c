@@ -3,7 +3,6 @@
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
 
 #include "cli/bench_training.h"
@@ -80,13 +79,6 @@ struct timing {
     double load, first, median, p90, rss;
 };
 
-static double peak_rss(void)
-{
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    return (double)usage.ru_maxrss / 1024;
-}
-
 static mitral_status time_runs(mitral_session *session, const mitral_value *const *values, size_t inputs, long repeat,
                                struct timing *timing)
 {
@@ -106,7 +98,7 @@ static mitral_status time_runs(mitral_session *session, const mitral_value *cons
     qsort(times, (size_t)repeat, sizeof *times, by_value);
     timing->median = repeat % 2 ? times[repeat / 2] : (times[repeat / 2 - 1] + times[repeat / 2]) / 2;
     timing->p90 = times[(repeat * 9 + 9) / 10 - 1]; /* nearest rank */
-    timing->rss = peak_rss();
+    timing->rss = cli_peak_memory();
     free(times);
     return status;
 }

@@ -4,7 +4,6 @@
 #include <cjson/cJSON.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "cli/command.h"
 #include "cli/profile.h"
@@ -114,13 +113,6 @@ static void record_step(void *user, const mitral_step_info *step, double seconds
     record->full = !cli_profile_add(&record->profile, step, seconds) || record->full;
 }
 
-static double peak_rss(void)
-{
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    return (double)usage.ru_maxrss / 1024;
-}
-
 static void print_timing(const struct arguments *arguments, mitral_training *training, const mitral_training_timing *timing)
 {
     double *seconds = timing->step_seconds;
@@ -130,7 +122,7 @@ static void print_timing(const struct arguments *arguments, mitral_training *tra
     if (!arguments->json) {
         printf("step %.1f ms (p90 %.1f), %.2f images/s, of which the teacher %.1f ms; built in %.0f ms; activations %.1f MB, peak %.1f MB\n",
                1e3 * median, 1e3 * p90, batch / median, 1e3 * timing->teacher_seconds, 1e3 * timing->build_seconds,
-               (double)timing->arena_bytes / 1e6, peak_rss());
+               (double)timing->arena_bytes / 1e6, cli_peak_memory());
         return;
     }
     cJSON *root = cJSON_CreateObject();
@@ -140,7 +132,7 @@ static void print_timing(const struct arguments *arguments, mitral_training *tra
     cJSON_AddNumberToObject(root, "build_ms", 1e3 * timing->build_seconds);
     cJSON_AddNumberToObject(root, "images_per_second", batch / median);
     cJSON_AddNumberToObject(root, "arena_mb", (double)timing->arena_bytes / 1048576);
-    cJSON_AddNumberToObject(root, "peak_rss_mb", peak_rss());
+    cJSON_AddNumberToObject(root, "peak_rss_mb", cli_peak_memory());
     char *text = cJSON_PrintUnformatted(root);
     if (text)
         puts(text);

@@ -22,6 +22,7 @@ int command_report(int argc, char **argv);
 
 /* Exit codes: 0 success, 1 failure, 2 unsupported (a model that nothing here can run). Wrong usage is 64, as argp's. */
 int cli_exit_code(mitral_status status);
+double cli_peak_memory(void); /* of this process so far, in MiB */
 /* "mitral COMMAND: message" on standard error; returns the exit code. */
 int cli_fail(const char *command, const mitral_context *context, mitral_status status);
 int cli_error(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3))); /* returns 1 */

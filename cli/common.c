@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "cli/command.h"
@@ -218,4 +219,11 @@ mitral_precision cli_parse_precision(struct argp_state *state, const char *text)
     if (strcmp(text, "f32") != 0 && strcmp(text, "bf16") != 0)
         cli_usage(state, "--precision: expected f32 or bf16, found '%s'", text);
     return strcmp(text, "bf16") == 0 ? MITRAL_PRECISION_BF16 : MITRAL_PRECISION_F32;
+}
+
+double cli_peak_memory(void)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return (double)usage.ru_maxrss / 1024;
 }
