@@ -109,6 +109,8 @@ mitral_status call_allocate(struct kernel_call *call, size_t index, int32_t dtyp
 /* `mitral_fail` with "<kernel> '<node>': " in front. */
 mitral_status call_fail(const struct kernel_call *call, mitral_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* MITRAL_INVALID, "… expected, found float32[1,3]"; found NULL: "none". */
+mitral_status call_fail_input(const struct kernel_call *call, const char *expected, const mitral_tensor *found);
 /* Wraps a negative axis; MITRAL_INVALID outside [-rank, rank). */
 mitral_status call_axis(const struct kernel_call *call, int64_t axis, int64_t rank, int64_t *out);
 /* Numpy broadcasting of two shapes into out. */

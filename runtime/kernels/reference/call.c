@@ -50,6 +50,13 @@ mitral_status call_fail(const struct kernel_call *call, mitral_status status, co
                        call->name ? call->name : "", text);
 }
 
+mitral_status call_fail_input(const struct kernel_call *call, const char *expected, const mitral_tensor *found)
+{
+    char text[160];
+    return call_fail(call, MITRAL_INVALID, "%s expected, found %s", expected,
+                     found ? tensor_describe(found, text, sizeof(text)) : "none");
+}
+
 mitral_status call_axis(const struct kernel_call *call, int64_t axis, int64_t rank, int64_t *out)
 {
     if (axis < -rank || axis >= rank)

@@ -32,9 +32,7 @@ static struct kernel_call forward_call(const struct kernel_call *call)
 
 static mitral_status fail_shape(const struct kernel_call *call, const mitral_tensor *found)
 {
-    char text[160];
-    return call_fail(call, MITRAL_INVALID, "a gradient of the operator's output expected, found %s",
-                     found ? tensor_describe(found, text, sizeof text) : "none");
+    return call_fail_input(call, "a gradient of the operator's output", found);
 }
 
 /* ---- GridSample: dY, X, grid → dX, dgrid ----------------------------------------------------------------------------- */

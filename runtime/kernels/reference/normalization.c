@@ -28,13 +28,6 @@ struct lrn_parameters {
 /* ---- what they share ------------------------------------------------------------------------------------------------
  */
 
-static mitral_status fail_shape(const struct kernel_call *call, const char *expected, const mitral_tensor *found)
-{
-    char text[160];
-    return call_fail(call, MITRAL_INVALID, "%s expected, found %s", expected,
-                     found ? tensor_describe(found, text, sizeof(text)) : "none");
-}
-
 /* A vector of `count` elements as input `index`. */
 static mitral_status expect_vector(const struct kernel_call *call, size_t index, const char *name, int64_t count)
 {
@@ -43,7 +36,7 @@ static mitral_status expect_vector(const struct kernel_call *call, size_t index,
         return MITRAL_OK;
     char expected[80];
     snprintf(expected, sizeof(expected), "%s [%lld] of a floating-point type", name, (long long)count);
-    return fail_shape(call, expected, tensor);
+    return call_fail_input(call, expected, tensor);
 }
 
 struct operands {
@@ -99,7 +92,7 @@ mitral_status shape_instance_normalization(struct kernel_call *call)
     TRY(check_float_operand(call, 0, &compute));
     const mitral_tensor *x = call_input(call, 0);
     if (x->rank < 2)
-        return fail_shape(call, "an input [N, C, …]", x);
+        return call_fail_input(call, "an input [N, C, …]", x);
     TRY(expect_vector(call, 1, "a scale", x->dims[1]));
     TRY(expect_vector(call, 2, "a bias", x->dims[1]));
     call_set_output(call, 0, x->dtype, x->rank, x->dims);
@@ -130,7 +123,7 @@ mitral_status shape_group_normalization(struct kernel_call *call)
     TRY(check_float_operand(call, 0, &compute));
     const mitral_tensor *x = call_input(call, 0);
     if (x->rank < 2)
-        return fail_shape(call, "an input [N, C, …]", x);
+        return call_fail_input(call, "an input [N, C, …]", x);
     const int64_t groups = attribute_int(call->attributes, "num_groups", 0);
     if (groups < 1 || x->dims[1] % groups)
         return call_fail(call, MITRAL_INVALID, "num_groups that divides the %lld channels expected, found %lld",
@@ -227,7 +220,7 @@ mitral_status shape_layer_normalization(struct kernel_call *call)
         bool whole;
         if (i == 1 ? !tensor || !broadcasts_to(tensor, x, axis, &whole)
                    : tensor && !broadcasts_to(tensor, x, axis, &whole))
-            return fail_shape(
+            return call_fail_input(
                 call, i == 1 ? "a scale that broadcasts to the input" : "a bias that broadcasts to the input", tensor);
     }
     memcpy(dims, x->dims, sizeof(dims));
@@ -338,7 +331,7 @@ mitral_status shape_lrn(struct kernel_call *call)
     TRY(check_float_operand(call, 0, &compute));
     const mitral_tensor *x = call_input(call, 0);
     if (x->rank < 2)
-        return fail_shape(call, "an input [N, C, …]", x);
+        return call_fail_input(call, "an input [N, C, …]", x);
     const int64_t size = attribute_int(call->attributes, "size", 0);
     if (size < 1)
         return call_fail(call, MITRAL_INVALID, "attribute size from 1 expected, found %lld", (long long)size);

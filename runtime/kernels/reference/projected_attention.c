@@ -23,13 +23,6 @@ struct form {
     bool key_by_head;            /* MultiHeadAttention: key and value come as [batch, heads, keys, size] */
 };
 
-static mitral_status fail_input(const struct kernel_call *call, const char *expected, const mitral_tensor *found)
-{
-    char text[160];
-    return call_fail(call, MITRAL_INVALID, "%s expected, found %s", expected,
-                     found ? tensor_describe(found, text, sizeof(text)) : "none");
-}
-
 /* Masks: [batch] or [2·batch] key counts (and starts), [batch, keys], [batch, queries, keys], [batch, 1, keys or more,
  * keys or more]. */
 static mitral_status check_mask(const struct kernel_call *call, const struct form *l)
@@ -39,7 +32,7 @@ static mitral_status check_mask(const struct kernel_call *call, const struct for
     if (!mask)
         return MITRAL_OK;
     if (mask->dtype != MITRAL_INT32)
-        return fail_input(call, "an int32 mask", mask);
+        return call_fail_input(call, "an int32 mask", mask);
     const int64_t *d = mask->dims;
     const bool fits = mask->rank == 1 ? d[0] == a->batch || d[0] == 2 * a->batch
                     : mask->rank == 2 ? d[0] == a->batch && d[1] == a->keys
@@ -48,7 +41,7 @@ static mitral_status check_mask(const struct kernel_call *call, const struct for
                         ? d[0] == a->batch && d[1] == 1 && d[2] == d[3] && d[3] >= a->keys && a->keys >= a->queries
                         : false;
     return fits ? MITRAL_OK
-                : fail_input(call, "a mask [batch], [2·batch], [batch, keys], [batch, queries, keys] or square ones",
+                : call_fail_input(call, "a mask [batch], [2·batch], [batch, keys], [batch, queries, keys] or square ones",
                              mask);
 }
 
@@ -64,7 +57,7 @@ static mitral_status decode_projected(const struct kernel_call *call, struct for
     const mitral_tensor *x = call_input(call, 0), *w = call_input(call, 1), *b = call_input(call, 2);
     struct attention *a = &l->a;
     if (!x || x->rank != 3 || !w || w->rank != 2 || w->dims[0] != x->dims[2])
-        return fail_input(call, "an input [batch, length, size] and weights [size, …]", w);
+        return call_fail_input(call, "an input [batch, length, size] and weights [size, …]", w);
     a->heads = a->kv_heads = attribute_int(call->attributes, "num_heads", 0);
     size_t count;
     const int64_t *sizes = attribute_ints(call->attributes, "qkv_hidden_sizes", &count);
@@ -76,7 +69,7 @@ static mitral_status decode_projected(const struct kernel_call *call, struct for
                          "hidden sizes that num_heads %lld divides and that fill the %lld columns expected",
                          (long long)a->heads, (long long)w->dims[1]);
     if (b && (b->rank != 1 || b->dims[0] != w->dims[1]))
-        return fail_input(call, "a bias for every column of the weights", b);
+        return call_fail_input(call, "a bias for every column of the weights", b);
     if (attribute_int(call->attributes, "do_rotary", 0)
         || attribute_int(call->attributes, "past_present_share_buffer", 0) || (!quantized && call_input(call, 6)))
         return call_fail(call, MITRAL_UNSUPPORTED, "no rotary embedding and no shared cache expected");
@@ -92,7 +85,7 @@ static mitral_status decode_projected(const struct kernel_call *call, struct for
         const int64_t *d = l->past->dims;
         if (l->past->rank != 5 || d[0] != 2 || d[1] != a->batch || d[2] != a->heads || d[4] != a->head_size
             || hidden != value)
-            return fail_input(call, "a past [2, batch, heads, length, head size]", l->past);
+            return call_fail_input(call, "a past [2, batch, heads, length, head size]", l->past);
         a->past = d[3];
     }
     return MITRAL_OK;
@@ -129,10 +122,10 @@ static mitral_status decode_separate(const struct kernel_call *call, struct form
         if (tensor->dtype != q->dtype
             || memcmp(tensor->dims, l->key_by_head ? by_head[i] : merged[i], (size_t)tensor->rank * sizeof(int64_t))
                    != 0)
-            return fail_input(call, i ? "a value that fits the key" : "a key that fits the query", tensor);
+            return call_fail_input(call, i ? "a value that fits the key" : "a key that fits the query", tensor);
     }
     if (b && (b->rank != 1 || b->dims[0] != a->heads * (2 * a->head_size + a->value_size) || l->key_by_head))
-        return fail_input(call, "a bias for query, key and value", b);
+        return call_fail_input(call, "a bias for query, key and value", b);
     l->mask = call_input(call, 4);
     l->bias = call_input(call, 5);
     l->past = call_input(call, 6);
@@ -144,7 +137,7 @@ static mitral_status decode_separate(const struct kernel_call *call, struct form
             const mitral_tensor *past = i ? past_value : l->past;
             if (past->rank != 4 || past->dims[0] != a->batch || past->dims[1] != a->heads || past->dims[2] != a->past
                 || past->dims[3] != (i ? a->value_size : a->head_size))
-                return fail_input(call, "a past [batch, heads, length, size]", past);
+                return call_fail_input(call, "a past [batch, heads, length, size]", past);
         }
     }
     return MITRAL_OK;

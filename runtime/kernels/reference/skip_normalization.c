@@ -7,18 +7,11 @@
 #include "runtime/kernels/reference/normalization.h"
 #include "runtime/kernels/reference/operand.h"
 
-static mitral_status fail_input(const struct kernel_call *call, const char *expected, const mitral_tensor *found)
-{
-    char text[160];
-    return call_fail(call, MITRAL_INVALID, "%s expected, found %s", expected,
-                     found ? tensor_describe(found, text, sizeof(text)) : "none");
-}
-
 static mitral_status expect_hidden(const struct kernel_call *call, size_t index, int64_t hidden)
 {
     const mitral_tensor *tensor = call_input(call, index);
     if (tensor && (tensor->rank != 1 || tensor->dims[0] != hidden || !dtype_is_float(tensor->dtype)))
-        return fail_input(call, "a vector of the last dimension's size", tensor);
+        return call_fail_input(call, "a vector of the last dimension's size", tensor);
     return MITRAL_OK;
 }
 
@@ -40,16 +33,16 @@ static mitral_status shape_skip_any(struct kernel_call *call, bool simplified)
     TRY(check_float_operand(call, 0, &compute));
     const mitral_tensor *x = call_input(call, 0), *skip = call_input(call, 1);
     if (x->rank != 2 && x->rank != 3)
-        return fail_input(call, "an input [batch, length, hidden] or [tokens, hidden]", x);
+        return call_fail_input(call, "an input [batch, length, hidden] or [tokens, hidden]", x);
     /* The skip may leave out the batch, or have one for all. */
     const int32_t offset = skip ? x->rank - skip->rank : 0;
     bool fits = skip && skip->dtype == x->dtype && (offset == 0 || (offset == 1 && x->rank == 3));
     for (int32_t i = 0; fits && i < skip->rank; i++)
         fits = skip->dims[i] == x->dims[i + offset] || (skip->dims[i] == 1 && i == 0 && x->rank == 3 && offset == 0);
     if (!fits)
-        return fail_input(call, "a skip of the input's shape, or without its batch,", skip);
+        return call_fail_input(call, "a skip of the input's shape, or without its batch,", skip);
     if (!call_input(call, 2))
-        return fail_input(call, "a gamma", NULL);
+        return call_fail_input(call, "a gamma", NULL);
     for (size_t i = 2; i < (simplified ? 4 : 5); i++)
         TRY(expect_hidden(call, i, x->dims[x->rank - 1]));
     int64_t dims[MITRAL_MAX_RANK];
@@ -163,7 +156,7 @@ static mitral_status shape_simplified(struct kernel_call *call)
     const mitral_tensor *x = call_input(call, 0), *scale = call_input(call, 1);
     TRY(layer_rows(call, x, attribute_int(call->attributes, "axis", -1), &axis, &n));
     if (!scale || !dtype_is_float(scale->dtype) || tensor_count(scale) != n.size)
-        return fail_input(call, "a scale for the normalized dimensions", scale);
+        return call_fail_input(call, "a scale for the normalized dimensions", scale);
     int64_t dims[MITRAL_MAX_RANK];
     memcpy(dims, x->dims, sizeof(dims));
     for (int32_t i = (int32_t)axis; i < x->rank; i++)
@@ -219,26 +212,26 @@ static mitral_status shape_embed(struct kernel_call *call)
     enum compute compute;
     TRY(check_float_operand(call, 2, &compute));
     if (!ids || ids->rank != 2 || ids->dtype != MITRAL_INT32)
-        return fail_input(call, "int32 ids [batch, length]", ids);
+        return call_fail_input(call, "int32 ids [batch, length]", ids);
     const mitral_tensor *const tables[] = {word, position, segment};
     for (int i = 0; i < 3; i++)
         if ((i < 2 || segment)
             && (!tables[i] || tables[i]->rank != 2 || tables[i]->dims[1] != word->dims[1]
                 || tables[i]->dtype != word->dtype))
-            return fail_input(call, "tables [rows, hidden] of one type", tables[i]);
+            return call_fail_input(call, "tables [rows, hidden] of one type", tables[i]);
     if (!call_input(call, 5) || !call_input(call, 6))
-        return fail_input(call, "a gamma and a beta", NULL);
+        return call_fail_input(call, "a gamma and a beta", NULL);
     TRY(expect_hidden(call, 5, word->dims[1]));
     TRY(expect_hidden(call, 6, word->dims[1]));
     if (!segments != !segment || (segments && (segments->dtype != MITRAL_INT32 || !tensor_same_shape(segments, ids))))
-        return fail_input(call, "segment ids like the word ids together with their table", segments);
+        return call_fail_input(call, "segment ids like the word ids together with their table", segments);
     if (call_input(call, 7)
         && (call_input(call, 7)->dtype != MITRAL_INT32 || !tensor_same_shape(call_input(call, 7), ids)))
-        return fail_input(call, "an int32 mask like the ids", call_input(call, 7));
+        return call_fail_input(call, "an int32 mask like the ids", call_input(call, 7));
     if (positions ? positions->dtype != MITRAL_INT32 || positions->rank != 2 || positions->dims[1] != ids->dims[1]
                         || (positions->dims[0] != 1 && positions->dims[0] != ids->dims[0])
                   : position->dims[0] < ids->dims[1])
-        return fail_input(call, "positions within their table", positions ? positions : position);
+        return call_fail_input(call, "positions within their table", positions ? positions : position);
     const int64_t dims[3] = {ids->dims[0], ids->dims[1], word->dims[1]};
     call_set_output(call, 0, word->dtype, 3, dims);
     call_set_output(call, 1, MITRAL_INT32, 1, dims);
