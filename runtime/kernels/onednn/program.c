@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "runtime/kernels/onednn/program.h"
+#include "runtime/round.h"
 
 enum { SCRATCHPAD = PLACE_NONE + 1 }; /* behind the intermediates */
 
@@ -79,15 +80,10 @@ const char *onednn_program_describe(const void *state)
     return ((const struct onednn_program *)state)->description;
 }
 
-static size_t round_up(size_t bytes)
-{
-    return (bytes + 63) & ~(size_t)63;
-}
-
 struct onednn_where onednn_scratch(struct onednn_program *program, size_t bytes)
 {
     struct onednn_where where = {PLACE_SCRATCH, program->scratch_bytes, 0};
-    program->scratch_bytes += round_up(bytes);
+    program->scratch_bytes += aligned_bytes(bytes);
     return where;
 }
 
@@ -147,7 +143,7 @@ static mitral_status create_primitive(struct onednn_program *program, const stru
         const char *text = "?";
         dnnl.primitive_desc_query(descriptor, dnnl_query_impl_info_str, 0, &text);
         onednn_program_say(program, text);
-        operation->work_bytes = round_up(dnnl.memory_desc_get_size(dnnl.primitive_desc_query_md(descriptor, dnnl_query_scratchpad_md, 0)));
+        operation->work_bytes = aligned_bytes(dnnl.memory_desc_get_size(dnnl.primitive_desc_query_md(descriptor, dnnl_query_scratchpad_md, 0)));
         const size_t bytes = operation->work_bytes * teams;
         program->work_bytes = bytes > program->work_bytes ? bytes : program->work_bytes;
     }

@@ -9,8 +9,9 @@
 #include "runtime/kernels/planar/micro.h"
 #include "runtime/kernels/planar/pack.h"
 #include "runtime/kernels/reference/vector_math.h"
+#include "runtime/round.h"
 
-enum { Q, K, V, MOST_ROWS = 56, SCORES_BYTES = 256 << 10, ALIGN = 16 };
+enum { Q, K, V, MOST_ROWS = 56, SCORES_BYTES = 256 << 10 };
 
 struct state {
     const struct planar_blocks *blocks;
@@ -48,11 +49,6 @@ static mitral_status shape(struct kernel_call *call)
     return MITRAL_OK;
 }
 
-static ptrdiff_t rounded(int64_t count)
-{
-    return (ptrdiff_t)((count + PLANAR_WIDTH - 1) / PLANAR_WIDTH * PLANAR_WIDTH);
-}
-
 /* Whether a matrix of so many columns is one panel of whole vectors as it lies. */
 static bool lies_packed(int64_t columns)
 {
@@ -61,7 +57,7 @@ static bool lies_packed(int64_t columns)
 
 static size_t packed_floats(int64_t depth, int64_t columns)
 {
-    return ((size_t)depth * (size_t)rounded(columns) + PLANAR_SLACK + ALIGN - 1) / ALIGN * ALIGN;
+    return aligned_floats((size_t)depth * (size_t)round_up(columns, PLANAR_WIDTH) + PLANAR_SLACK);
 }
 
 static mitral_status prepare(struct kernel_call *call, void **out, size_t *scratch_bytes)
@@ -79,7 +75,7 @@ static mitral_status prepare(struct kernel_call *call, void **out, size_t *scrat
                             .outputs = last(v, 1), .alpha = attribute_float(call->attributes, "alpha", 1)};
     for (int32_t i = 0; i < q->rank - 2; i++)
         state->heads *= q->dims[i];
-    state->key_width = rounded(state->keys);
+    state->key_width = round_up(state->keys, PLANAR_WIDTH);
     if (state->key_width % 128 == 0)
         state->key_width += PLANAR_WIDTH; /* rows of scores that are read side by side shall not share the sets of a cache */
     state->block = SCORES_BYTES / (int)sizeof(float) / (state->key_width ? state->key_width : 1) >= MOST_ROWS ? MOST_ROWS : MOST_ROWS / 2;
@@ -88,7 +84,7 @@ static mitral_status prepare(struct kernel_call *call, void **out, size_t *scrat
     state->pack_values = !lies_packed(state->outputs);
     state->keys_floats = state->pack_keys ? packed_floats(state->depth, state->keys) : 0;
     state->packed = state->keys_floats + (state->pack_values ? packed_floats(state->keys, state->outputs) : 0);
-    state->thread = ((size_t)state->block * (size_t)state->key_width + PLANAR_SLACK + ALIGN - 1) / ALIGN * ALIGN;
+    state->thread = aligned_floats((size_t)state->block * (size_t)state->key_width + PLANAR_SLACK);
     *scratch_bytes = ((size_t)state->heads * state->packed + (size_t)(call->threads > 0 ? call->threads : 1) * state->thread) * sizeof(float);
     *out = state;
     return MITRAL_OK;

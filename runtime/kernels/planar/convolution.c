@@ -7,6 +7,7 @@
 #include "runtime/kernels/planar/pack.h"
 #include "runtime/kernels/reference/convolution.h"
 #include "runtime/kernels/reference/shapes.h"
+#include "runtime/round.h"
 
 enum { X, W, BIAS, RESIDUAL, SLOPE };
 
@@ -130,7 +131,7 @@ static mitral_status pack(struct kernel_call *call, struct state *state)
     if (c->part_count > 0)
         snprintf(state->text + strlen(state->text), sizeof state->text - strlen(state->text), ", %d maps%s", c->part_count,
                  c->joins ? " brought together" : "");
-    state->raw_floats = ((size_t)tensor_count(w) + 15) / 16 * 16;
+    state->raw_floats = aligned_floats((size_t)tensor_count(w));
     state->packing = (struct mitral_packing){scheme, state->description,
                                              (state->raw_floats + convolution_packed_floats(c) + PLANAR_SLACK) * sizeof(float)};
     if (!w->data)

@@ -5,8 +5,9 @@
 
 #include "runtime/kernels/planar/convolution.h"
 #include "runtime/kernels/planar/pack.h"
+#include "runtime/round.h"
 
-enum { ALIGN = 16, CHUNK_PIXELS = 224, TILE_ROWS = 6 /* on AVX2 */, CHUNK_BYTES = 128 << 10, SHALLOW = 32 };
+enum { CHUNK_PIXELS = 224, TILE_ROWS = 6 /* on AVX2 */, CHUNK_BYTES = 128 << 10, SHALLOW = 32 };
 
 struct geometry {
     int chunk, chunks;                 /* pixels (1×1), or rows, of an item; of an image */
@@ -18,16 +19,6 @@ struct geometry {
     size_t thread;                     /* floats of one thread's scratch */
 };
 
-static int divided(int64_t a, int64_t b)
-{
-    return (int)((a + b - 1) / b);
-}
-
-static size_t aligned(size_t floats)
-{
-    return (floats + ALIGN - 1) / ALIGN * ALIGN;
-}
-
 static void measure(const struct convolution *c, struct geometry *g)
 {
     const struct convolution_shape *s = &c->shape;
@@ -36,39 +27,39 @@ static void measure(const struct convolution *c, struct geometry *g)
                            .depth = (int)(s->channels / s->groups * (together ? s->kernel[1] : 1))};
     if (c->way == WAY_POINTWISE_CHANNELS) {
         int64_t pixels = s->output[0] * s->output[1];
-        for (g->chunk = CHUNK_PIXELS; g->chunk > 56 && s->batch * divided(pixels, g->chunk) < 4 * c->threads; g->chunk /= 2)
+        for (g->chunk = CHUNK_PIXELS; g->chunk > 56 && s->batch * divide_up(pixels, g->chunk) < 4 * c->threads; g->chunk /= 2)
             ;
-        g->chunks = divided(pixels, g->chunk);
+        g->chunks = (int)divide_up(pixels, g->chunk);
         if (g->chunks > 1 && c->blocks->lanes == 8) { /* of about the same size, and of whole tiles where no thread waits for another */
-            g->chunk = divided(pixels, g->chunks);
+            g->chunk = (int)divide_up(pixels, g->chunks);
             if (c->threads == 1)
-                g->chunk = divided(g->chunk, TILE_ROWS) * TILE_ROWS;
-            g->chunks = divided(pixels, g->chunk);
+                g->chunk = (int)round_up(g->chunk, TILE_ROWS);
+            g->chunks = (int)divide_up(pixels, g->chunk);
         }
-        const int panels = convolution_panels(c), wanted = divided(4 * c->threads, s->batch * g->chunks);
+        const int panels = convolution_panels(c), wanted = (int)divide_up(4 * c->threads, s->batch * g->chunks);
         g->parts = c->threads == 1 || c->pairs || c->y_rounded || wanted < 1 ? 1 : wanted < panels ? wanted : panels;
         g->depth = pack_depth(g->depth, c->pairs);
         const size_t pixel = c->pairs && !c->x_rounded ? (size_t)g->depth : convolution_skips_pixels(s) || c->x_rounded ? (size_t)s->channels : 0;
-        g->result = aligned((size_t)g->chunk * pixel + PLANAR_SLACK);
-        g->thread = g->result + (c->y_rounded ? aligned((size_t)g->chunk * (size_t)s->features + PLANAR_SLACK) : 0);
+        g->result = aligned_floats((size_t)g->chunk * pixel + PLANAR_SLACK);
+        g->thread = g->result + (c->y_rounded ? aligned_floats((size_t)g->chunk * (size_t)s->features + PLANAR_SLACK) : 0);
         return;
     }
     int64_t reach = (s->output[1] - 1) * s->stride[1] + (s->kernel[1] - 1) * s->dilation[1] + 1;
     g->pitch = (ptrdiff_t)(reach * s->channels);
     for (g->chunk = 8; g->chunk > 1; g->chunk--) {
         g->rows = (int)((g->chunk - 1) * s->stride[0] + (s->kernel[0] - 1) * s->dilation[0] + 1);
-        if (g->rows * (int64_t)g->pitch * (int64_t)sizeof(float) <= CHUNK_BYTES && s->batch * divided(s->output[0], g->chunk) >= c->threads)
+        if (g->rows * (int64_t)g->pitch * (int64_t)sizeof(float) <= CHUNK_BYTES && s->batch * divide_up(s->output[0], g->chunk) >= c->threads)
             break;
     }
     g->rows = (int)((g->chunk - 1) * s->stride[0] + (s->kernel[0] - 1) * s->dilation[0] + 1);
-    g->chunks = divided(s->output[0], g->chunk);
-    g->result = aligned((size_t)(g->rows * g->pitch) + PLANAR_SLACK);
-    g->thread = g->result + (c->y_rounded ? aligned((size_t)(s->output[1] * s->features) + PLANAR_SLACK) : 0);
+    g->chunks = (int)divide_up(s->output[0], g->chunk);
+    g->result = aligned_floats((size_t)(g->rows * g->pitch) + PLANAR_SLACK);
+    g->thread = g->result + (c->y_rounded ? aligned_floats((size_t)(s->output[1] * s->features) + PLANAR_SLACK) : 0);
 }
 
 static size_t offsets_bytes(const struct geometry *g)
 {
-    return ((size_t)g->taps * sizeof(ptrdiff_t) + 63) / 64 * 64;
+    return aligned_bytes((size_t)g->taps * sizeof(ptrdiff_t));
 }
 
 size_t convolution_channels_scratch(const struct convolution *c)

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "runtime/kernels/planar/convolution.h"
+#include "runtime/round.h"
 
 enum { X, FURTHER = 5 /* the inputs from this one on */, LANES_AT_MOST = 16 };
 
@@ -62,7 +63,7 @@ mitral_status convolution_read_parts(const struct kernel_call *call, struct conv
 static size_t joined_floats(const struct convolution *c)
 {
     const struct convolution_shape *s = &c->shape;
-    return c->joins ? ((size_t)(s->batch * s->input[0] * s->input[1] * s->channels) + 15) / 16 * 16 : 0;
+    return c->joins ? aligned_floats((size_t)(s->batch * s->input[0] * s->input[1] * s->channels)) : 0;
 }
 
 size_t convolution_parts_scratch(const struct convolution *c)

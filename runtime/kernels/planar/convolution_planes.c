@@ -4,8 +4,9 @@
 #include <string.h>
 
 #include "runtime/kernels/planar/convolution.h"
+#include "runtime/round.h"
 
-enum { ALIGN = 16, CHUNK_PIXELS = 448, CHUNK_BYTES = 256 << 10, OFFSETS = 256 };
+enum { CHUNK_PIXELS = 448, CHUNK_BYTES = 256 << 10, OFFSETS = 256 };
 
 struct geometry {
     int chunk, chunks;                 /* pixels (1×1), or rows, of an item; items of an image */
@@ -14,11 +15,6 @@ struct geometry {
     size_t thread;                     /* floats of one thread's scratch */
 };
 
-static int divided(int64_t a, int64_t b)
-{
-    return (int)((a + b - 1) / b);
-}
-
 static void measure(const struct convolution *c, struct geometry *g)
 {
     const struct convolution_shape *s = &c->shape;
@@ -26,30 +22,30 @@ static void measure(const struct convolution *c, struct geometry *g)
     if (c->way == WAY_POINTWISE_PLANES) {
         int64_t pixels = s->output[0] * s->output[1];
         g->chunk = pixels < CHUNK_PIXELS ? (int)pixels : CHUNK_PIXELS;
-        g->chunks = g->chunk ? divided(pixels, g->chunk) : 0;
-        g->plane = divided(g->chunk, ALIGN) * ALIGN;
+        g->chunks = g->chunk ? (int)divide_up(pixels, g->chunk) : 0;
+        g->plane = round_up(g->chunk, LINE_FLOATS);
         g->thread = s->input_layout == LAYOUT_PLAIN ? 0 : (size_t)(s->channels * g->plane) + PLANAR_SLACK;
         return;
     }
     g->phases = (int)s->stride[1];
     int64_t reach = (s->output[1] - 1) + ((s->kernel[1] - 1) * s->dilation[1]) / s->stride[1] + 2;
-    g->pitch = divided(reach, ALIGN) * ALIGN + ALIGN;
+    g->pitch = round_up(reach, LINE_FLOATS) + LINE_FLOATS;
     for (g->chunk = 8; g->chunk > 1; g->chunk--) {
         g->rows = (int)((g->chunk - 1) * s->stride[0] + (s->kernel[0] - 1) * s->dilation[0] + 1);
         if (s->channels * g->rows * g->phases * g->pitch * (int64_t)sizeof(float) <= CHUNK_BYTES
-            && s->batch * divided(s->output[0], g->chunk) >= c->threads)
+            && s->batch * divide_up(s->output[0], g->chunk) >= c->threads)
             break;
     }
     g->rows = (int)((g->chunk - 1) * s->stride[0] + (s->kernel[0] - 1) * s->dilation[0] + 1);
-    g->chunks = divided(s->output[0], g->chunk);
-    g->plane = g->rows * g->phases * g->pitch + ALIGN;
+    g->chunks = (int)divide_up(s->output[0], g->chunk);
+    g->plane = g->rows * g->phases * g->pitch + LINE_FLOATS;
     g->thread = (size_t)(s->channels * g->plane) + PLANAR_SLACK + (s->input_layout == LAYOUT_PLAIN ? 0 : (size_t)(s->channels * s->input[1]));
 }
 
 /* The table of offsets comes first in the scratch memory, then what each thread has to itself. */
 static size_t offsets_bytes(const struct convolution_shape *s)
 {
-    return ((size_t)(s->channels * s->kernel[0] * s->kernel[1]) * sizeof(ptrdiff_t) + 63) / 64 * 64;
+    return aligned_bytes((size_t)(s->channels * s->kernel[0] * s->kernel[1]) * sizeof(ptrdiff_t));
 }
 
 size_t convolution_planes_scratch(const struct convolution *c)
@@ -99,7 +95,7 @@ static void run_pointwise(const struct convolution *c, const struct geometry *g,
         input = own;
     }
     struct plane_product product = {.rows = (int)s->features, .columns = count, .input = input, .output = c->y + at, .stride = pixels,
-                                    .prefetch = s->input_layout == LAYOUT_PLAIN ? 3 * ALIGN : 0};
+                                    .prefetch = s->input_layout == LAYOUT_PLAIN ? 3 * LINE_FLOATS : 0};
     multiply(c, &product, offsets, (int)s->channels, at);
 }
 

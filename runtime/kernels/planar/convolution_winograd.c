@@ -7,8 +7,9 @@
 #include "runtime/kernels/planar/convolution.h"
 #include "runtime/kernels/planar/pack.h"
 #include "runtime/kernels/planar/tiles.h"
+#include "runtime/round.h"
 
-enum { ALIGN = 16, POSITIONS = WINOGRAD_INPUTS * WINOGRAD_INPUTS };
+enum { POSITIONS = WINOGRAD_INPUTS * WINOGRAD_INPUTS };
 enum { TILES = 14, MOST_TILES = 9 * TILES, SHARED_TILES = 224, GROUP_BYTES = 1 << 20, ZEN4_GROUP_BYTES = 512 << 10 };
 
 struct geometry {
@@ -19,11 +20,6 @@ struct geometry {
     ptrdiff_t spread_pitch, spread_position, product_pitch, product_position;
     size_t spread, products;           /* floats */
 };
-
-static ptrdiff_t rounded(int64_t count, int64_t step)
-{
-    return (ptrdiff_t)((count + step - 1) / step * step);
-}
 
 /* Of a group's tiles, spread and multiplied. Half of Zen 4's second-level cache: the other half is for weights, and maps that pass through. */
 static int64_t group_bytes(const struct convolution *c)
@@ -38,8 +34,8 @@ static void measure(const struct convolution *c, struct geometry *g)
     *g = (struct geometry){.down = (int)tiles_along(s->output[0], s->dilation[0]),
                            .across = (int)tiles_along(s->output[1], s->dilation[1])};
     g->tiles = s->batch * g->down * g->across;
-    g->spread_pitch = rounded(s->channels, lanes);
-    g->product_pitch = rounded(s->features, lanes);
+    g->spread_pitch = round_up(s->channels, lanes);
+    g->product_pitch = round_up(s->features, lanes);
     /* As many tiles as a cache holds; more where each group would otherwise spend its time on fetching weights. */
     int64_t fits = group_bytes(c) / (POSITIONS * (int64_t)sizeof(float) * (g->spread_pitch + g->product_pitch)) / TILES * TILES;
     int64_t worth = g->spread_pitch * g->product_pitch / (2 * (g->spread_pitch + g->product_pitch)) / TILES * TILES;
@@ -50,10 +46,10 @@ static void measure(const struct convolution *c, struct geometry *g)
         g->group = SHARED_TILES;
     if (g->group > g->tiles)
         g->group = g->tiles > 0 ? (int)g->tiles : 1;
-    g->spread_position = g->group * g->spread_pitch + ALIGN;
-    g->product_position = g->group * g->product_pitch + ALIGN;
-    g->spread = (size_t)rounded(POSITIONS * g->spread_position + PLANAR_SLACK, ALIGN);
-    g->products = (size_t)rounded(POSITIONS * g->product_position + PLANAR_SLACK, ALIGN);
+    g->spread_position = g->group * g->spread_pitch + LINE_FLOATS;
+    g->product_position = g->group * g->product_pitch + LINE_FLOATS;
+    g->spread = aligned_floats((size_t)(POSITIONS * g->spread_position) + PLANAR_SLACK);
+    g->products = aligned_floats((size_t)(POSITIONS * g->product_position) + PLANAR_SLACK);
 }
 
 size_t convolution_winograd_scratch(const struct convolution *c)

@@ -8,7 +8,7 @@ enum { BAND = 16, TAPS = 9 }; /* BAND: rows of y of a phase of the walk */
 
 static int whole_tiles(int pixels)
 {
-    return divided(pixels, AMX_ROWS) * AMX_ROWS;
+    return (int)round_up(pixels, AMX_ROWS);
 }
 
 void dilated_amx_measure(const struct dilated_plan *plan, int widest_source, struct geometry *g)
@@ -19,15 +19,15 @@ void dilated_amx_measure(const struct dilated_plan *plan, int widest_source, str
     const int ring = 2 * BAND + 2 * b->widest + g->chunk_rows; /* what a band reads, and what is made meanwhile */
     g->ring = ring < b->height ? ring : b->height;
     g->ring_row = (columns + 2 * (ptrdiff_t)b->widest) * depth;
-    g->reduced = aligned((size_t)(g->ring * g->ring_row));
+    g->reduced = aligned_floats((size_t)(g->ring * g->ring_row));
     g->piece_height = BAND;
-    g->pieces_down = divided(b->height, BAND);
+    g->pieces_down = (int)divide_up(b->height, BAND);
     g->spread = g->products = 0;
-    g->merged = aligned((size_t)columns * (size_t)b->outputs + PLANAR_SLACK);
-    g->row = aligned((size_t)b->width * (size_t)b->outputs + PLANAR_SLACK);
-    g->pairs = aligned(readable * (size_t)amx_depth(widest_source));
-    g->stage = b->reduce ? aligned(chunk * (size_t)b->reduced + PLANAR_SLACK) : 0;
-    g->head = b->head ? aligned(readable * (size_t)amx_depth(b->outputs)) : 0;
+    g->merged = aligned_floats((size_t)columns * (size_t)b->outputs + PLANAR_SLACK);
+    g->row = aligned_floats((size_t)b->width * (size_t)b->outputs + PLANAR_SLACK);
+    g->pairs = aligned_floats(readable * (size_t)amx_depth(widest_source));
+    g->stage = b->reduce ? aligned_floats(chunk * (size_t)b->reduced + PLANAR_SLACK) : 0;
+    g->head = b->head ? aligned_floats(readable * (size_t)amx_depth(b->outputs)) : 0;
 }
 
 /* The first pixel of row y of the branches' input. */

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "runtime/round.h"
+
 static const char scheme[] = "planar.dilated";
 
 struct state {
@@ -73,7 +75,7 @@ static void describe_packing(const struct state *state, int stage, char *text, s
 
 static size_t rounded_raw(const struct dilated_stage *stage)
 {
-    return (raw_floats(stage) + 15) / 16 * 16;
+    return aligned_floats(raw_floats(stage));
 }
 
 /* The stored form of a stage's weights is the plain one with the packed one behind it: any other kernel or packing can start again
@@ -202,7 +204,7 @@ static void convert_inside(struct state *state)
 
 static size_t map_bytes(const mitral_tensor *map)
 {
-    return ((size_t)tensor_count(map) * sizeof(float) + 63) / 64 * 64;
+    return aligned_bytes((size_t)tensor_count(map) * sizeof(float));
 }
 
 static size_t converted_bytes(const struct kernel_call *call, const struct state *state)
@@ -256,7 +258,7 @@ static mitral_status prepare(struct kernel_call *call, void **out, size_t *scrat
         *scratch_bytes = state->composed.total * sizeof(float);
     else
         *scratch_bytes = state->plan.block.planes ? dilated_planes_scratch(&state->plan) : dilated_channels_scratch(&state->plan);
-    state->scratch = (*scratch_bytes + 63) / 64 * 64;
+    state->scratch = aligned_bytes(*scratch_bytes);
     if (state->converts)
         *scratch_bytes = state->scratch + converted_bytes(call, state);
     *out = state;

@@ -17,7 +17,7 @@ enum { PIECE = 32, CHUNK_PIXELS = 224, LARGEST_GROUP = 64, GROUPS_EACH = 4, POSI
 
 static int piece_size(int span, int whole)
 {
-    int rounded = divided(whole, span) * span, size = divided(PIECE, span) * span;
+    int rounded = (int)round_up(whole, span), size = (int)round_up(PIECE, span);
     return span > 2 * PIECE || size > rounded ? rounded : size;
 }
 
@@ -25,9 +25,9 @@ static int piece_size(int span, int whole)
  * chunks. */
 static int even_rows(int height, int most, int threads)
 {
-    int best = 1, least = divided(height, threads);
-    for (int rows = 2; rows <= most && divided(height, rows) >= 2 * threads; rows++) {
-        const int longest = divided(divided(height, rows), threads) * rows;
+    int best = 1, least = (int)divide_up(height, threads);
+    for (int rows = 2; rows <= most && divide_up(height, rows) >= 2 * threads; rows++) {
+        const int longest = (int)divide_up(divide_up(height, rows), threads) * rows;
         if (longest <= least) {
             best = rows;
             least = longest;
@@ -56,18 +56,18 @@ static void measure(const struct dilated_plan *plan, struct geometry *g)
     }
     g->piece_height = piece_size(b->span, b->height);
     g->piece_width = piece_size(b->span, b->width);
-    g->pieces_down = divided(b->height, g->piece_height);
-    g->pieces_across = divided(b->width, g->piece_width);
+    g->pieces_down = (int)divide_up(b->height, g->piece_height);
+    g->pieces_across = (int)divide_up(b->width, g->piece_width);
     g->split = !b->amx && plan->threads > 1 && g->pieces_down * g->pieces_across < 4 * plan->threads;
     /* Rows of whole maps are pooled once for the reducing stage and the shortcut. */
     g->waiting = (b->shortcut == SHORTCUT_STAGE && (g->split || ((pooled || b->amx) && !b->head && !plain && !b->rounded)))
                  || (b->shortcut == SHORTCUT_IDENTITY && g->split && g->turned);
     g->chunk_rows = even_rows(b->height, b->width < CHUNK_PIXELS ? CHUNK_PIXELS / b->width : 1, plan->threads);
-    g->chunks = divided(b->height, g->chunk_rows);
+    g->chunks = (int)divide_up(b->height, g->chunk_rows);
     g->low_height = b->height / 2;
     g->low_width = b->width / 2;
-    g->spread_pitch = divided(b->reduced, lanes) * lanes;
-    g->product_pitch = divided(most, lanes) * lanes;
+    g->spread_pitch = round_up(b->reduced, lanes);
+    g->product_pitch = round_up(most, lanes);
     g->group = g->spread_pitch <= 8 ? LARGEST_GROUP : g->spread_pitch <= 16 ? LARGEST_GROUP / 2 : LARGEST_GROUP * 3 / 8;
     if (g->split) { /* a few groups for each thread, of about the same size */
         int64_t tiles = 0;
@@ -76,29 +76,30 @@ static void measure(const struct dilated_plan *plan, struct geometry *g)
         const int share = (int)((tiles + GROUPS_EACH * plan->threads - 1) / (GROUPS_EACH * plan->threads));
         g->group = g->group < share ? g->group : share;
     }
-    g->spread_position = g->group * g->spread_pitch + DILATED_ALIGN;
-    g->product_position = g->group * g->product_pitch + DILATED_ALIGN;
-    g->spread = aligned((size_t)(POSITIONS * g->spread_position) + PLANAR_SLACK);
+    g->spread_position = g->group * g->spread_pitch + LINE_FLOATS;
+    g->product_position = g->group * g->product_pitch + LINE_FLOATS;
+    g->spread = aligned_floats((size_t)(POSITIONS * g->spread_position) + PLANAR_SLACK);
     g->in_place = g->product_pitch == g->spread_pitch && channel_batch_in_place(most, b->reduced, lanes);
-    g->products = g->in_place ? 0 : aligned((size_t)(POSITIONS * g->product_position) + PLANAR_SLACK);
+    g->products = g->in_place ? 0 : aligned_floats((size_t)(POSITIONS * g->product_position) + PLANAR_SLACK);
     const int rows = g->piece_height < b->height ? g->piece_height : b->height;
     const int columns = g->piece_width < b->width ? g->piece_width : b->width;
     g->merged_columns = columns + 2; /* rows apart in the cache */
     g->merged_part = (ptrdiff_t)rows * g->merged_columns;
-    g->merged = g->split ? 0 : aligned((size_t)(g->merged_part * b->outputs) + PLANAR_SLACK);
-    g->row = g->split ? 0 : aligned((size_t)columns * (size_t)b->outputs + PLANAR_SLACK);
-    g->rows = aligned((size_t)g->chunk_rows * (size_t)b->width * (size_t)widest + PLANAR_SLACK);
-    g->pairs = b->pairs ? aligned((size_t)g->chunk_rows * (size_t)b->width * (size_t)pack_depth(widest, true) + PLANAR_SLACK) : 0;
+    g->merged = g->split ? 0 : aligned_floats((size_t)(g->merged_part * b->outputs) + PLANAR_SLACK);
+    g->row = g->split ? 0 : aligned_floats((size_t)columns * (size_t)b->outputs + PLANAR_SLACK);
+    g->rows = aligned_floats((size_t)g->chunk_rows * (size_t)b->width * (size_t)widest + PLANAR_SLACK);
+    g->pairs = b->pairs ? aligned_floats((size_t)g->chunk_rows * (size_t)b->width * (size_t)pack_depth(widest, true) + PLANAR_SLACK) : 0;
     const int project = b->shortcut == SHORTCUT_STAGE ? b->outputs : 0;
-    g->result_row = b->head && (plain || b->rounded) ? aligned((size_t)g->chunk_rows * (size_t)b->width * (size_t)b->results + PLANAR_SLACK) : 0;
-    g->reduced = b->reduce || g->copied ? aligned(pixels * (size_t)b->reduced + PLANAR_SLACK) : 0;
+    g->result_row = b->head && (plain || b->rounded)
+                        ? aligned_floats((size_t)g->chunk_rows * (size_t)b->width * (size_t)b->results + PLANAR_SLACK) : 0;
+    g->reduced = b->reduce || g->copied ? aligned_floats(pixels * (size_t)b->reduced + PLANAR_SLACK) : 0;
     if (b->amx)
         dilated_amx_measure(plan, widest, g);
-    g->counts = aligned(dilated_walk_floats(g->pieces_down + 1));
+    g->counts = aligned_floats(dilated_walk_floats(g->pieces_down + 1));
     g->thread = g->spread + g->products + g->rows + g->pairs + g->merged + g->row + g->result_row + g->stage + g->head;
-    g->low = g->upsampled ? aligned((size_t)(b->reduced + project) * (size_t)g->low_height * (size_t)g->low_width + PLANAR_SLACK) : 0;
-    g->branches = g->split ? aligned(pixels * branches + PLANAR_SLACK) : 0;
-    g->whole = g->split && (b->head || plain) ? aligned(pixels * (size_t)b->outputs) : 0;
+    g->low = g->upsampled ? aligned_floats((size_t)(b->reduced + project) * (size_t)g->low_height * (size_t)g->low_width + PLANAR_SLACK) : 0;
+    g->branches = g->split ? aligned_floats(pixels * branches + PLANAR_SLACK) : 0;
+    g->whole = g->split && (b->head || plain) ? aligned_floats(pixels * (size_t)b->outputs) : 0;
 }
 
 size_t dilated_channels_scratch(const struct dilated_plan *plan)
@@ -187,7 +188,7 @@ static void run_group(const struct worker *w, int branch, const struct piece *pi
 /* Groups of about the same size, none larger than the scratch. */
 static int group_count(const struct geometry *g, int tiles)
 {
-    return divided(tiles, g->group);
+    return (int)divide_up(tiles, g->group);
 }
 
 static void run_share(const struct worker *w, int branch, const struct piece *piece, int tiles, int group, int groups,
@@ -271,7 +272,7 @@ static int chunks_for(const struct worker *w, int rows)
 {
     const struct dilated_block *b = &w->plan->block;
     const int pixels = rows > 0 ? rows * w->g->piece_height + b->widest : 0;
-    return pixels < b->height ? divided(pixels, w->g->chunk_rows) : w->g->chunks;
+    return pixels < b->height ? (int)divide_up(pixels, w->g->chunk_rows) : w->g->chunks;
 }
 
 static int piece_count(const struct worker *w, int phase)

@@ -1,12 +1,11 @@
 #include "runtime/kernels/planar/dilated_composed.h"
 
 #include "runtime/kernels/planar/pack.h"
+#include "runtime/round.h"
 
-enum { ALIGN = 16 };
-
-static size_t aligned(size_t floats)
+static size_t with_slack(size_t floats)
 {
-    return (floats + PLANAR_SLACK + ALIGN - 1) / ALIGN * ALIGN;
+    return aligned_floats(floats + PLANAR_SLACK);
 }
 
 static size_t pixels_of(const int size[2])
@@ -47,7 +46,7 @@ static void plan_convolution(struct composed *c, int index)
     }
     size_t bytes = stage->convolution.way == WAY_WINOGRAD ? convolution_winograd_scratch(&stage->convolution)
                                                           : convolution_channels_scratch(&stage->convolution);
-    size_t floats = aligned(bytes / sizeof(float));
+    size_t floats = with_slack(bytes / sizeof(float));
     c->stage_scratch = floats > c->stage_scratch ? floats : c->stage_scratch;
 }
 
@@ -93,7 +92,7 @@ static bool can_merge_branches(const struct composed *c)
 static size_t take(struct composed *c, size_t floats)
 {
     size_t at = c->total;
-    c->total += aligned(floats);
+    c->total += with_slack(floats);
     return at;
 }
 
@@ -129,7 +128,7 @@ void composed_plan(struct composed *c)
     c->output = c->output_layout == LAYOUT_CHANNELS_LAST ? 0 : take(c, output_pixels * (size_t)form->outputs);
     c->means = take(c, batch * (size_t)widest);
     size_t row = form->output_size[1] > COMPOSED_CHUNK ? (size_t)form->output_size[1] : COMPOSED_CHUNK;
-    c->row_floats = aligned(row * (size_t)widest); /* of a running sum */
+    c->row_floats = with_slack(row * (size_t)widest); /* of a running sum */
     c->rows = take(c, c->row_floats * (size_t)c->threads);
     c->stage_scratch = take(c, c->stage_scratch);
 }

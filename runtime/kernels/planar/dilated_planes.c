@@ -24,53 +24,53 @@ static void measure(const struct dilated_plan *plan, struct geometry *g)
         if (b->sources[s].channels > rows)
             rows = b->sources[s].channels;
     }
-    int whole_height = divided(b->height, b->span) * b->span;
+    int whole_height = (int)round_up(b->height, b->span);
     g->band = b->span <= 64 ? b->span : whole_height;
     while (g->band < 16 && g->band < b->height)
         g->band += b->span;
-    g->bands = divided(b->height, g->band);
-    g->stripe = divided(divided(b->width, DILATED_ALIGN), divided(b->width, WIDEST_STRIPE)) * DILATED_ALIGN;
-    g->stripes = divided(b->width, g->stripe);
+    g->bands = (int)divide_up(b->height, g->band);
+    g->stripe = (int)divide_up(divide_up(b->width, LINE_FLOATS), divide_up(b->width, WIDEST_STRIPE)) * LINE_FLOATS;
+    g->stripes = (int)divide_up(b->width, g->stripe);
     /* Each thread has whole bands, as many as the others; the rest of them are cut into pieces for all. */
     const int rest = plan->threads == 1 ? 0 : g->bands % plan->threads;
-    const int columns = rest > 0 ? divided(g->stripe, divided(plan->threads, rest)) : g->stripe;
+    const int columns = rest > 0 ? (int)divide_up(g->stripe, divide_up(plan->threads, rest)) : g->stripe;
     g->whole_bands = g->bands - rest;
-    g->last_piece = divided(columns > NARROWEST_PIECE || columns == g->stripe ? columns : NARROWEST_PIECE, DILATED_ALIGN) * DILATED_ALIGN;
+    g->last_piece = (int)round_up(columns > NARROWEST_PIECE || columns == g->stripe ? columns : NARROWEST_PIECE, LINE_FLOATS);
     g->piece = g->whole_bands > 0 ? g->stripe : g->last_piece;
     g->fill_rows = plan->threads == 1 ? g->band : FILL_ROWS;
-    g->pad = divided(b->widest, DILATED_ALIGN) * DILATED_ALIGN;
+    g->pad = (int)round_up(b->widest, LINE_FLOATS);
     /* With few bands all rows are there before the first one; else the ring has what a band reads, and what is filled meanwhile. */
     g->ahead = plan->threads > 1 && g->bands <= 2 * plan->threads ? g->bands - 1 : 0;
     g->ring_rows = (plan->threads == 1 ? 1 : 2) * g->band + 2 * b->widest;
     if (g->ahead > 0 || g->ring_rows > b->height)
         g->ring_rows = b->height;
-    g->ring_pitch = g->stripe + 2 * g->pad + DILATED_ALIGN;
-    g->ring_plane = (g->ring_rows + 1) * g->ring_pitch + DILATED_ALIGN;
-    g->spread_pitch = g->piece + 2 * g->pad + DILATED_ALIGN;
-    g->spread_position = pack_depth(b->reduced, b->pairs) * g->spread_pitch + DILATED_ALIGN;
+    g->ring_pitch = g->stripe + 2 * g->pad + LINE_FLOATS;
+    g->ring_plane = (g->ring_rows + 1) * g->ring_pitch + LINE_FLOATS;
+    g->spread_pitch = g->piece + 2 * g->pad + LINE_FLOATS;
+    g->spread_position = pack_depth(b->reduced, b->pairs) * g->spread_pitch + LINE_FLOATS;
     g->product_pitch = g->piece;
-    g->product_position = divided(most, 4) * 4 * g->product_pitch + DILATED_ALIGN; /* products come in fours */
+    g->product_position = round_up(most, 4) * g->product_pitch + LINE_FLOATS; /* products come in fours */
     g->waiting = b->shortcut == SHORTCUT_STAGE || (b->shortcut == SHORTCUT_IDENTITY && (b->head || b->sources[0].layout != LAYOUT_PLAIN));
     /* The running sum can stay in the last branch's part of y until that branch replaces it, unless the shortcut is there. */
     g->separate_sum = b->shortcut != SHORTCUT_NONE;
     g->low_height = b->height / 2;
     g->low_width = b->width / 2;
-    g->y_plane = (ptrdiff_t)g->band * g->piece + DILATED_ALIGN;
-    g->ring = aligned((size_t)(b->reduced * g->ring_plane) + PLANAR_SLACK);
-    g->spread = aligned((size_t)(WINOGRAD_INPUTS * g->spread_position) + PLANAR_SLACK);
-    g->products = aligned((size_t)(WINOGRAD_INPUTS * g->product_position) + PLANAR_SLACK);
-    g->sums = g->separate_sum ? aligned((size_t)most * (size_t)g->band * (size_t)g->piece + PLANAR_SLACK) : 0;
-    g->y = b->head ? aligned((size_t)(b->outputs * g->y_plane) + PLANAR_SLACK) : 0;
+    g->y_plane = (ptrdiff_t)g->band * g->piece + LINE_FLOATS;
+    g->ring = aligned_floats((size_t)(b->reduced * g->ring_plane) + PLANAR_SLACK);
+    g->spread = aligned_floats((size_t)(WINOGRAD_INPUTS * g->spread_position) + PLANAR_SLACK);
+    g->products = aligned_floats((size_t)(WINOGRAD_INPUTS * g->product_position) + PLANAR_SLACK);
+    g->sums = g->separate_sum ? aligned_floats((size_t)most * (size_t)g->band * (size_t)g->piece + PLANAR_SLACK) : 0;
+    g->y = b->head ? aligned_floats((size_t)(b->outputs * g->y_plane) + PLANAR_SLACK) : 0;
     g->row_pitch = g->ring_pitch > g->low_width ? g->ring_pitch : g->low_width;
-    g->rows = aligned(2 * (size_t)rows * (size_t)g->row_pitch + PLANAR_SLACK);
-    g->pairs = b->pairs ? aligned((size_t)pack_depth(rows, true) * (size_t)g->row_pitch + PLANAR_SLACK) : 0;
-    g->temporary = aligned(UPSAMPLED_TOGETHER * ((size_t)g->ring_pitch + PLANAR_SLACK));
+    g->rows = aligned_floats(2 * (size_t)rows * (size_t)g->row_pitch + PLANAR_SLACK);
+    g->pairs = b->pairs ? aligned_floats((size_t)pack_depth(rows, true) * (size_t)g->row_pitch + PLANAR_SLACK) : 0;
+    g->temporary = aligned_floats(UPSAMPLED_TOGETHER * ((size_t)g->ring_pitch + PLANAR_SLACK));
     int project = b->shortcut == SHORTCUT_STAGE ? b->outputs : 0;
-    g->upsampled_rows = g->upsampled ? aligned((size_t)(project > b->reduced ? project : b->reduced) * (size_t)g->ring_pitch) : 0;
-    g->counts = aligned(dilated_walk_floats(g->bands + 1));
+    g->upsampled_rows = g->upsampled ? aligned_floats((size_t)(project > b->reduced ? project : b->reduced) * (size_t)g->ring_pitch) : 0;
+    g->counts = aligned_floats(dilated_walk_floats(g->bands + 1));
     g->thread = g->sums + g->y + g->spread + g->products + g->rows + g->pairs + g->upsampled_rows + g->temporary;
-    g->low = g->upsampled ? aligned((size_t)(b->reduced + project) * (size_t)g->low_height * (size_t)g->low_width + PLANAR_SLACK) : 0;
-    g->whole = b->output_layout == LAYOUT_PLAIN ? 0 : aligned((size_t)b->results * (size_t)b->height * (size_t)b->width);
+    g->low = g->upsampled ? aligned_floats((size_t)(b->reduced + project) * (size_t)g->low_height * (size_t)g->low_width + PLANAR_SLACK) : 0;
+    g->whole = b->output_layout == LAYOUT_PLAIN ? 0 : aligned_floats((size_t)b->results * (size_t)b->height * (size_t)b->width);
 }
 
 size_t dilated_planes_scratch(const struct dilated_plan *plan)
@@ -122,7 +122,7 @@ static void run_group(const struct worker *w, int branch, int index)
         finish.residual = output;
     else if (b->shortcut == SHORTCUT_IDENTITY)
         finish.residual = w->sources[0] + ((ptrdiff_t)w->image * b->channels + first) * plane_of(b) + (ptrdiff_t)y * b->width + w->first;
-    int rows = divided(b->height - y, dilation);
+    int rows = (int)divide_up(b->height - y, dilation);
     rows = rows < WINOGRAD_OUTPUTS ? rows : WINOGRAD_OUTPUTS;
     ptrdiff_t offsets[3 * DILATED_PLANES];
     const int depth = pack_depth(b->reduced, b->pairs);
@@ -135,7 +135,7 @@ static void run_group(const struct worker *w, int branch, int index)
                                 .position_out = g->product_position, .pitch_out = g->product_pitch,
                                 .written = output, .read = finish.residual ? finish.residual : output, .ahead_step = w->y_plane,
                                 .ahead_row = finish.row, .ahead_rows = rows, .ahead_count = rows * channels,
-                                .ahead_lines = divided(w->columns, DILATED_ALIGN)};
+                                .ahead_lines = (int)divide_up(w->columns, LINE_FLOATS)};
     plan->products->plane_batch(&batch);
     struct plane_gather gather = {.channels = channels, .columns = w->columns, .rows = rows,
                                   .input = w->products, .position = g->product_position, .pitch = g->product_pitch, .finish = finish};
@@ -163,7 +163,7 @@ static int piece_columns(const struct worker *w, int phase)
 
 static int piece_count(const struct worker *w, int phase)
 {
-    return phase == 0 ? 0 : divided(w->stripe_columns, piece_columns(w, phase));
+    return phase == 0 ? 0 : (int)divide_up(w->stripe_columns, piece_columns(w, phase));
 }
 
 /* The rows of the ring that are filled before a phase. */
@@ -175,7 +175,7 @@ static int filled_before(const struct worker *w, int phase)
 
 static int fill_count(const struct worker *w, int phase)
 {
-    return divided(filled_before(w, phase + 1) - filled_before(w, phase), w->g->fill_rows);
+    return (int)divide_up(filled_before(w, phase + 1) - filled_before(w, phase), w->g->fill_rows);
 }
 
 static void fill(struct worker *w, int phase, int index)
@@ -219,7 +219,7 @@ static void clear_ring(const struct worker *w, int plane)
         memset(row, 0, (size_t)left * sizeof *row);
         memset(row + until, 0, (size_t)(g->ring_pitch - until) * sizeof *row);
     }
-    memset(row, 0, (size_t)(g->ring_pitch + DILATED_ALIGN) * sizeof *row);
+    memset(row, 0, (size_t)(g->ring_pitch + LINE_FLOATS) * sizeof *row);
 }
 
 static void run_image(struct worker *w, float *counts)

@@ -101,12 +101,12 @@ static void multiply_sources(struct worker *w, int stage, int rows, bool upsampl
                                             .output = output, .stride = stride, .accumulate = started, .residual = last ? start : NULL,
                                             .residual_stride = w->g->ring_pitch, .shift = upsampled ? NULL : w->plan->shift[stage],
                                             .activation = last ? activation : PLANAR_LINEAR, .slope = w->plan->slope[stage],
-                                            .prefetch = 3 * DILATED_ALIGN};
+                                            .prefetch = 3 * LINE_FLOATS};
             product.input = product_row(w, s, y, from, columns, &step);
             multiply(w->plan->products, &product, step);
             started = true;
         }
-        weights += (ptrdiff_t)divided(rows, 4) * 4 * depth;
+        weights += round_up(rows, 4) * depth;
     }
 }
 

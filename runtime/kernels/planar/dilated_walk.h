@@ -1,21 +1,10 @@
 /* Shared by the loops of the dilated-parallel block on planes and on channels-last data: how a team walks its maps without waiting for each
- * other at every step, and how scratch memory is measured. */
+ * other at every step. */
 #ifndef MITRAL_PLANAR_DILATED_WALK_H
 #define MITRAL_PLANAR_DILATED_WALK_H
 
 #include "runtime/kernels/planar/dilated.h"
-
-enum { DILATED_ALIGN = 16 }; /* floats of a cache line */
-
-static inline size_t aligned(size_t floats)
-{
-    return (floats + DILATED_ALIGN - 1) / DILATED_ALIGN * DILATED_ALIGN;
-}
-
-static inline int divided(int a, int b)
-{
-    return (a + b - 1) / b;
-}
+#include "runtime/round.h"
 
 struct worker;
 

@@ -210,7 +210,7 @@ static void place_weights(const struct kernel_call *call, struct work *work, enu
     out->first = work_result(work, compute, call_output(call, 0));
     out->second = work_result(work, compute, call_output(call, 1));
     /* A thread's totals (double) and lanes (16 of the compute type), for each feature, channel and window position of a unit. */
-    out->partial_each = ((size_t)(weight_channels(window) * window) * FEATURE_BLOCK * (sizeof(double) + 16 * compute_size(compute)) + 63) / 64 * 64;
+    out->partial_each = aligned_bytes((size_t)(weight_channels(window) * window) * FEATURE_BLOCK * (sizeof(double) + 16 * compute_size(compute)));
     out->partial = work_take(work, call->threads > 0 ? call->threads : 1, out->partial_each);
 }
 

@@ -81,7 +81,7 @@ static void order_axes(struct resize_backward *state)
 
 static mitral_status make_tables(struct kernel_call *call, const struct resize_request *request, struct resize_backward **out)
 {
-    size_t bytes = (sizeof(struct resize_backward) + 63) / 64 * 64, entries[MITRAL_MAX_RANK] = {0}, list;
+    size_t bytes = aligned_bytes(sizeof(struct resize_backward)), entries[MITRAL_MAX_RANK] = {0}, list;
     const size_t entry = sizeof(int32_t) + sizeof(float) + sizeof(double);
     for (int32_t i = 0; i < request->rank; i++) {
         if (resize_is_identity(request, &request->axes[i]))
@@ -94,7 +94,7 @@ static mitral_status make_tables(struct kernel_call *call, const struct resize_r
     if (!state)
         return MITRAL_NO_MEMORY;
     *out = state;
-    char *memory = (char *)state + (sizeof(*state) + 63) / 64 * 64;
+    char *memory = (char *)state + aligned_bytes(sizeof(*state));
     state->rank = request->rank;
     for (int32_t i = 0; i < request->rank; i++) {
         struct resize_table *table = &state->tables[i];
@@ -108,7 +108,7 @@ static mitral_status make_tables(struct kernel_call *call, const struct resize_r
             table->weight = (float *)(void *)(memory + entries[i] * sizeof(double));
         }
         table->index = (int32_t *)(void *)(memory + entries[i] * (sizeof(double) + sizeof(float)));
-        memory += (entries[i] * entry + 63) / 64 * 64;
+        memory += aligned_bytes(entries[i] * entry);
         resize_fill(request, &request->axes[i], table);
     }
     order_axes(state);

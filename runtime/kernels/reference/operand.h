@@ -6,6 +6,7 @@
 #define MITRAL_REFERENCE_OPERAND_H
 
 #include "runtime/kernel.h"
+#include "runtime/round.h"
 
 enum compute {
     COMPUTE_NONE = 0,
@@ -65,23 +66,5 @@ static inline bool multiply_sizes(int64_t a, int64_t b, int64_t *out)
 #else
 #define VECTOR_CLONES
 #endif
-
-/* ceil(a / b) and floor(a / b) for b > 0 and any a. */
-static inline int64_t divide_up(int64_t a, int64_t b)
-{
-    return a >= 0 ? a / b + (a % b != 0) : -(-a / b);
-}
-static inline int64_t divide_down(int64_t a, int64_t b)
-{
-    return a >= 0 ? a / b : -(-a / b) - (-a % b != 0);
-}
-static inline int64_t smaller(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-static inline int64_t larger(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
 
 #endif

@@ -7,8 +7,9 @@
 
 #include "runtime/kernels/reference/gradient.h"
 #include "runtime/kernels/training/convolution.h"
+#include "runtime/round.h"
 
-enum { MOST = 8, ALIGN = 16, BAND_BYTES = 512 << 10, LONGEST_PERIOD = 96 };
+enum { MOST = 8, BAND_BYTES = 512 << 10, LONGEST_PERIOD = 96 };
 
 struct branches {
     int count, inputs, outputs, threads;
@@ -19,11 +20,6 @@ struct branches {
     size_t turned, packed, offsets, spread, products; /* floats; of one branch, and of a thread */
     size_t sum;                                       /* floats of a thread's running sum of a band; 0: none */
 };
-
-static size_t aligned(size_t floats)
-{
-    return (floats + ALIGN - 1) / ALIGN * ALIGN;
-}
 
 static int64_t common_multiple(int64_t a, int64_t b)
 {
@@ -85,20 +81,20 @@ static mitral_status decode(const struct kernel_call *call, struct branches *b)
         b->calls[k] = (struct planes_call){.slide = slide, .planar = planar_blocks_of(cpu_isa()), .blocks = training_blocks_of(cpu_isa()),
                                            .threads = b->threads};
         planes_measure(&b->calls[k], 1, &b->geometry[k]);
-        const size_t packed = aligned(PLANAR_SLACK + planes_packed_floats(&b->calls[k]));
+        const size_t packed = aligned_floats(PLANAR_SLACK + planes_packed_floats(&b->calls[k]));
         b->packed = packed > b->packed ? packed : b->packed;
-        b->spread += aligned(b->geometry[k].spread);
-        b->products = aligned(b->geometry[k].products) > b->products ? aligned(b->geometry[k].products) : b->products;
+        b->spread += aligned_floats(b->geometry[k].spread);
+        b->products = aligned_floats(b->geometry[k].products) > b->products ? aligned_floats(b->geometry[k].products) : b->products;
     }
     measure_bands(b, first->dims[2], first->dims[3]);
     const int64_t written = b->batch * b->features * first->dims[2] * first->dims[3] * outputs;
     if (outputs > 1 && !call_input(call, 0) && training_is_large(written)) {
         for (size_t k = 0; k < count; k++)
             b->calls[k].through = true;
-        b->sum = aligned((size_t)(b->features * b->band * first->dims[3]) + PLANAR_SLACK);
+        b->sum = aligned_floats((size_t)(b->features * b->band * first->dims[3]) + PLANAR_SLACK);
     }
-    b->turned = b->transposed ? aligned((size_t)(9 * b->channels * b->features)) : 0;
-    b->offsets = aligned((size_t)(3 * b->channels) * sizeof(ptrdiff_t) / sizeof(float));
+    b->turned = b->transposed ? aligned_floats((size_t)(9 * b->channels * b->features)) : 0;
+    b->offsets = aligned_floats((size_t)(3 * b->channels) * sizeof(ptrdiff_t) / sizeof(float));
     return MITRAL_OK;
 }
 
@@ -204,7 +200,7 @@ static mitral_status run(struct kernel_call *call)
             for (int k = 0; k < b.count; k++) {
                 run_band(&b, k, item / b.bands, item % b.bands, (const ptrdiff_t *)(const void *)(tables + (size_t)k * b.offsets), spread,
                          own + b.spread, own + b.spread + b.products);
-                spread += aligned(b.geometry[k].spread);
+                spread += aligned_floats(b.geometry[k].spread);
             }
         }
     }

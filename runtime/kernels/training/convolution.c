@@ -9,6 +9,7 @@
 #include "runtime/kernels/reference/convolution.h"
 #include "runtime/kernels/reference/gradient.h"
 #include "runtime/kernels/training/points.h"
+#include "runtime/round.h"
 
 enum { X, W, BIAS, ADDEND };
 
@@ -159,11 +160,6 @@ static size_t weights_floats(const struct state *state)
     return state->turned + state->packed;
 }
 
-static size_t aligned(size_t floats)
-{
-    return (floats + 15) / 16 * 16;
-}
-
 static mitral_status prepare(struct kernel_call *call, const struct slide *slide, bool data, void **out, size_t *scratch_bytes)
 {
     static const char *const names[] = {"pointwise:planes", "direct:planes", "winograd4:planes"};
@@ -175,7 +171,7 @@ static mitral_status prepare(struct kernel_call *call, const struct slide *slide
     state->way = choose(slide);
     state->data = data;
     state->turned = data && state->way != BY_POINTS
-                        ? aligned((size_t)(slide->channels * slide->features * slide->kernel[0] * slide->kernel[1])) : 0;
+                        ? aligned_floats((size_t)(slide->channels * slide->features * slide->kernel[0] * slide->kernel[1])) : 0;
     state->planes = (struct planes_call){.slide = *slide, .planar = planar_blocks_of(cpu_isa()), .blocks = training_blocks_of(cpu_isa()),
                                          .threads = threads};
     struct convolution *c = &state->convolution;
@@ -202,7 +198,7 @@ static mitral_status prepare(struct kernel_call *call, const struct slide *slide
                                     .features = {slide->features}, .depth = slide->channels, .transposed = data, .blocks = c->blocks,
                                     .training = state->planes.blocks};
     state->packed = state->way == BY_POINTS ? 0
-                    : aligned(PLANAR_SLACK + (state->way == BY_ROWS ? planes_packed_floats(&state->planes) : convolution_packed_floats(c)));
+                    : aligned_floats(PLANAR_SLACK + (state->way == BY_ROWS ? planes_packed_floats(&state->planes) : convolution_packed_floats(c)));
     *scratch_bytes = weights_floats(state) * sizeof(float)
                      + (state->way == BY_POINTS ? points_scratch(&state->points)
                         : state->way == BY_ROWS ? planes_scratch(&state->planes) : convolution_planes_scratch(c));

@@ -9,10 +9,11 @@
 #include "runtime/kernels/reference/convolution.h"
 #include "runtime/kernels/reference/gradient.h"
 #include "runtime/kernels/training/convolution_weights.h"
+#include "runtime/round.h"
 
 /* A tile's sums are added up over the lanes at the end of an item's columns, so there should be many; small maps have fewer, for threads to
  * share. */
-enum { ALIGN = 16, ROWS_COLUMNS = 960, ROWS_FEWER = 512, FEW_ITEMS = 4, POINT_COLUMNS = 800, TAPS_BYTES = 1 << 20, TAPS_COLUMNS = 900, UNITS = 16,
+enum { ROWS_COLUMNS = 960, ROWS_FEWER = 512, FEW_ITEMS = 4, POINT_COLUMNS = 800, TAPS_BYTES = 1 << 20, TAPS_COLUMNS = 900, UNITS = 16,
        UNIT_BYTES = 8 << 20, POINTER_FLOATS = 2, TOGETHER = 64 };
 /* Both ways: channels and features from which on and up to which, together; an item's tiles, as many as fit in a part of the third cache level;
  * channels and features up to which memory is slower than the products, so that the next item is fetched meanwhile; bytes of all units' sums. */
@@ -20,16 +21,6 @@ enum { SQUARES = WINOGRAD_INPUTS * WINOGRAD_INPUTS, SQUARES_CHANNELS = 32, SQUAR
        SQUARES_AHEAD = 128, SQUARES_UNIT_BYTES = 10 << 20 };
 
 #define MOST_FLOATS 0x1p48
-
-static ptrdiff_t rounded(int64_t count)
-{
-    return (ptrdiff_t)((count + ALIGN - 1) / ALIGN * ALIGN);
-}
-
-static int64_t divided(int64_t a, int64_t b)
-{
-    return (a + b - 1) / b;
-}
 
 static enum way choose(const struct slide *s, const struct training_blocks *blocks)
 {
@@ -75,8 +66,8 @@ static void measure_taps(struct state *state)
         if (s->channels * s->kernel[1] * s->stride[0] * phase_rows(s, state->together) * s->output[1] * (int64_t)sizeof(float) <= TAPS_BYTES)
             break;
     state->plane = (ptrdiff_t)(phase_rows(s, state->together) * s->output[1]);
-    state->items_each = (int)divided(s->output[0], state->together);
-    state->slid = (size_t)rounded(s->channels * s->kernel[1] * s->stride[0] * state->plane + TRAINING_SLACK);
+    state->items_each = (int)divide_up(s->output[0], state->together);
+    state->slid = (size_t)round_up(s->channels * s->kernel[1] * s->stride[0] * state->plane + TRAINING_SLACK, LINE_FLOATS);
 }
 
 static void measure_squares(struct state *state)
@@ -86,11 +77,11 @@ static void measure_squares(struct state *state)
     const int64_t least = 2 * s->channels * s->features / (s->channels + s->features); /* else sums are read and written more than tiles */
     square_measure(&state->square, s, fits < least ? least : fits > SQUARES_TILES ? SQUARES_TILES : fits, s->batch, 1);
     state->segments = state->square.segments;
-    state->slid_position = (ptrdiff_t)s->channels * state->segments.width + ALIGN;
+    state->slid_position = (ptrdiff_t)s->channels * state->segments.width + LINE_FLOATS;
     state->gradient_pitch = state->segments.width;
-    state->gradient_position = (ptrdiff_t)s->features * state->gradient_pitch + ALIGN;
-    state->slid = (size_t)rounded(SQUARES * state->slid_position + TRAINING_SLACK);
-    state->gradient = (size_t)rounded(SQUARES * state->gradient_position + TRAINING_SLACK);
+    state->gradient_position = (ptrdiff_t)s->features * state->gradient_pitch + LINE_FLOATS;
+    state->slid = (size_t)round_up(SQUARES * state->slid_position + TRAINING_SLACK, LINE_FLOATS);
+    state->gradient = (size_t)round_up(SQUARES * state->gradient_position + TRAINING_SLACK, LINE_FLOATS);
     state->rows = state->square.rows;
 }
 
@@ -102,8 +93,8 @@ static void measure(struct state *state)
     state->depth = s->channels * (state->way == BY_ROWS ? 3 : state->way == BY_SQUARES ? 1 : s->kernel[0] * s->kernel[1]);
     if (state->way == BY_POINTS) {
         const int64_t pixels = s->output[0] * s->output[1];
-        state->together = pixels ? (int)rounded(divided(pixels, divided(pixels, POINT_COLUMNS))) : 0; /* about as many each */
-        state->items_each = pixels ? (int)divided(pixels, state->together) : 0;
+        state->together = pixels ? (int)round_up(divide_up(pixels, divide_up(pixels, POINT_COLUMNS)), LINE_FLOATS) : 0; /* about as many each */
+        state->items_each = pixels ? (int)divide_up(pixels, state->together) : 0;
     } else if (state->way == BY_TAPS) {
         measure_taps(state);
     } else if (state->way == BY_SQUARES) {
@@ -111,11 +102,11 @@ static void measure(struct state *state)
     } else {
         const int64_t each = s->batch * (s->output[0] / WINOGRAD_OUTPUTS) * s->output[1] / FEW_ITEMS;
         segments_measure(&state->segments, s, each < ROWS_FEWER ? ROWS_FEWER : each > ROWS_COLUMNS ? ROWS_COLUMNS : each, s->batch, 1);
-        state->slid_position = (ptrdiff_t)s->channels * state->segments.width + ALIGN;
-        state->gradient_pitch = rounded((int64_t)state->segments.together * state->segments.step) + TRAINING_SLACK;
-        state->gradient_position = (ptrdiff_t)s->features * state->gradient_pitch + ALIGN;
-        state->slid = (size_t)rounded(WINOGRAD_INPUTS * state->slid_position + TRAINING_SLACK);
-        state->gradient = (size_t)rounded(WINOGRAD_INPUTS * state->gradient_position + TRAINING_SLACK);
+        state->slid_position = (ptrdiff_t)s->channels * state->segments.width + LINE_FLOATS;
+        state->gradient_pitch = round_up((int64_t)state->segments.together * state->segments.step, LINE_FLOATS) + TRAINING_SLACK;
+        state->gradient_position = (ptrdiff_t)s->features * state->gradient_pitch + LINE_FLOATS;
+        state->slid = (size_t)round_up(WINOGRAD_INPUTS * state->slid_position + TRAINING_SLACK, LINE_FLOATS);
+        state->gradient = (size_t)round_up(WINOGRAD_INPUTS * state->gradient_position + TRAINING_SLACK, LINE_FLOATS);
     }
     state->ahead_rows = s->features + (state->way == BY_TAPS ? 0 : s->channels);
     if (state->way >= BY_ROWS)
@@ -132,18 +123,18 @@ static void measure(struct state *state)
 
 static size_t unit_floats(const struct state *state)
 {
-    return (size_t)rounded(state->positions * state->slide.features * state->depth);
+    return (size_t)round_up(state->positions * state->slide.features * state->depth, LINE_FLOATS);
 }
 
 static size_t offsets_bytes(const struct state *state)
 {
-    return ((size_t)state->depth * sizeof(ptrdiff_t) + 63) / 64 * 64;
+    return aligned_bytes((size_t)state->depth * sizeof(ptrdiff_t));
 }
 
 /* Floats of a thread's scratch: the rows that come next, then what is spread. */
 static size_t ahead_floats(const struct state *state)
 {
-    return (size_t)rounded(state->ahead_rows * POINTER_FLOATS);
+    return (size_t)round_up(state->ahead_rows * POINTER_FLOATS, LINE_FLOATS);
 }
 
 size_t weights_thread_floats(const struct state *state)

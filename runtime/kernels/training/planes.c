@@ -5,8 +5,9 @@
 
 #include "runtime/kernels/planar/pack.h"
 #include "runtime/kernels/training/convolution.h"
+#include "runtime/round.h"
 
-enum { ALIGN = 16, ITEM_COLUMNS = 256, ITEM_BYTES = 96 << 10 };
+enum { ITEM_COLUMNS = 256, ITEM_BYTES = 96 << 10 };
 /* Weights that no second cache level holds come from far away for every item, which therefore has so many columns at least. */
 enum { FAR_BYTES = 4 << 20, FAR_COLUMNS = 128 };
 /* Both ways: channels from which on (fewer where a multiplication of 512 bits takes two turns), channels and features whose weights do not
@@ -15,26 +16,16 @@ enum { FAR_BYTES = 4 << 20, FAR_COLUMNS = 128 };
 enum { SQUARE_CHANNELS = 20, SQUARE_SPLIT_CHANNELS = 16, SQUARE_MOST = 512, SQUARE_WIDTH = 24, SQUARE_TOGETHER = 4, SQUARE_BYTES = 304 << 10,
        SQUARE_TILES = 32, POSITIONS = WINOGRAD_INPUTS * WINOGRAD_INPUTS };
 
-static int64_t larger(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
-static ptrdiff_t rounded(int64_t count)
-{
-    return (ptrdiff_t)((count + ALIGN - 1) / ALIGN * ALIGN);
-}
-
 /* About as many groups to an item as wanted, and about as many items for each of the threads. */
 static void take_together(struct segments *q, int64_t wanted, int64_t images, int threads)
 {
     const int64_t most = images * q->down;
     q->together = (int)(wanted < 1 || most < 1 ? 1 : wanted < most ? wanted : most);
-    q->items = (most + q->together - 1) / q->together;
+    q->items = divide_up(most, q->together);
     if (q->items % threads) {
         q->items += threads - q->items % threads;
-        q->together = (int)larger(1, (most + q->items - 1) / q->items);
-        q->items = (most + q->together - 1) / q->together;
+        q->together = (int)larger(1, divide_up(most, q->items));
+        q->items = divide_up(most, q->together);
     }
 }
 
@@ -43,10 +34,10 @@ void segments_measure(struct segments *out, const struct slide *s, int64_t colum
     const int64_t down = s->dilation[0], across = s->dilation[1], rest = s->output[0] % (4 * down);
     *out = (struct segments){.down = (int)(s->output[0] / (4 * down) * down + (rest < down ? rest : down))};
     out->step = (int)larger(s->output[1] + 2 * across - s->pad[1], s->input[1] + s->pad[1]);
-    if (rounded(out->step) - out->step <= out->step / 8)
-        out->step = (int)rounded(out->step); /* few more columns, and no vector of an input or a product lies in two lines */
+    if (round_up(out->step, LINE_FLOATS) - out->step <= out->step / 8)
+        out->step = (int)round_up(out->step, LINE_FLOATS); /* few more columns, and no vector of an input or a product lies in two lines */
     take_together(out, columns / out->step, images, threads);
-    out->width = rounded((int64_t)out->together * out->step + rounded(s->pad[1]) + 2 * across) + TRAINING_SLACK;
+    out->width = round_up((int64_t)out->together * out->step + round_up(s->pad[1], LINE_FLOATS) + 2 * across, LINE_FLOATS) + TRAINING_SLACK;
 }
 
 static bool is_square(const struct planes_call *c)
@@ -66,13 +57,14 @@ void square_measure(struct square *out, const struct slide *s, int64_t tiles, in
 {
     struct segments *q = &out->segments;
     segments_measure(q, s, 1, 1, 1);
-    out->groups = (int)((s->output[1] + TRAINING_COLUMNS - 1) / TRAINING_COLUMNS);
-    out->row_pitch = rounded(larger((int64_t)out->groups * TRAINING_COLUMNS + 2 * s->dilation[1], s->input[1]) + s->pad[1]) + ALIGN;
+    out->groups = (int)divide_up(s->output[1], TRAINING_COLUMNS);
+    const int64_t row = larger((int64_t)out->groups * TRAINING_COLUMNS + 2 * s->dilation[1], s->input[1]) + s->pad[1];
+    out->row_pitch = round_up(row, LINE_FLOATS) + LINE_FLOATS;
     out->rows = (size_t)(WINOGRAD_INPUTS * SQUARE_TOGETHER * out->row_pitch);
     q->step = out->groups * (TRAINING_COLUMNS / WINOGRAD_OUTPUTS);
     take_together(q, tiles / q->step, images, threads);
-    q->together = (int)(q->items ? (images * q->down + q->items - 1) / q->items : 1); /* about as many each */
-    q->width = rounded((int64_t)q->together * q->step) + ALIGN;
+    q->together = (int)(q->items ? divide_up(images * q->down, q->items) : 1); /* about as many each */
+    q->width = round_up((int64_t)q->together * q->step, LINE_FLOATS) + LINE_FLOATS;
 }
 
 void square_spread(void (*down)(const struct training_spread *), void (*across)(const struct training_columns *), struct training_spread spread,
@@ -95,11 +87,11 @@ static void measure_square(const struct planes_call *c, int64_t images, struct p
     const int64_t fits = SQUARE_BYTES / (POSITIONS * (s->channels + s->features) * (int64_t)sizeof(float));
     const struct square *q = &g->square;
     square_measure(&g->square, s, larger(fits, SQUARE_TILES), images, c->threads);
-    g->spread_position = (ptrdiff_t)s->channels * q->segments.width + ALIGN;
+    g->spread_position = (ptrdiff_t)s->channels * q->segments.width + LINE_FLOATS;
     g->product_pitch = q->segments.width;
-    g->product_position = (ptrdiff_t)((s->features + 3) / 4 * 4) * g->product_pitch + ALIGN;
-    g->spread = g->square.rows + (size_t)rounded(POSITIONS * g->spread_position + PLANAR_SLACK);
-    g->products = g->square.rows + (size_t)rounded(POSITIONS * g->product_position + PLANAR_SLACK);
+    g->product_position = (ptrdiff_t)((s->features + 3) / 4 * 4) * g->product_pitch + LINE_FLOATS;
+    g->spread = g->square.rows + (size_t)round_up(POSITIONS * g->spread_position + PLANAR_SLACK, LINE_FLOATS);
+    g->products = g->square.rows + (size_t)round_up(POSITIONS * g->product_position + PLANAR_SLACK, LINE_FLOATS);
 }
 
 void planes_measure(const struct planes_call *c, int64_t images, struct planes_geometry *g)
@@ -115,11 +107,11 @@ void planes_measure(const struct planes_call *c, int64_t images, struct planes_g
     if (planes_packed_floats(c) * sizeof(float) > FAR_BYTES)
         columns = larger(columns, FAR_COLUMNS);
     segments_measure(&g->square.segments, s, columns, images, c->threads);
-    g->spread_position = (ptrdiff_t)s->channels * g->square.segments.width + ALIGN;
-    g->product_pitch = rounded((int64_t)g->square.segments.together * g->square.segments.step) + TRAINING_SLACK;
-    g->product_position = (ptrdiff_t)((s->features + 3) / 4 * 4) * g->product_pitch + ALIGN;
-    g->spread = (size_t)rounded(WINOGRAD_INPUTS * g->spread_position + PLANAR_SLACK);
-    g->products = (size_t)rounded(WINOGRAD_INPUTS * g->product_position + PLANAR_SLACK);
+    g->spread_position = (ptrdiff_t)s->channels * g->square.segments.width + LINE_FLOATS;
+    g->product_pitch = round_up((int64_t)g->square.segments.together * g->square.segments.step, LINE_FLOATS) + TRAINING_SLACK;
+    g->product_position = (ptrdiff_t)((s->features + 3) / 4 * 4) * g->product_pitch + LINE_FLOATS;
+    g->spread = (size_t)round_up(WINOGRAD_INPUTS * g->spread_position + PLANAR_SLACK, LINE_FLOATS);
+    g->products = (size_t)round_up(WINOGRAD_INPUTS * g->product_position + PLANAR_SLACK, LINE_FLOATS);
 }
 
 size_t planes_packed_floats(const struct planes_call *c)
@@ -139,7 +131,7 @@ void planes_pack(const struct planes_call *c, const float *weights, float *out)
 
 static size_t offsets_bytes(const struct slide *s)
 {
-    return ((size_t)(3 * s->channels) * sizeof(ptrdiff_t) + 63) / 64 * 64;
+    return aligned_bytes((size_t)(3 * s->channels) * sizeof(ptrdiff_t));
 }
 
 size_t planes_scratch(const struct planes_call *c)
@@ -249,7 +241,7 @@ static void gather_square(const struct planes_call *c, const struct planes_geome
 static void spread_rows(const struct planes_call *c, const struct planes_geometry *g, const struct planes_piece *piece, int i)
 {
     struct training_spread spread = spread_of(c, g, piece, i);
-    spread.output = piece->spread + i * g->square.segments.step + rounded(c->slide.pad[1]);
+    spread.output = piece->spread + i * g->square.segments.step + round_up(c->slide.pad[1], LINE_FLOATS);
     spread.position = g->spread_position;
     spread.pitch = g->square.segments.width;
     c->blocks->spread_input(&spread);
@@ -286,7 +278,7 @@ void planes_place(const struct planes_call *c, const struct planes_geometry *g, 
     const struct slide *s = &c->slide;
     for (int64_t k = 0; g->square.groups && k < s->channels; k++)
         offsets[k] = (ptrdiff_t)k * g->square.segments.width;
-    const ptrdiff_t first = rounded(s->pad[1]) - s->pad[1]; /* inputs, which are written, begin at a line */
+    const ptrdiff_t first = round_up(s->pad[1], LINE_FLOATS) - s->pad[1]; /* inputs, which are written, begin at a line */
     for (int64_t k = 0; !g->square.groups && k < 3 * s->channels; k++)
         offsets[k] = (ptrdiff_t)(k / 3) * g->square.segments.width + first + (ptrdiff_t)(k % 3 * s->dilation[1]);
 }

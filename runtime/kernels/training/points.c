@@ -6,18 +6,14 @@
 
 #include "runtime/kernels/planar/pack.h"
 #include "runtime/kernels/reference/gradient.h"
+#include "runtime/round.h"
 
 /* Few features leave little time to fetch what comes next: then the next tile rather than the next chunk. Where tiles are low, many features
  * read what a chunk has collected, in pieces that stay in the first cache level for all of them. Where they are high, CPUs fetch ahead themselves
  * what so many rows (FOLLOWED) go on with. Zen 4 does not, and waits for memory unless it is asked for long runs of each row, evenly: there
  * chunks of large maps have up to LONGER times the pixels, within RUN_BYTES. */
-enum { CHUNK = 240, DEPTH_TOGETHER = 256, FEW_FEATURES = 8, NEXT_TILE = 48, ALIGN = 16, PIECE = 48, PIECE_BYTES = 20 << 10, FOLLOWED = 64,
+enum { CHUNK = 240, DEPTH_TOGETHER = 256, FEW_FEATURES = 8, NEXT_TILE = 48, PIECE = 48, PIECE_BYTES = 20 << 10, FOLLOWED = 64,
        LONGER = 4, RUN_BYTES = 128 << 10, TILE_ROWS = 8, TILE_COLUMNS = 48 };
-
-static size_t aligned(size_t floats)
-{
-    return (floats + ALIGN - 1) / ALIGN * ALIGN;
-}
 
 void points_measure(struct points *p)
 {
@@ -28,13 +24,13 @@ void points_measure(struct points *p)
 
 static size_t packed_floats(const struct points *p, int output)
 {
-    return aligned((size_t)((p->features[output] + 3) / 4 * 4 * p->depth));
+    return aligned_floats((size_t)((p->features[output] + 3) / 4 * 4 * p->depth));
 }
 
 /* Of the maps, then of collected rows. */
 static size_t offsets_bytes(const struct points *p)
 {
-    return aligned((size_t)((p->batch + 1) * p->depth) * sizeof(ptrdiff_t) / sizeof(float)) * sizeof(float);
+    return aligned_bytes((size_t)((p->batch + 1) * p->depth) * sizeof(ptrdiff_t));
 }
 
 static bool fetches_runs(const struct points *p)
@@ -68,7 +64,7 @@ static bool collects(const struct points *p)
 /* An odd number of lines, so that rows do not share their places in a cache. */
 static ptrdiff_t collected_pitch(const struct points *p)
 {
-    return (ptrdiff_t)(((size_t)chunk_of(p) + ALIGN - 1) / ALIGN | 1) * ALIGN;
+    return (divide_up(chunk_of(p), LINE_FLOATS) | 1) * LINE_FLOATS;
 }
 
 static size_t collected_floats(const struct points *p)
@@ -83,17 +79,18 @@ static size_t doubled_floats(const struct points *p)
     for (int j = 0; j < p->outputs; j++)
         if (p->coarse[j] && features < (size_t)p->features[j])
             features = (size_t)p->features[j];
-    return features ? features * (aligned((size_t)chunk_of(p)) + ALIGN) + aligned(UPSAMPLED_TOGETHER * ((size_t)p->width / 2 + PLANAR_SLACK)) + PLANAR_SLACK : 0;
+    const size_t upsampled = aligned_floats(UPSAMPLED_TOGETHER * ((size_t)p->width / 2 + PLANAR_SLACK));
+    return features ? features * (aligned_floats((size_t)chunk_of(p)) + LINE_FLOATS) + upsampled + PLANAR_SLACK : 0;
 }
 
 static size_t thread_floats(const struct points *p)
 {
-    return aligned(collected_floats(p)) + doubled_floats(p);
+    return aligned_floats(collected_floats(p)) + doubled_floats(p);
 }
 
 size_t points_scratch(const struct points *p)
 {
-    size_t floats = PLANAR_SLACK + (size_t)p->threads * aligned(thread_floats(p));
+    size_t floats = PLANAR_SLACK + (size_t)p->threads * aligned_floats(thread_floats(p));
     for (int j = 0; j < p->outputs; j++)
         floats += packed_floats(p, j);
     return offsets_bytes(p) + floats * sizeof(float);
@@ -137,7 +134,7 @@ static const float *double_rows(const struct points *p, int j, int64_t n, int64_
                                         .above = plane + (above < 0 ? 0 : above) * width,
                                         .below = plane + (below < height ? below : height - 1) * width, .step = (ptrdiff_t)(height * width),
                                         .output = own + (y * p->width - first), .output_step = pitch,
-                                        .temporary = own + p->features[j] * pitch + ALIGN};
+                                        .temporary = own + p->features[j] * pitch + LINE_FLOATS};
         p->blocks->row_upsample(&upsample);
     }
     return own;
@@ -198,9 +195,9 @@ static void run_chunk(const struct points *p, const ptrdiff_t *offsets, const fl
 {
     const int64_t chunk = chunk_of(p), fits = PIECE_BYTES / (p->depth * (int64_t)sizeof(float) + 1) / PIECE * PIECE;
     const int count = p->pixels - first < chunk ? (int)(p->pixels - first) : (int)chunk;
-    const ptrdiff_t pitch = (ptrdiff_t)aligned((size_t)chunk) + ALIGN;
+    const ptrdiff_t pitch = (ptrdiff_t)aligned_floats((size_t)chunk) + LINE_FLOATS;
     const bool collected = collects(p);
-    float *room = own + aligned(collected_floats(p)); /* for doubled rows */
+    float *room = own + aligned_floats(collected_floats(p)); /* for doubled rows */
     struct plane_product source = {.input = p->x[0] + first, .offsets = offsets + n * p->depth};
     if (collected) {
         p->training->collect(&(struct training_collect){.rows = (int)p->depth, .columns = count, .from = source.input, .offsets = source.offsets,
@@ -250,7 +247,7 @@ void points_run(const struct points *p)
     }
 #pragma omp parallel num_threads(p->threads) if (p->threads > 1 && items > 1)
     {
-        float *own = next + (size_t)omp_get_thread_num() * aligned(thread_floats(p));
+        float *own = next + (size_t)omp_get_thread_num() * aligned_floats(thread_floats(p));
 #pragma omp for schedule(static)
         for (int64_t item = 0; item < items; item++)
             run_chunk(p, offsets, packed, item / chunks, item % chunks * chunk, own);

@@ -5,9 +5,10 @@
 
 #include "runtime/kernels/reference/gradient.h"
 #include "runtime/kernels/training/points.h"
+#include "runtime/round.h"
 
 /* Narrow vectors need fewer columns before the lanes' sums take little time, and then more of a chunk stays in a cache. */
-enum { CHUNK = 1000, NARROW_CHUNK = 500, UNITS = 16, UNIT_BYTES = 8 << 20, ALIGN = 16, TOGETHER = 64 };
+enum { CHUNK = 1000, NARROW_CHUNK = 500, UNITS = 16, UNIT_BYTES = 8 << 20, TOGETHER = 64 };
 
 struct sizes {
     int outputs, threads;
@@ -33,15 +34,15 @@ static mitral_status decode(const struct kernel_call *call, struct sizes *s)
         s->all_features += dy->dims[1];
     }
     /* About as many pixels each, so that none has hardly any. */
-    const int64_t most = training_blocks_of(cpu_isa())->lanes < 16 ? NARROW_CHUNK : CHUNK, about = (s->pixels + most - 1) / most;
-    s->chunk = about ? ((s->pixels + about - 1) / about + ALIGN - 1) / ALIGN * ALIGN : most;
-    s->chunks = (s->pixels + s->chunk - 1) / s->chunk;
+    const int64_t most = training_blocks_of(cpu_isa())->lanes < 16 ? NARROW_CHUNK : CHUNK, about = divide_up(s->pixels, most);
+    s->chunk = about ? round_up(divide_up(s->pixels, about), LINE_FLOATS) : most;
+    s->chunks = divide_up(s->pixels, s->chunk);
     s->items = s->batch * s->chunks;
     const int64_t sums = s->all_features * s->channels, fits = UNIT_BYTES / (sums * (int64_t)sizeof(float) + 1);
     s->units = fits < 1 ? 1 : fits > UNITS ? UNITS : fits;
     if (s->units > s->items)
         s->units = s->items > 0 ? s->items : 1;
-    s->unit = (size_t)(sums + ALIGN - 1) / ALIGN * ALIGN;
+    s->unit = aligned_floats((size_t)sums);
     return MITRAL_OK;
 }
 
@@ -56,13 +57,13 @@ static mitral_status shape(struct kernel_call *call)
 
 static size_t offsets_bytes(const struct sizes *s)
 {
-    return ((size_t)s->channels * sizeof(ptrdiff_t) + 63) / 64 * 64;
+    return aligned_bytes((size_t)s->channels * sizeof(ptrdiff_t));
 }
 
 /* A thread's rows of the item that comes next. */
 static size_t ahead_bytes(const struct sizes *s)
 {
-    return ((size_t)(s->channels + s->all_features) * sizeof(float *) + 63) / 64 * 64;
+    return aligned_bytes((size_t)(s->channels + s->all_features) * sizeof(float *));
 }
 
 static mitral_status prepare(struct kernel_call *call, void **state, size_t *scratch_bytes)

@@ -5,6 +5,7 @@
 #include "runtime/kernels/planar/micro.h"
 #include "runtime/kernels/reference/gradient.h"
 #include "runtime/kernels/training/blocks.h"
+#include "runtime/round.h"
 
 /* dY has half (or twice) the height and width of X. */
 static mitral_status check_sizes(const struct kernel_call *call, const mitral_tensor *large, const mitral_tensor *small)
@@ -93,7 +94,7 @@ static mitral_status resize_shape(struct kernel_call *call)
 
 static ptrdiff_t temporary_floats(const struct kernel_call *call)
 {
-    return (ptrdiff_t)((call_input(call, 0)->dims[3] + TRAINING_SLACK + 15) / 16 * 16);
+    return round_up(call_input(call, 0)->dims[3] + TRAINING_SLACK, LINE_FLOATS);
 }
 
 static mitral_status resize_prepare(struct kernel_call *call, void **state, size_t *scratch_bytes)

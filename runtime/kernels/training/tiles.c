@@ -9,7 +9,7 @@
 #include "runtime/kernels/training/tiles.h"
 
 enum { X, W, BIAS, ADDEND };
-enum { LINE = 16, BLOCK = 2 * TILE };
+enum { BLOCK = 2 * TILE };
 
 struct state {
     struct slide slide;
@@ -27,20 +27,20 @@ static void measure(struct state *state)
 {
     const struct slide *s = &state->slide;
     state->taps = (int)(s->kernel[0] * s->kernel[1]);
-    state->chunks = (int)divided(s->channels, TILE_DEPTH);
-    state->feature_blocks = divided(s->features, BLOCK);
+    state->chunks = (int)divide_up(s->channels, TILE_DEPTH);
+    state->feature_blocks = divide_up(s->features, BLOCK);
     state->direct = s->output[1] % TILE == 0;
-    state->pitch = (ptrdiff_t)most(s->pad[1] + s->input[1], s->output[1] + slide_reach(s, 1) - s->pad[1]);
+    state->pitch = (ptrdiff_t)larger(s->pad[1] + s->input[1], s->output[1] + slide_reach(s, 1) - s->pad[1]);
     const int64_t row = (int64_t)state->chunks * TILE * state->pitch * (int64_t)sizeof(uint32_t), fits = TILE_BUFFER_BYTES / row - slide_reach(s, 0);
     state->bands = tile_bands(s->output[0], fits, &state->band);
     state->segment = (ptrdiff_t)((state->band + slide_reach(s, 0)) * state->pitch + s->pad[1] + BLOCK);
-    const int64_t images = TILE_BUFFER_BYTES / (row * (state->band + slide_reach(s, 0)) + 1), share = divided(s->batch, state->threads);
-    state->together = state->bands > 1 ? 1 : most(1, images < share ? images : share);
-    state->items = divided(s->batch, state->together) * state->bands;
+    const int64_t images = TILE_BUFFER_BYTES / (row * (state->band + slide_reach(s, 0)) + 1), share = divide_up(s->batch, state->threads);
+    state->together = state->bands > 1 ? 1 : larger(1, smaller(images, share));
+    state->items = divide_up(s->batch, state->together) * state->bands;
     /* An odd number of cache lines, so that pairs do not share their places in the cache. */
-    state->plane = (ptrdiff_t)(divided(state->together * state->segment, LINE) | 1) * LINE;
+    state->plane = (ptrdiff_t)(divide_up(state->together * state->segment, LINE_FLOATS) | 1) * LINE_FLOATS;
     state->packed = (size_t)(state->feature_blocks * state->chunks * state->taps) * BLOCK * TILE_DEPTH * sizeof(uint16_t);
-    state->steps = (size_t)divided(state->chunks * state->taps * (int64_t)sizeof(ptrdiff_t), 64) * 64;
+    state->steps = aligned_bytes((size_t)(state->chunks * state->taps) * sizeof(ptrdiff_t));
 }
 
 static size_t thread_bytes(const struct state *state)

@@ -7,28 +7,20 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "runtime/round.h"
+
 /* A tile holds 16 rows of 16 sums; a step adds 32 products to each. */
 enum { TILE = 16, TILE_DEPTH = 32, TILE_SUMS = TILE * TILE, TILE_TAPS = 49 };
 
 /* An item's buffers stay in the second cache level. */
 enum { TILE_BUFFER_BYTES = 512 << 10 };
 
-static inline int64_t divided(int64_t a, int64_t b)
-{
-    return (a + b - 1) / b;
-}
-
-static inline int64_t most(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
 /* How many bands so many rows are cut into where `fits` rows fit the buffers, and the rows of one: about as many each, as all cost the same. */
 static inline int64_t tile_bands(int64_t rows, int64_t fits, int64_t *band)
 {
     enum { FEWEST = 4 };
-    const int64_t wanted = most(fits, FEWEST), bands = divided(rows, wanted < rows ? wanted : rows);
-    *band = divided(rows, bands);
+    const int64_t wanted = larger(fits, FEWEST), bands = divide_up(rows, smaller(wanted, rows));
+    *band = divide_up(rows, bands);
     return bands;
 }
 

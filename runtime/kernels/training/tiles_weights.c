@@ -28,22 +28,22 @@ static void measure(struct state *state)
 {
     const struct slide *s = &state->slide;
     state->taps = (int)(s->kernel[0] * s->kernel[1]);
-    state->channel_tiles = divided(s->channels, TILE);
-    state->feature_tiles = divided(s->features, TILE);
-    state->lead = (ptrdiff_t)most(0, slide_reach(s, 1) - s->pad[1]);
-    state->pitch = (ptrdiff_t)divided(most(s->input[1] + s->pad[1], s->output[1] + state->lead), 2) * 2;
+    state->channel_tiles = divide_up(s->channels, TILE);
+    state->feature_tiles = divide_up(s->features, TILE);
+    state->lead = (ptrdiff_t)larger(0, slide_reach(s, 1) - s->pad[1]);
+    state->pitch = (ptrdiff_t)round_up(larger(s->input[1] + s->pad[1], s->output[1] + state->lead), 2);
     const int64_t row = 2 * TILE * state->pitch * (state->channel_tiles + state->feature_tiles), fits = TILE_BUFFER_BYTES / row;
     state->bands = tile_bands(s->input[0], fits, &state->band);
-    state->pixels = (ptrdiff_t)divided(state->band * state->pitch, TILE_DEPTH) * TILE_DEPTH;
+    state->pixels = (ptrdiff_t)round_up(state->band * state->pitch, TILE_DEPTH);
     state->turned = (state->pixels + 2 * TILE_DEPTH) / 2 * BLOCK;
     state->segment = state->lead + (ptrdiff_t)(s->pad[1] + slide_reach(s, 0) * state->pitch) + state->pixels + TILE_DEPTH;
     const int64_t images = fits / state->band;
-    state->together = state->bands > 1 ? 1 : most(1, images < s->batch ? images : s->batch);
-    state->items = divided(s->batch, state->together) * state->bands;
+    state->together = state->bands > 1 ? 1 : larger(1, smaller(images, s->batch));
+    state->items = divide_up(s->batch, state->together) * state->bands;
     /* An odd number of cache lines, so that features do not share their places in the cache. */
-    state->plane = (ptrdiff_t)(divided(state->together * state->segment, LINE) | 1) * LINE;
+    state->plane = (ptrdiff_t)(divide_up(state->together * state->segment, LINE) | 1) * LINE;
     state->sums = (size_t)(state->taps * state->channel_tiles * state->feature_tiles) * TILE_SUMS * sizeof(float);
-    state->x_bytes = (size_t)(state->together * state->turned * divided(state->channel_tiles, 2)) * sizeof(uint32_t);
+    state->x_bytes = (size_t)(state->together * state->turned * divide_up(state->channel_tiles, 2)) * sizeof(uint32_t);
     state->gradient_bytes = (size_t)(state->feature_tiles * TILE * state->plane) * sizeof(uint16_t);
 }
 
@@ -106,7 +106,7 @@ static void spread_channels(const struct state *state, const float *image, int64
         for (; done < (ptrdiff_t)r * state->pitch; done += 2)
             memset(to + done / 2 * pitch, 0, TILE * sizeof *to);
         state->blocks->turn(from, plane, channels, (ptrdiff_t)s->input[1], to + (ptrdiff_t)r * state->pitch / 2 * pitch, pitch);
-        done = (ptrdiff_t)r * state->pitch + (ptrdiff_t)divided(s->input[1], TILE_DEPTH) * TILE_DEPTH;
+        done = (ptrdiff_t)r * state->pitch + (ptrdiff_t)round_up(s->input[1], TILE_DEPTH);
     }
     for (; done < state->pixels; done += 2)
         memset(to + done / 2 * pitch, 0, TILE * sizeof *to);
@@ -134,7 +134,7 @@ static void spread_feature(const struct state *state, const float *image, int64_
 static void run_sums(const struct state *state, const struct operands *o, int64_t task, int64_t images, bool is_first)
 {
     const struct slide *s = &state->slide;
-    const int64_t tap = task % state->taps, across = divided(state->channel_tiles, 2);
+    const int64_t tap = task % state->taps, across = divide_up(state->channel_tiles, 2);
     const int64_t c = task / state->taps % across * 2, f = task / state->taps / across * 2;
     const int64_t y = tap / s->kernel[1], x = tap % s->kernel[1];
     const int64_t shift = state->lead + (s->kernel[0] - 1 - y) * s->dilation[0] * state->pitch + s->pad[1] - x * s->dilation[1];
@@ -158,7 +158,7 @@ static void run_item(const struct state *state, const struct operands *o, int64_
     const int64_t image = item / state->bands * state->together, first = item % state->bands * state->band;
     const int64_t rows = s->input[0] - first < state->band ? s->input[0] - first : state->band;
     const int64_t images = s->batch - image < state->together ? s->batch - image : state->together;
-    const int64_t across = divided(state->channel_tiles, 2), tasks = across * divided(state->feature_tiles, 2) * state->taps;
+    const int64_t across = divide_up(state->channel_tiles, 2), tasks = across * divide_up(state->feature_tiles, 2) * state->taps;
 #pragma omp for schedule(static) nowait
     for (int64_t k = 0; k < images * state->channel_tiles; k++)
         spread_channels(state, o->x + (image + k / state->channel_tiles) * s->channels * s->input[0] * s->input[1], k % state->channel_tiles, first,
