@@ -57,9 +57,11 @@ static void list_options(struct arguments *arguments, struct argp_option *out)
             continue;
         const bool output = strcmp(option->name, "output") == 0, student = strcmp(option->name, "student") == 0 && !arguments->teacher;
         const int key = output ? 'o' : KEY_OPTION + (int)count;
+        const bool is_switch = !option->argument; /* which a configuration may have set, and a flag takes back */
         arguments->rows[count] = i;
-        out[count++] = (struct argp_option){.name = student ? "model" : option->name, .key = key, .arg = student ? "M.onnx" : option->argument,
-                                            .doc = option->help};
+        const char *argument = student ? "M.onnx" : is_switch ? "true|false" : option->argument;
+        out[count++] = (struct argp_option){.name = student ? "model" : option->name, .key = key, .arg = argument,
+                                            .flags = is_switch ? OPTION_ARG_OPTIONAL : 0, .doc = option->help};
     }
     out[count] = (struct argp_option){0};
 }
@@ -162,10 +164,11 @@ int cli_training(int argc, char **argv, const char *command, const char *documen
         status = mitral_training_create(&training, context);
     if (status == MITRAL_OK)
         status = apply(training, &arguments);
-    if (status == MITRAL_OK && teacher && !*mitral_training_get(training, "teacher")) {
+    if (status == MITRAL_OK && teacher != (*mitral_training_get(training, "teacher") != 0)) {
         mitral_training_destroy(&training);
         mitral_context_destroy(&context);
-        return cli_error(command, "--teacher: expected a network to learn from, found none");
+        return cli_error(command, teacher ? "--teacher: expected a network to learn from, found none"
+                                          : "--config: expected no teacher, found one; mitral distill learns from it");
     }
     /* A second signal ends the process at once, as usual. */
     struct sigaction action = {.sa_handler = interrupt, .sa_flags = (int)SA_RESETHAND};

@@ -1,5 +1,6 @@
 #include "training/options.h"
 
+#include <ctype.h>
 #include <cjson/cJSON.h>
 #include <errno.h>
 #include <math.h>
@@ -266,8 +267,8 @@ static mitral_status set_from_json(struct options *options, mitral_context *cont
 {
     char text[PATH_SIZE];
     size_t used = 0;
-    if (cJSON_IsString(item))
-        return options_set(options, context, item->string, item->valuestring);
+    if (cJSON_IsString(item)) /* `mitral train` calls the student a model */
+        return options_set(options, context, strcmp(item->string, "model") == 0 ? "student" : item->string, item->valuestring);
     const struct option_row *row = find_row(item->string);
     if (row && row->kind == OPTION_PATH)
         return mitral_fail(context, MITRAL_INVALID, "%s: expected a text, found something else", row->public.name);
@@ -301,9 +302,15 @@ mitral_status options_read(struct options *options, mitral_context *context, con
         file_unmap(&file);
         return mitral_fail(context, MITRAL_LIMIT, "%s: expected a configuration of at most 1 MiB", path);
     }
-    cJSON *root = cJSON_ParseWithLength(file.data, file.size);
+    const char *text = file.data, *end = text;
+    cJSON *root = cJSON_ParseWithLengthOpts(text, file.size, &end, false);
     if (!cJSON_IsObject(root))
         status = mitral_fail(context, MITRAL_INVALID, "%s: expected a JSON object of options", path);
+    while (root && end < text + file.size && isspace((unsigned char)*end))
+        end++;
+    if (status == MITRAL_OK && end < text + file.size) /* what stands there would be left out unseen */
+        status = mitral_fail(context, MITRAL_INVALID, "%s: expected nothing behind the object of options, found something at byte %lld", path,
+                             (long long)(end - text));
     for (const cJSON *item = root ? root->child : NULL; item && status == MITRAL_OK; item = item->next) {
         status = set_from_json(options, context, item);
         if (status != MITRAL_OK)

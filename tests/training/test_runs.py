@@ -299,8 +299,20 @@ def test_configuration_file():
     FOLDER.distill("--lr", 0.03, "--config", FOLDER / "config.json", "-o", FOLDER / "configured.onnx")
     written = json.loads((FOLDER / "configured.json").read_text())
     assert (written["steps"], written["lr"], written["method"], written["nesterov"]) == (2, 0.03, "cwd", True)
-    (FOLDER / "config.json").write_text('{"stepz": 2}')
-    assert "stepz" in FOLDER.distill("--config", FOLDER / "config.json", "-o", FOLDER / "configured.onnx", code=1)
+    FOLDER.distill("--nesterov=false", "--config", FOLDER / "config.json", "-o", FOLDER / "configured.onnx")
+    assert json.loads((FOLDER / "configured.json").read_text())["nesterov"] is False, "a flag does not win over a switch of the file"
+    for text, word in (('{"stepz": 2}', "stepz"), ('{"steps": 2} {"lr": broken', "nothing behind the object of options, found something at byte 13")):
+        (FOLDER / "config.json").write_text(text)
+        assert word in FOLDER.distill("--config", FOLDER / "config.json", "-o", FOLDER / "configured.onnx", code=1)
+
+
+def test_configuration_of_train():
+    """Its own names, and no teacher."""
+    options = {"model": str(FOLDER / "student.onnx"), "data": str(FOLDER / "data"), "steps": 1, "batch": 2}
+    (FOLDER / "train.json").write_text(json.dumps(options))
+    call(MITRAL, "train", "--config", FOLDER / "train.json", "-o", FOLDER / "configured.onnx")
+    (FOLDER / "train.json").write_text(json.dumps(options | {"teacher": str(FOLDER / "teacher.onnx")}))
+    assert "expected no teacher" in call(MITRAL, "train", "--config", FOLDER / "train.json", "-o", FOLDER / "configured.onnx", code=1)
 
 
 def test_configuration_of_a_run_makes_the_same_run():
