@@ -28,7 +28,7 @@ mitral_status mitral_session_create(mitral_session **out, mitral_context *contex
     session->keep_denormals = (options && options->keep_denormals) || plan->exact;
     session->meter.limit = (size_t)context->options.max_run_bytes;
     frame_initialise(&session->frame, context, plan, threads, 0, &session->meter);
-    mitral_status status = options && options->pin ? pinning_create(&session->pinning, context) : MITRAL_OK;
+    mitral_status status = options && options->pin ? pinning_create(&session->pinning, context, threads) : MITRAL_OK;
     if (status != MITRAL_OK)
         mitral_session_destroy(&session);
     *out = session;
@@ -71,14 +71,16 @@ static mitral_status run_guarded(mitral_session *session, const mitral_value *co
     unsigned mode_before = denormal_mode(), mode = session->keep_denormals ? 0 : 0x8040u;
     omp_set_num_threads(threads); /* of this caller only: oneDNN takes the team size from here */
     struct pinning *pinning = session->pinning;
-    pinning_begin(pinning);
 #pragma omp parallel num_threads(threads)
     {
         set_denormal_mode(mode);
-        pinning_thread(pinning, omp_get_thread_num());
+        pinning_begin(pinning, omp_get_thread_num());
     }
     mitral_status status = frame_run(&session->frame, inputs);
-    pinning_end(pinning);
+    if (pinning) {
+#pragma omp parallel num_threads(threads)
+        pinning_end(pinning, omp_get_thread_num());
+    }
     set_denormal_mode(mode_before);
     omp_set_num_threads(threads_before);
     return status;
