@@ -288,12 +288,14 @@ typedef struct mitral_session_options {
                             of each, the caller's too, is as before. Linux; elsewhere nothing */
 } mitral_session_options;
 
-/* options may be NULL. The plan must outlive the session. */
+/* options may be NULL. The plan must outlive the session. For processes that fork see mitral_session_run. */
 MITRAL_API mitral_status mitral_session_create(mitral_session **out, mitral_context *context, mitral_plan *plan,
                                                const mitral_session_options *options);
 MITRAL_API void mitral_session_destroy(mitral_session **session);
 /* inputs[i] is the plan's i-th input; NULL for an optional one that is left out. outputs[i] receives the i-th output: it
- * points into the session's memory and stays valid until the session's next run or destruction. */
+ * points into the session's memory and stays valid until the session's next run or destruction. A process that was forked after a run of
+ * several threads cannot run with several itself: GNU OpenMP waits forever for threads that fork does not copy. One thread works, and so
+ * does all in a process that was forked before. */
 MITRAL_API mitral_status mitral_session_run(mitral_session *session, const mitral_value *const *inputs, size_t input_count,
                                             const mitral_value **outputs, size_t output_count);
 /* A value kept alive (an output, a tap, or any value of an interpreted plan) after a run; NULL when there is none. */

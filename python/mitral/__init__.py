@@ -6,6 +6,8 @@
     logits, = session.run({"image": array})
 
 The library is found through MITRAL_LIBRARY, or as libmitral.so.0 where the system's loader looks. Outputs are copies.
+A process forked after a run of several threads (multiprocessing's "fork") never returns from a run of several: GNU OpenMP waits there for threads
+that fork does not copy. Use "spawn", or threads=1 either before the fork or after it.
 """
 
 import ctypes
