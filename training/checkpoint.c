@@ -105,7 +105,7 @@ static mitral_status describe(char **out, struct trainer *trainer, const struct 
                 && add_real(root, "dice", progress->dice)
                 && add_real(root, "best_dice", progress->best_dice) && cJSON_AddNumberToObject(root, "best_step", (double)progress->best_step)
                 && cJSON_AddNumberToObject(root, "bad_validations", (double)progress->bad_validations)
-                && cJSON_AddRawToObject(root, "identity", identity);
+                && cJSON_AddBoolToObject(root, "validation_due", progress->validation_due) && cJSON_AddRawToObject(root, "identity", identity);
     for (size_t i = 0; made && trainer_variable(trainer, i, &name, &tensor); i++) {
         cJSON *item = cJSON_CreateObject();
         made = item && cJSON_AddItemToArray(variables, item) && cJSON_AddStringToObject(item, "name", name)
@@ -214,6 +214,7 @@ static mitral_status read_parts(struct trainer *trainer, struct progress *progre
         progress->best_dice = real_of(root, "best_dice");
         progress->best_step = (int64_t)real_of(root, "best_step");
         progress->bad_validations = (int64_t)real_of(root, "bad_validations");
+        progress->validation_due = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(root, "validation_due"));
     }
     cJSON_Delete(root);
     return status;

@@ -14,6 +14,7 @@ struct progress {
     double best_dice;         /* NaN: none */
     int64_t best_step;        /* -1: none */
     int64_t bad_validations;  /* in a row */
+    bool validation_due;      /* of `step`: it was interrupted, and is made again before the next update */
 };
 
 /* What a resumed run must agree with: the deciding options, and fingerprints of the models' files and the data. JSON, released with

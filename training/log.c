@@ -6,16 +6,23 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Length of the file's beginning that holds whole lines of steps up to `step`. */
-static long kept_length(FILE *file, int64_t step)
+/* Whether the line tells of something that is done again from there on: a later step, or a validation that is due. */
+static bool comes_after(const char *line, const struct progress *progress)
+{
+    const char *at = strstr(line, "\"step\":");
+    const int64_t step = at ? strtoll(at + 7, NULL, 10) : 0;
+    return step > progress->step || (step == progress->step && progress->validation_due && strstr(line, "\"dice_by_class\":"));
+}
+
+/* Length of the file's beginning that holds whole lines of what was done. */
+static long kept_length(FILE *file, const struct progress *progress)
 {
     char *line = NULL;
     size_t capacity = 0;
     long kept = 0;
     ssize_t length;
     while ((length = getline(&line, &capacity, file)) > 0) {
-        const char *at = strstr(line, "\"step\":");
-        if (line[length - 1] != '\n' || (at && strtoll(at + 7, NULL, 10) > step))
+        if (line[length - 1] != '\n' || comes_after(line, progress))
             break;
         kept += length;
     }
@@ -23,8 +30,9 @@ static long kept_length(FILE *file, int64_t step)
     return kept;
 }
 
-mitral_status log_open(struct log *log, mitral_context *context, const struct options *options, int64_t step)
+mitral_status log_open(struct log *log, mitral_context *context, const struct options *options, const struct progress *progress)
 {
+    const int64_t step = progress->step;
     *log = (struct log){.context = context, .images_a_step = options->batch * options->accumulate};
     if (*options->log)
         snprintf(log->path, sizeof log->path, "%s", options->log);
@@ -38,7 +46,7 @@ mitral_status log_open(struct log *log, mitral_context *context, const struct op
     if (!log->file)
         return mitral_fail(context, MITRAL_IO, "%s: expected a log that can be written, found: %s", log->path, strerror(errno));
     if (step > 0) {
-        const long kept = kept_length(log->file, step);
+        const long kept = kept_length(log->file, progress);
         if (ftruncate(fileno(log->file), kept) != 0 || fseek(log->file, kept, SEEK_SET) != 0)
             return mitral_fail(context, MITRAL_IO, "%s: %s", log->path, strerror(errno));
     }

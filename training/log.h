@@ -14,8 +14,8 @@ struct log {
     int64_t images_a_step;
 };
 
-/* Opens FILE.jsonl. Lines of steps past `step` (of a run that was killed after its checkpoint) and a torn last line are cut off. */
-mitral_status log_open(struct log *log, mitral_context *context, const struct options *options, int64_t step);
+/* Opens FILE.jsonl. Lines of what comes after `progress` (of a run that was killed after its checkpoint) and a torn last line are cut off. */
+mitral_status log_open(struct log *log, mitral_context *context, const struct options *options, const struct progress *progress);
 void log_close(struct log *log);
 /* After update `step` (counting from 1), which took so long. */
 mitral_status log_step(struct log *log, const struct options *options, const struct step_report *report, const struct progress *progress,

@@ -209,7 +209,7 @@ static mitral_status open_run(struct run *run)
     TRY(resume(run));
     if (*run->checkpoint)
         TRY(record_configuration(run->context, run->options, run->options->checkpoint));
-    return log_open(&run->log, run->context, run->options, run->progress.step);
+    return log_open(&run->log, run->context, run->options, &run->progress);
 }
 
 static void close_run(struct run *run)
@@ -283,12 +283,25 @@ static mitral_status keep_best(struct run *run)
     return run->options->keep == KEEP_BEST ? trainer_keep(&run->trainer) : MITRAL_OK;
 }
 
+static mitral_status interrupted(struct run *run)
+{
+    if (!*run->checkpoint)
+        return mitral_fail(run->context, MITRAL_CANCELLED, "interrupted after step %lld of %lld; nothing was kept, as no folder for the run (checkpoint) was given",
+                           (long long)run->progress.step, (long long)run->options->steps);
+    TRY(save(run));
+    return mitral_fail(run->context, MITRAL_CANCELLED, "interrupted after step %lld of %lld; %s is written, the same command with --resume goes on",
+                       (long long)run->progress.step, (long long)run->options->steps, run->checkpoint);
+}
+
+/* One that is interrupted, as they can take long, is made again by the run that goes on. */
 static mitral_status validate_now(struct run *run)
 {
     struct validation validation;
     struct progress *progress = &run->progress;
     TRY(check_weights(run));
     mitral_status status = validate(&validation, &run->trainer, run->batches, batches_validation(run->batches));
+    if (status == MITRAL_CANCELLED)
+        return interrupted(run);
     if (status == MITRAL_INVALID) {
         char kept[PATH_SIZE + 96], found[256];
         describe_saved(run, kept, sizeof kept);
@@ -296,6 +309,7 @@ static mitral_status validate_now(struct run *run)
         return mitral_fail(run->context, status, "step %lld, validation: %s; %s", (long long)progress->step, found, kept);
     }
     TRY(status);
+    progress->validation_due = false;
     progress->dice = validation.dice;
     const bool better = isfinite(progress->dice) && !(progress->dice <= progress->best_dice);
     progress->bad_validations = better ? 0 : progress->bad_validations + 1;
@@ -310,22 +324,16 @@ static mitral_status validate_now(struct run *run)
     return status;
 }
 
-static mitral_status interrupted(struct run *run)
-{
-    if (!*run->checkpoint)
-        return mitral_fail(run->context, MITRAL_CANCELLED, "interrupted after step %lld of %lld; nothing was kept, as no folder for the run (checkpoint) was given",
-                           (long long)run->progress.step, (long long)run->options->steps);
-    TRY(save(run));
-    return mitral_fail(run->context, MITRAL_CANCELLED, "interrupted after step %lld of %lld; %s is written, the same command with --resume goes on",
-                       (long long)run->progress.step, (long long)run->options->steps, run->checkpoint);
-}
-
 static mitral_status train(struct run *run)
 {
     const struct options *options = run->options;
     const bool validates = batches_validation(run->batches).count > 0;
     const int64_t tenth = options->steps / 10 > 0 ? options->steps / 10 : 1;
     const int64_t every = options->validate_every > 0 ? options->validate_every : tenth;
+    if (run->progress.validation_due) {
+        TRY(validate_now(run));
+        TRY(save(run));
+    }
     while (run->progress.step < options->steps) {
         if (options->patience > 0 && run->progress.bad_validations >= options->patience) {
             mitral_log(run->context, "step %lld: no better validation Dice %lld times, stopping early", (long long)run->progress.step,
@@ -336,7 +344,8 @@ static mitral_status train(struct run *run)
             return interrupted(run);
         TRY(update(run));
         const bool last = run->progress.step == options->steps;
-        if (validates && (run->progress.step % every == 0 || last))
+        run->progress.validation_due = validates && (run->progress.step % every == 0 || last);
+        if (run->progress.validation_due)
             TRY(validate_now(run));
         if (last || (options->checkpoint_every > 0 && run->progress.step % options->checkpoint_every == 0))
             TRY(save(run));
@@ -383,7 +392,13 @@ static mitral_status write_result(struct run *run)
     mitral_status status = file_write_bytes(run->context, path, json, strlen(json));
     mitral_release(run->context, json);
     TRY(status);
-    return *run->checkpoint ? record_result(&run->record, &run->trainer, run->batches, &run->progress) : MITRAL_OK;
+    if (!*run->checkpoint)
+        return MITRAL_OK;
+    status = record_result(&run->record, &run->trainer, run->batches, &run->progress);
+    if (status == MITRAL_CANCELLED) /* the checkpoint of the last step is there, and is not to hold the best step's weights */
+        return mitral_fail(run->context, status, "interrupted after the last step, before %s/result.json was written; the same command with --resume "
+                           "writes it", run->options->checkpoint);
+    return status;
 }
 
 mitral_status mitral_training_run(mitral_training *training, mitral_training_result *result)
@@ -392,6 +407,8 @@ mitral_status mitral_training_run(mitral_training *training, mitral_training_res
     run.progress = (struct progress){.loss = NAN, .dice = NAN, .best_dice = NAN, .best_step = -1};
     TRY(options_check(&training->options, training->context, false));
     mitral_status status = open_run(&run);
+    if (status == MITRAL_CANCELLED) /* said by whatever was at work: a scan's reading, the teacher's first step */
+        status = mitral_fail(run.context, status, "interrupted before the first step, while data and models were made ready; nothing was trained");
     if (status == MITRAL_OK)
         status = train(&run);
     if (status == MITRAL_OK)
