@@ -141,9 +141,11 @@ mitral_status dataset_open_described(struct dataset_builder *builder, const char
 {
     char *text = NULL;
     TRY(dataset_read_text(&text, builder, description, MAX_DESCRIPTION_BYTES));
-    cJSON *root = cJSON_Parse(text);
+    const char *end = text;
+    cJSON *root = cJSON_ParseWithOpts(text, &end, true); /* to the end: what stands behind it would be lost unseen */
     if (!root)
-        return bad(builder, description, "JSON");
+        return mitral_fail(builder->context, MITRAL_INVALID, "%s: expected JSON and nothing behind it, found something else at byte %lld", description,
+                           (long long)(end - text));
     mitral_status status = read_description(builder, folder, description, split, root);
     cJSON_Delete(root);
     return status;

@@ -224,6 +224,8 @@ static void test_described_refused(void **state)
     static const struct {
         const char *text, *words;
     } bad[] = {{"{", "JSON"},
+               {"{\"labels\": [\"a\", \"b\"], \"training\": [\"a.nii.gz\"]} more", "at byte 52"},
+               {"{\"labels\": [\"a\", \"b\"], \"training\": [\"a.nii.gz\"]}}", "at byte 51"},
                {"[]", "JSON object"},
                {"{}", "\"labels\""},
                {"{\"labels\": [\"one\"]}", "2 to 32"},
