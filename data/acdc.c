@@ -134,6 +134,8 @@ static mitral_status read_info(struct info *info, struct dataset_builder *builde
     char *text = NULL;
     TRY(dataset_read_text(&text, builder, path, MAX_INFO_BYTES));
     char *rest = NULL;
+    if (strncmp(text, "\xef\xbb\xbf", 3) == 0) /* the mark that editors of Windows put before UTF-8 */
+        text += 3;
     for (char *line = strtok_r(text, "\r\n", &rest); line; line = strtok_r(NULL, "\r\n", &rest)) {
         line = trim(line);
         char *colon = strchr(line, ':');

@@ -103,6 +103,9 @@ static void test_acdc_info(void **state)
         put_patient(bench, "training", 1, 1, 12, bad[i].text);
         assert_refused(open_it(bench, &dataset, "training"), MITRAL_INVALID, bad[i].words);
     }
+    put_patient(bench, "training", 1, 1, 12, "\xef\xbb\xbf" "ED: 1\r\nES: 12\r\n"); /* as an editor of Windows leaves it */
+    assert_int_equal(open_it(bench, &dataset, "training"), MITRAL_OK);
+    mitral_dataset_free(bench->context, &dataset);
     char *large = malloc(70000);
     memset(large, '\n', 70000);
     bench_write(bench, "training/patient001/Info.cfg", large, 70000);
