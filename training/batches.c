@@ -327,8 +327,11 @@ static mitral_status add_unlabelled(struct batches *batches, const struct option
     batches->labelled_slices = batches->slices.count;
     if (!*options->unlabelled)
         return MITRAL_OK;
-    const int64_t wanted = llround(options->unlabelled_share * (double)options->batch);
-    batches->unlabelled_each = wanted < 1 ? 1 : wanted >= options->batch ? options->batch - 1 : wanted;
+    const int64_t batch = options->batch;
+    batches->unlabelled_each = llround(options->unlabelled_share * (double)batch);
+    if (batches->unlabelled_each < 1 || batches->unlabelled_each >= batch)
+        return mitral_fail(context, MITRAL_INVALID, "unlabelled-share: expected slices of both kinds in each batch of %lld, a share from about %.3g to %.3g, "
+                           "found %g", (long long)batch, 1 / (double)batch, (double)(batch - 1) / (double)batch, options->unlabelled_share);
     TRY(mitral_dataset_open(&dataset, context, options->unlabelled, "training"));
     mitral_status status = leave_out_known(&dataset, batches);
     if (status == MITRAL_OK && dataset.count == 0)

@@ -380,7 +380,8 @@ def test_scans_without_labels():
     FOLDER.distill(*options, "--no-augmentation", "-o", FOLDER / "scans_running.onnx")
     FOLDER.distill(*options, "--no-augmentation", "--cache-teacher", FOLDER / "scans_cache", "-o", FOLDER / "scans_cached.onnx")
     assert same("scans_running.onnx", "scans_cached.onnx"), "the cached outputs give other weights"
-    for more, fact in ((["--method", "none"], "method none"), (["--batch", 1], "found 1"), (["--unlabelled", FOLDER / "data"], "found none")):
+    for more, fact in ((["--method", "none"], "method none"), (["--batch", 1], "found 1"), (["--unlabelled-share", 0], "from about 0.25 to 0.75, found 0"),
+                       (["--unlabelled-share", 1], "from about 0.25 to 0.75, found 1"), (["--unlabelled", FOLDER / "data"], "found none")):
         error = FOLDER.distill(*options, *more, "-o", FOLDER / "never.onnx", code=1)
         assert "nlabelled" in error and fact in error or "does not hold, found none" in error, error
 
