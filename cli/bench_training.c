@@ -113,7 +113,7 @@ static void record_step(void *user, const mitral_step_info *step, double seconds
     record->full = !cli_profile_add(&record->profile, step, seconds) || record->full;
 }
 
-static void print_timing(const struct arguments *arguments, mitral_training *training, const mitral_training_timing *timing)
+static void print_timing(const struct arguments *arguments, mitral_training *training, const mitral_training_timing *timing, double peak)
 {
     double *seconds = timing->step_seconds;
     qsort(seconds, timing->repeat, sizeof *seconds, compare);
@@ -122,7 +122,7 @@ static void print_timing(const struct arguments *arguments, mitral_training *tra
     if (!arguments->json) {
         printf("step %.1f ms (p90 %.1f), %.2f images/s, of which the teacher %.1f ms; built in %.0f ms; activations %.1f MB, peak %.1f MB\n",
                1e3 * median, 1e3 * p90, batch / median, 1e3 * timing->teacher_seconds, 1e3 * timing->build_seconds,
-               (double)timing->arena_bytes / 1e6, cli_peak_memory());
+               (double)timing->arena_bytes / 1e6, peak);
         return;
     }
     cJSON *root = cJSON_CreateObject();
@@ -132,7 +132,7 @@ static void print_timing(const struct arguments *arguments, mitral_training *tra
     cJSON_AddNumberToObject(root, "build_ms", 1e3 * timing->build_seconds);
     cJSON_AddNumberToObject(root, "images_per_second", batch / median);
     cJSON_AddNumberToObject(root, "arena_mb", (double)timing->arena_bytes / 1048576);
-    cJSON_AddNumberToObject(root, "peak_rss_mb", cli_peak_memory());
+    cJSON_AddNumberToObject(root, "peak_rss_mb", peak);
     char *text = cJSON_PrintUnformatted(root);
     if (text)
         puts(text);
@@ -163,13 +163,14 @@ int cli_bench_training(int argc, char **argv)
         status = mitral_training_set(training, arguments.settings[i].name, arguments.settings[i].value);
     if (status == MITRAL_OK)
         status = mitral_training_time(training, &timing);
+    const double peak = cli_peak_memory(); /* before the profile, which takes memory to measure the machine with */
     if (status == MITRAL_OK && record.full)
         status = MITRAL_NO_MEMORY;
     if (status == MITRAL_OK && arguments.profiled)
         status = cli_profile_write(&record.profile, context, atoi(mitral_training_get(training, "threads")), arguments.trace, stderr);
     int code = 0;
     if (status == MITRAL_OK)
-        print_timing(&arguments, training, &timing);
+        print_timing(&arguments, training, &timing, peak);
     else
         code = cli_fail("bench", context, status);
     cli_profile_free(&record.profile);

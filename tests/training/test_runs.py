@@ -479,6 +479,9 @@ def test_bench_times_training_steps():
     text = call(MITRAL, "bench", FOLDER / "student.onnx", "--train", "--teacher", FOLDER / "teacher.onnx", "--batch", 2, "--repeat", 3, "--json")
     timing = json.loads(text)
     assert timing["step_ms"] > timing["teacher_ms"] > 0 and timing["peak_rss_mb"] > 0, timing
+    profiled = json.loads(call(MITRAL, "bench", FOLDER / "student.onnx", "--train", "--batch", 2, "--repeat", 3, "--json", "--profile"))
+    plain = json.loads(call(MITRAL, "bench", FOLDER / "student.onnx", "--train", "--batch", 2, "--repeat", 3, "--json"))
+    assert profiled["peak_rss_mb"] < plain["peak_rss_mb"] + 100, f"the memory of measuring the machine counts: {profiled}, {plain}"
     error = call(MITRAL, "bench", FOLDER / "student.onnx", "--train", "--method", "fitnet", code=64)
     assert "fitnet: expected a teacher" in error, error
 
