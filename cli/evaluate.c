@@ -200,12 +200,37 @@ static int compare_ranked(const void *left, const void *right)
     return a->index < b->index ? -1 : 1;
 }
 
-/* Before there is anything to lose. */
-static mitral_status check_outputs(mitral_context *context, const struct arguments *arguments)
+/* A file to write: neither the model nor one of the data's. */
+static mitral_status check_output(const struct work *work, const char *path)
 {
-    mitral_status status = arguments->json ? mitral_file_check(context, arguments->json) : MITRAL_OK;
+    mitral_context *context = work->context;
+    char description[4096];
+    snprintf(description, sizeof description, "%s/dataset.json", work->arguments->folder);
+    mitral_status status = mitral_file_check_apart(context, path, work->arguments->model);
+    if (status == MITRAL_OK)
+        status = mitral_file_check_apart(context, path, description);
+    for (size_t i = 0; i < work->dataset.count && status == MITRAL_OK; i++) {
+        status = mitral_file_check_apart(context, path, work->dataset.cases[i].image);
+        if (status == MITRAL_OK && work->dataset.cases[i].label)
+            status = mitral_file_check_apart(context, path, work->dataset.cases[i].label);
+    }
+    return status == MITRAL_OK ? mitral_file_check(context, path) : status;
+}
+
+/* Before there is anything to lose. */
+static mitral_status check_outputs(const struct work *work)
+{
+    mitral_context *context = work->context;
+    const struct arguments *arguments = work->arguments;
+    mitral_status status = arguments->json ? check_output(work, arguments->json) : MITRAL_OK;
     if (status == MITRAL_OK && arguments->csv)
-        status = mitral_file_check(context, arguments->csv);
+        status = check_output(work, arguments->csv);
+    if (status == MITRAL_OK && arguments->csv && arguments->json)
+        status = mitral_file_check_apart(context, arguments->csv, arguments->json);
+    if (status == MITRAL_OK && arguments->overlays && arguments->json)
+        status = mitral_file_check_apart(context, arguments->overlays, arguments->json);
+    if (status == MITRAL_OK && arguments->overlays && arguments->csv)
+        status = mitral_file_check_apart(context, arguments->overlays, arguments->csv);
     const char *folder = arguments->overlays;
     struct stat facts;
     if (status == MITRAL_OK && folder && mkdir(folder, 0777) != 0
@@ -272,7 +297,7 @@ static mitral_status run(struct work *work)
     if (status == MITRAL_OK)
         status = mitral_predictor_create(&work->predictor, work->context, work->plan, &arguments->plan.session);
     if (status == MITRAL_OK)
-        status = check_outputs(work->context, arguments);
+        status = check_outputs(work);
     if (status != MITRAL_OK)
         return status;
     work->evaluation = (struct evaluation){.model = arguments->model, .split = split, .dataset = &work->dataset};

@@ -161,9 +161,10 @@ static bool read_log(struct report *report, const char *path)
 
 /* ---- the folder ------------------------------------------------------------------------------------------------------------- */
 
+static const char *const pictures[] = {"1_worst", "2_middle", "3_best"};
+
 static int load(struct report *report, const struct arguments *arguments)
 {
-    static const char *const pictures[] = {"1_worst", "2_middle", "3_best"};
     char path[4096];
     report->folder = arguments->folder;
     snprintf(path, sizeof path, "%s/configuration.json", arguments->folder);
@@ -209,7 +210,30 @@ static void unload(struct report *report)
         free(report->pictures[i]);
 }
 
-static int write_page(const struct report *report, const char *path)
+/* The page replaces no file of the run, nor one that its configuration names. */
+static mitral_status check_output(mitral_context *context, const struct report *report, const struct arguments *arguments)
+{
+    static const char *const files[] = {"configuration.json", "result.json", "evaluation.json", "log.jsonl", "checkpoint.bin", "best.bin"};
+    static const char *const named[] = {"log", "student", "teacher", "output"};
+    char path[4096];
+    mitral_status status = arguments->evaluation ? mitral_file_check_apart(context, arguments->output, arguments->evaluation) : MITRAL_OK;
+    for (size_t i = 0; i < sizeof files / sizeof *files && status == MITRAL_OK; i++) {
+        snprintf(path, sizeof path, "%s/%s", arguments->folder, files[i]);
+        status = mitral_file_check_apart(context, arguments->output, path);
+    }
+    for (size_t i = 0; i < sizeof pictures / sizeof *pictures && status == MITRAL_OK; i++) {
+        snprintf(path, sizeof path, "%s/examples/%s.png", arguments->folder, pictures[i]);
+        status = mitral_file_check_apart(context, arguments->output, path);
+    }
+    for (size_t i = 0; i < sizeof named / sizeof *named && status == MITRAL_OK; i++) {
+        const cJSON *item = cJSON_GetObjectItemCaseSensitive(report->configuration, named[i]);
+        if (cJSON_IsString(item) && *item->valuestring)
+            status = mitral_file_check_apart(context, arguments->output, item->valuestring);
+    }
+    return status;
+}
+
+static int write_page(const struct report *report, const struct arguments *arguments)
 {
     mitral_context *context = NULL;
     char *text = NULL;
@@ -224,7 +248,9 @@ static int write_page(const struct report *report, const char *path)
     }
     report_page(out, report);
     const bool failed = ferror(out) != 0;
-    status = fclose(out) != 0 || failed ? MITRAL_NO_MEMORY : mitral_file_write(context, path, text, size);
+    status = fclose(out) != 0 || failed ? MITRAL_NO_MEMORY : check_output(context, report, arguments);
+    if (status == MITRAL_OK)
+        status = mitral_file_write(context, arguments->output, text, size);
     const int code = status == MITRAL_OK ? 0 : cli_fail("report", context, status);
     mitral_context_destroy(&context);
     free(text);
@@ -248,7 +274,7 @@ int command_report(int argc, char **argv)
     struct report report = {0};
     int code = load(&report, &arguments);
     if (code == 0)
-        code = write_page(&report, arguments.output);
+        code = write_page(&report, &arguments);
     unload(&report);
     return code;
 }

@@ -226,10 +226,30 @@ static mitral_status look_at_target(mitral_context *context, const char *path, b
     return MITRAL_OK;
 }
 
+/* The folder that holds the path, and its name there. */
+static bool find_folder(const char *path, struct stat *folder, const char **name)
+{
+    char text[4096];
+    const char *slash = strrchr(path, '/');
+    const size_t length = slash ? (size_t)(slash - path) + 1 : 0;
+    *name = path + length;
+    if (length >= sizeof text)
+        return false;
+    memcpy(text, path, length);
+    text[length] = 0;
+    return stat(length ? text : ".", folder) == 0;
+}
+
 mitral_status file_check_apart(mitral_context *context, const char *path, const char *input)
 {
     struct stat from, to;
-    if (stat(input, &from) == 0 && stat(path, &to) == 0 && from.st_dev == to.st_dev && from.st_ino == to.st_ino)
+    const char *names[2] = {"", ""};
+    bool same;
+    if (stat(input, &from) == 0) /* a device or a pipe keeps nothing that could be lost */
+        same = S_ISREG(from.st_mode) && stat(path, &to) == 0;
+    else /* neither may be there yet */
+        same = stat(path, &to) != 0 && find_folder(input, &from, &names[0]) && find_folder(path, &to, &names[1]) && strcmp(names[0], names[1]) == 0;
+    if (same && from.st_dev == to.st_dev && from.st_ino == to.st_ino)
         return mitral_fail(context, MITRAL_INVALID, "%s: expected another file to write to than %s, found the same", path, input);
     return MITRAL_OK;
 }

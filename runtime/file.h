@@ -30,7 +30,8 @@ mitral_status file_write_whole(mitral_context *context, const char *path,
                                mitral_status (*write)(struct file_writer *writer, void *user), void *user);
 /* Before long work whose result goes there: fails where writing would fail at its beginning (a folder that is missing or closed). */
 mitral_status file_check_target(mitral_context *context, const char *path);
-/* Fails where `path` is the very file `input` (by whatever name), which writing there would lose. */
+/* Fails where `path` is the very file `input` (by whatever name), which writing there would lose; also where neither is there yet and both
+ * would be written. Devices and pipes are never refused. */
 mitral_status file_check_apart(mitral_context *context, const char *path, const char *input);
 /* file_write_whole for bytes that are in memory already. */
 mitral_status file_write_bytes(mitral_context *context, const char *path, const void *bytes, size_t size);

@@ -41,6 +41,7 @@ mitral_status mitral_training_set(mitral_training *training, const char *name, c
 
 mitral_status mitral_training_read(mitral_training *training, const char *path)
 {
+    snprintf(training->configuration, sizeof training->configuration, "%s", path);
     return options_read(&training->options, training->context, path);
 }
 
@@ -58,6 +59,7 @@ const char *mitral_training_get(mitral_training *training, const char *name)
 struct run {
     mitral_context *context;
     const struct options *options;
+    const char *configuration; /* the file that they were read from; "": none */
     struct trainer trainer;
     struct batches *batches;
     struct log log;
@@ -190,11 +192,43 @@ static void tell_taps(struct run *run)
     }
 }
 
+/* "OUT.json" beside "OUT.onnx". */
+static void name_beside(const struct run *run, char *path, size_t size)
+{
+    const char *output = run->options->output, *dot = strrchr(output, '.'), *slash = strrchr(output, '/');
+    const size_t stem = dot && (!slash || dot > slash) ? (size_t)(dot - output) : strlen(output);
+    snprintf(path, size, "%.*s.json", (int)stem, output);
+}
+
+/* What the run writes is neither what it reads nor written twice. OUT.json may be the configuration that was read: it says the same again. */
+static mitral_status check_files(const struct run *run)
+{
+    static const char *const names[] = {"checkpoint.bin", "best.bin", "configuration.json", "result.json"};
+    const struct options *options = run->options;
+    char beside[PATH_SIZE + 8], path[PATH_SIZE + 32];
+    name_beside(run, beside, sizeof beside);
+    const char *const written[] = {options->output, options->log, beside};
+    const char *const read[] = {options->student, options->teacher};
+    for (size_t i = 0; i < 3; i++) {
+        for (size_t k = 0; k < 2 && *written[i]; k++)
+            TRY(file_check_apart(run->context, written[i], read[k]));
+        for (size_t k = i + 1; k < 3 && *written[i]; k++)
+            TRY(file_check_apart(run->context, written[i], written[k]));
+        for (size_t k = 0; k < sizeof names / sizeof *names && *run->checkpoint && *written[i]; k++) {
+            snprintf(path, sizeof path, "%s/%s", options->checkpoint, names[k]);
+            TRY(file_check_apart(run->context, written[i], path));
+        }
+    }
+    if (*options->log)
+        return file_check_apart(run->context, options->log, run->configuration);
+    snprintf(path, sizeof path, "%s/log.jsonl", options->checkpoint);
+    return *run->checkpoint ? file_check_apart(run->context, options->output, path) : MITRAL_OK;
+}
+
 static mitral_status open_run(struct run *run)
 {
     TRY(make_folder(run));
-    TRY(file_check_apart(run->context, run->options->output, run->options->student));
-    TRY(file_check_apart(run->context, run->options->output, run->options->teacher));
+    TRY(check_files(run));
     TRY(file_check_target(run->context, run->options->output));
     TRY(trainer_create(&run->trainer, run->context, run->options));
     if (run->trainer.network.volumes)
@@ -383,12 +417,10 @@ static mitral_status choose_weights(struct run *run)
 static mitral_status write_result(struct run *run)
 {
     char path[PATH_SIZE + 8], *json;
-    const char *output = run->options->output, *dot = strrchr(output, '.'), *slash = strrchr(output, '/');
-    const size_t stem = dot && (!slash || dot > slash) ? (size_t)(dot - output) : strlen(output);
     TRY(choose_weights(run));
-    TRY(trainer_export(&run->trainer, output));
+    TRY(trainer_export(&run->trainer, run->options->output));
     TRY(options_json(&json, run->context, run->options, false));
-    snprintf(path, sizeof path, "%.*s.json", (int)stem, output);
+    name_beside(run, path, sizeof path);
     mitral_status status = file_write_bytes(run->context, path, json, strlen(json));
     mitral_release(run->context, json);
     TRY(status);
@@ -403,7 +435,7 @@ static mitral_status write_result(struct run *run)
 
 mitral_status mitral_training_run(mitral_training *training, mitral_training_result *result)
 {
-    struct run run = {.context = training->context, .options = &training->options, .saved = -1};
+    struct run run = {.context = training->context, .options = &training->options, .configuration = training->configuration, .saved = -1};
     run.progress = (struct progress){.loss = NAN, .dice = NAN, .best_dice = NAN, .best_step = -1};
     TRY(options_check(&training->options, training->context, false));
     mitral_status status = open_run(&run);

@@ -8,6 +8,7 @@ struct mitral_training {
     mitral_context *context;
     struct options options;
     char text[PATH_SIZE]; /* what mitral_training_get returned last */
+    char configuration[PATH_SIZE]; /* the file that was read last; "": none */
 };
 
 #endif

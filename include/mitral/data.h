@@ -22,7 +22,7 @@ extern "C" {
 MITRAL_API mitral_status mitral_file_write(mitral_context *context, const char *path, const void *bytes, size_t size);
 /* MITRAL_OK where that could begin now, so that long work need not be done to find out; leaves nothing behind. */
 MITRAL_API mitral_status mitral_file_check(mitral_context *context, const char *path);
-/* An error where `path` is the very file `input` (by whatever name), which writing there would lose. */
+/* An error where `path` is the very file `input` (by whatever name; it need not be there yet), which writing there would lose. */
 MITRAL_API mitral_status mitral_file_check_apart(mitral_context *context, const char *path, const char *input);
 
 /* ---- NIfTI --------------------------------------------------------------------------------------------------------- */

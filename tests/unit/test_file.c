@@ -213,13 +213,27 @@ static void targets_are_checked_before(void **state)
     assert_int_equal(count_files(), 1);
 }
 
+static void files_are_told_apart(void **state)
+{
+    (void)state;
+    char other[128], again[128];
+    snprintf(other, sizeof other, "%s/other", folder);
+    snprintf(again, sizeof again, "%s/./%s", folder, strrchr(target, '/') + 1);
+    for (int there = 0; there < 2; there++) { /* as two names of what both would write, then of what is there */
+        assert_ok(context, file_check_apart(context, target, other));
+        assert_int_equal(file_check_apart(context, target, again), MITRAL_INVALID);
+        assert_ok(context, file_write_bytes(context, target, "x", 1));
+    }
+    assert_ok(context, file_check_apart(context, "/dev/null", "/dev/null"));
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
     const struct CMUnitTest tests[] = {
         TEST(writes_whole_files), TEST(appends_and_patches), TEST(failures_leave_the_old_file), TEST(a_full_disk_leaves_the_old_file),
         TEST(devices_are_written_directly), TEST(links_are_followed), TEST(refuses_what_is_no_file),
-        TEST(targets_are_checked_before),
+        TEST(targets_are_checked_before), TEST(files_are_told_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
