@@ -43,12 +43,12 @@ def test_evaluation():
     there.write_text("")
     base = [MITRAL, "evaluate", model, "--data", data, "--split", "training"]
     for options, path in ((["--csv", model], model), ([f"--json={model}"], model), (["--csv", image], image), ([f"--json={image}"], image),
-                          ([f"--json={there}", "--csv", there], there), ([f"--json={FOLDER}/new", "--csv", FOLDER / "new"], FOLDER / "new"),
+                          ([f"--json={there}", "--csv", there], there), ([f"--json={FOLDER / 'new'}", "--csv", FOLDER / "new"], FOLDER / "new"),
                           (["--csv", FOLDER / "new", "--overlays", FOLDER / "new"], FOLDER / "new")):
         refused(call(*base, *options, code=1), path)
     assert model.read_bytes() == before and image.read_bytes() == scan and not (FOLDER / "new").exists()
     call(*base, "--json=/dev/null", "--csv", "/dev/null")
-    call(*base, f"--json={FOLDER}/figures.json", "--csv", FOLDER / "figures.csv")
+    call(*base, f"--json={FOLDER / 'figures.json'}", "--csv", FOLDER / "figures.csv")
     assert json.loads((FOLDER / "figures.json").read_text()) and (FOLDER / "figures.csv").read_text()
 
 

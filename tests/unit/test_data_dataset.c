@@ -227,8 +227,8 @@ static void test_described_refused(void **state)
     static const struct {
         const char *text, *words;
     } bad[] = {{"{", "JSON"},
-               {"{\"labels\": [\"a\", \"b\"], \"training\": [\"a.nii.gz\"]} more", "at byte 52"},
-               {"{\"labels\": [\"a\", \"b\"], \"training\": [\"a.nii.gz\"]}}", "at byte 51"},
+               {"{\"labels\": [\"a\", \"b\"], \"training\": [\"a.nii.gz\"]} more", "at byte 49"},
+               {"{\"labels\": [\"a\", \"b\"], \"training\": [\"a.nii.gz\"]}}", "at byte 48"},
                {"[]", "JSON object"},
                {"{}", "\"labels\""},
                {"{\"labels\": [\"one\"]}", "2 to 32"},
