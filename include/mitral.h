@@ -281,8 +281,8 @@ MITRAL_API const char *mitral_plan_metadata(const mitral_plan *plan, const char 
 typedef struct mitral_session mitral_session;
 
 typedef struct mitral_session_options {
-    int threads;         /* At most 4096; 0: all cores the process may use. On a machine with other work start the process with GOMP_SPINCOUNT=4000, as
-                            the command does for itself: threads that wait for each other then leave their cores sooner */
+    int threads;         /* at most 4096; 0: all cores the process may use. On a machine with other work start the process with
+                            GOMP_SPINCOUNT=4000, as the command does for itself: threads that wait for each other then leave their cores sooner */
     bool keep_denormals; /* false: flushed to zero in compute threads during a run; the caller's mode is restored */
     bool pin;            /* each thread on a core of its own during a run, of those that the process may use; then the affinity
                             of each, the caller's too, is as before. Linux; elsewhere nothing */
