@@ -58,7 +58,7 @@ static const struct option_row rows[] = {
     INTEGER("checkpoint-every", checkpoint_every, 0, 1e12, "50", "steps between checkpoints; 0: only at the end", ANY_RUN, MAY_CHANGE),
     INTEGER("validate-every", validate_every, 0, 1e12, "0", "steps between validations; 0: once every tenth of the run", ANY_RUN, MUST_AGREE),
     REAL("validation", validation, 0, 0.9, "0.2", "share of the training patients that is held back to validate on; 0: none"),
-    TEACHER_REAL("unlabelled-share", unlabelled_share, 0, 1, "0.5", "part of each batch that comes from unlabelled"),
+    TEACHER_REAL("unlabelled-share", unlabelled_share, 0, 1, "0.5", "part of each batch that comes from unlabelled; of both kinds a slice at least"),
     INTEGER("patience", patience, 0, 1e6, "0", "validations without a better Dice after which training stops; 0: never", ANY_RUN, MUST_AGREE),
     CHOICE("keep", keep, "best|last", "best", "which weights are written: of the best validation Dice, or of the last step", ANY_RUN, MAY_CHANGE),
     CHOICE("optimizer", optimizer, "sgd|adam|adamw", "sgd", "how gradients become updates", ANY_RUN, MUST_AGREE),
