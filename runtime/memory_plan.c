@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ALIGNMENT = 64 };
+#include "runtime/round.h"
 
 /* Two orders are tried and the better kept: by size, which packs the large buffers tightly, and by size × lifetime, which
  * puts long-lived skip connections at the bottom. Ties are broken by position, so that the result is stable. */
@@ -36,13 +36,13 @@ static size_t place(const struct buffer *buffers, const struct rank *order, size
                 best = offset;
                 best_gap = from - offset;
             }
-            size_t end = (from + other->bytes + ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1);
+            size_t end = aligned_bytes(from + other->bytes);
             offset = end > offset ? end : offset;
         }
         offset = best != SIZE_MAX ? best : offset;
         offsets[order[i].index] = offset;
         /* Sizes count as rounded up, here as in the bound: so that the bound is one. */
-        const size_t top = (offset + buffer->bytes + ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1);
+        const size_t top = aligned_bytes(offset + buffer->bytes);
         total = top > total ? top : total;
         if (!buffer->bytes)
             continue;
@@ -63,7 +63,7 @@ mitral_status memory_plan(mitral_context *context, struct buffer *buffers, size_
         return MITRAL_OK;
     size_t all = 0; /* no place is beyond it */
     for (size_t i = 0; i < count; i++)
-        if (__builtin_add_overflow(all, buffers[i].bytes, &all) || __builtin_add_overflow(all, (size_t)ALIGNMENT, &all) || all > PTRDIFF_MAX)
+        if (__builtin_add_overflow(all, buffers[i].bytes, &all) || __builtin_add_overflow(all, (size_t)LINE_BYTES, &all) || all > PTRDIFF_MAX)
             return mitral_fail(context, MITRAL_LIMIT, "expected values and scratch memory that can be addressed, found more than 2^63 bytes");
     struct rank *order = mitral_allocate(context, count * sizeof *order);
     uint32_t *placed = mitral_allocate(context, count * sizeof *placed);
@@ -72,7 +72,7 @@ mitral_status memory_plan(mitral_context *context, struct buffer *buffers, size_
     mitral_status status = order && placed && offsets && alive ? MITRAL_OK : MITRAL_NO_MEMORY;
     if (status == MITRAL_OK) {
         for (size_t i = 0; i < count; i++) {
-            size_t aligned = (buffers[i].bytes + ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1);
+            size_t aligned = aligned_bytes(buffers[i].bytes);
             alive[buffers[i].first] += aligned;
             alive[buffers[i].last + 1] -= aligned; /* wraps, and wraps back in the running sum */
         }

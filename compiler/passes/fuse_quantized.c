@@ -18,11 +18,6 @@ struct fusion {
     bool *changed;
 };
 
-static bool is_byte(int32_t dtype)
-{
-    return dtype == MITRAL_INT8 || dtype == MITRAL_UINT8;
-}
-
 /* A DequantizeLinear of 8-bit data by one scale; NULL: the value is none. */
 static const struct node *find_data(const struct graph *graph, value_id value)
 {
@@ -39,7 +34,7 @@ static const struct node *find_weights(const struct graph *graph, value_id value
         return NULL;
     const mitral_tensor *w = graph_constant(graph, node->inputs[0]), *scale = graph_constant(graph, node->inputs[1]);
     const mitral_tensor *zero = node_input(node, 2) == NO_VALUE ? NULL : graph_constant(graph, node->inputs[2]);
-    if (!w || !is_byte(w->dtype) || axis >= w->rank || !scale || scale->dtype != MITRAL_FLOAT || (node_input(node, 2) != NO_VALUE && !zero))
+    if (!w || !dtype_is_byte(w->dtype) || axis >= w->rank || !scale || scale->dtype != MITRAL_FLOAT || (node_input(node, 2) != NO_VALUE && !zero))
         return NULL;
     int64_t along = attribute_int(&node->attributes, "axis", 1);
     along += along < 0 ? w->rank : 0;

@@ -3,11 +3,6 @@
 #include <math.h>
 #include <string.h>
 
-static bool is_byte(int32_t dtype)
-{
-    return dtype == MITRAL_INT8 || dtype == MITRAL_UINT8;
-}
-
 bool quantizer_read(const struct graph *graph, const struct node *node, const char *name, struct quantizer *out)
 {
     if (!node || !node->op || !node_is(node, name) || attribute_int(&node->attributes, "block_size", 0) != 0)
@@ -26,7 +21,7 @@ bool quantizer_read(const struct graph *graph, const struct node *node, const ch
     else
         out->dtype = graph->values[input].type.dtype;
     const int32_t from = quantizes ? graph->values[input].type.dtype : wanted ? (int32_t)wanted : MITRAL_FLOAT;
-    return from == MITRAL_FLOAT && (precision == 0 || precision == MITRAL_FLOAT) && is_byte(out->dtype) && out->scale > 0 && isnormal(out->scale)
+    return from == MITRAL_FLOAT && (precision == 0 || precision == MITRAL_FLOAT) && dtype_is_byte(out->dtype) && out->scale > 0 && isnormal(out->scale)
            && graph->values[input].type.kind == MITRAL_TENSOR;
 }
 

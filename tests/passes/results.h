@@ -121,6 +121,19 @@ static inline size_t test_count(const struct graph *graph, const char *domain, c
     return count;
 }
 
+/* So many blocks among so many nodes; else the graph is shown. */
+static inline void test_blocks(const struct graph *graph, size_t blocks, size_t nodes)
+{
+    if (graph->node_count != nodes || test_count(graph, "mitral", "DilatedParallelBlock") != blocks) {
+        char *text;
+        assert_ok(graph->context, graph_dump(graph, &text));
+        print_error("%s", text);
+        mitral_release(graph->context, text);
+    }
+    assert_int_equal(test_count(graph, "mitral", "DilatedParallelBlock"), blocks);
+    assert_int_equal(graph->node_count, nodes);
+}
+
 /* A graph to build on; closed by test_close. */
 static inline struct graph *test_open(void)
 {

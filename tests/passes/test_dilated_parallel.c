@@ -91,14 +91,7 @@ static void finish(struct builder *b, value_id y, size_t blocks, size_t nodes)
     struct graph *graph = b->graph;
     assert_ok(graph->context, graph_add_output(graph, y));
     test_passes_keep_results(graph, passes, 2, tolerance);
-    if (graph->node_count != nodes || test_count(graph, "mitral", "DilatedParallelBlock") != blocks) {
-        char *text;
-        assert_ok(graph->context, graph_dump(graph, &text));
-        print_error("%s", text);
-        mitral_release(graph->context, text);
-    }
-    assert_int_equal(test_count(graph, "mitral", "DilatedParallelBlock"), blocks);
-    assert_int_equal(graph->node_count, nodes);
+    test_blocks(graph, blocks, nodes);
     test_close(graph);
 }
 

@@ -101,14 +101,9 @@ static void pack_panel(const struct convolution *c, const float *weights, int co
 void convolution_pack(const struct convolution *c, const float *weights, float *out)
 {
     const int features = (int)c->shape.features, depth = (int)(group_channels(c) * c->shape.kernel[0] * c->shape.kernel[1]);
-    if (by_planes(c)) {
-        struct pack_matrix matrix = {.values = weights, .rows = features, .depth = depth, .row = depth, .step = 1};
-        pack_plane_weights(&matrix, out);
-        return;
-    }
-    if (c->way == WAY_DEPTHWISE) {
-        struct pack_matrix matrix = {.values = weights, .rows = features, .depth = depth, .row = depth, .step = 1};
-        pack_channel_weights(&matrix, out);
+    if (by_planes(c) || c->way == WAY_DEPTHWISE) {
+        const struct pack_matrix matrix = {.values = weights, .rows = features, .depth = depth, .row = depth, .step = 1};
+        (by_planes(c) ? pack_plane_weights : pack_channel_weights)(&matrix, out);
         return;
     }
     for (int i = 0; i < convolution_panels(c); i++) {

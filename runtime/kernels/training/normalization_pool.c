@@ -1,6 +1,7 @@
 /* Planes that are pooled when they have been normalised, and their gradients, which a pooling passes on: by a few rows at a time, which lie in
  * the first cache level meanwhile. */
 #include "runtime/kernels/training/normalization.h"
+#include "runtime/round.h"
 
 enum { TOGETHER = 2048 };
 
@@ -12,7 +13,7 @@ static int64_t pairs_of(int64_t width)
 
 static size_t row_marks(int64_t width)
 {
-    return ((size_t)width / 2 + 15) / 16 * 16;
+    return aligned_floats((size_t)width / 2);
 }
 
 /* Of the pair of rows that begins with that element of a plane. */
@@ -28,7 +29,7 @@ int64_t normalised_mark_bytes(int64_t plane, int64_t width)
 
 size_t normalised_pool_floats(int64_t width)
 {
-    return (size_t)(2 * width * pairs_of(width) + TRAINING_SLACK + 15) / 16 * 16;
+    return aligned_floats((size_t)(2 * width * pairs_of(width) + TRAINING_SLACK));
 }
 
 void normalised_pool(const struct training_blocks *blocks, const struct training_normalise *plane, int64_t width, float *scratch, float *pooled)
